@@ -1,0 +1,44 @@
+//! The price book: everything under `pricing/`, as checked values.
+//!
+//! A [`Book`] that exists is valid: [`parse`] is the only way to make one, and it returns every mistake at once.
+
+pub mod catalog;
+pub mod meter;
+pub mod plan;
+pub mod program;
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+
+use crate::domain::book::catalog::EventType;
+use crate::domain::book::meter::Meter;
+use crate::domain::book::plan::Plan;
+use crate::domain::book::program::Program;
+use crate::domain::money::Currency;
+use crate::domain::time::Zone;
+
+/// A whole price book, checked. Maps are keyed by id.
+#[derive(Clone, Debug)]
+pub struct Book {
+    pub name: String,
+    pub currency: Currency,
+    pub zone: Zone,
+    /// How invoice numbers begin, such as `INV-`.
+    pub invoice_prefix: String,
+    pub taxes: BTreeMap<String, Tax>,
+    pub event_types: BTreeMap<String, EventType>,
+    pub meters: BTreeMap<String, Meter>,
+    pub plans: BTreeMap<String, Plan>,
+    pub programs: BTreeMap<String, Program>,
+}
+
+/// A tax rate that consumers can be subject to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tax {
+    pub id: String,
+    /// Whom it is owed to, such as `NL`: the dimension of account 2200.
+    pub jurisdiction: String,
+    /// Percent: `21` is 21 %.
+    pub rate: Decimal,
+}

@@ -1,0 +1,1 @@
+//! Documents: invoices, payout statements, and the statement that shows a consumer both.

@@ -1,0 +1,1 @@
+//! A meter compiled: from an event to what it adds to usage.

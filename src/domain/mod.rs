@@ -1,0 +1,15 @@
+//! The pure half: values in, values out. Nothing here waits, reads a clock, draws a random number or touches a disk.
+//!
+//! From the ground up: [`money`], [`time`], [`ids`] → [`period`], [`event`] → [`book`] → [`measure`], [`rating`]
+//! → [`document`] → [`ledger`].
+
+pub mod book;
+pub mod document;
+pub mod event;
+pub mod ids;
+pub mod ledger;
+pub mod measure;
+pub mod money;
+pub mod period;
+pub mod rating;
+pub mod time;

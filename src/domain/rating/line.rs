@@ -1,0 +1,103 @@
+//! A line: what one component comes to in one period, and why.
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+use serde::Deserialize;
+use serde::Serialize;
+
+use crate::domain::money::Money;
+use crate::domain::time::Instant;
+
+/// One row of usage: what a meter measured for one party in one bucket.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Usage {
+    pub bucket: Instant,
+    pub dimensions: BTreeMap<String, String>,
+    pub value: Decimal,
+    /// How many events it was measured from.
+    pub count: i64,
+}
+
+/// One line of a document. The amount is what the direction says: a charge is owed to the platform,
+/// a reward to the party; both are positive when they are what their names say.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Line {
+    pub component: String,
+    pub kind: LineKind,
+    pub description: String,
+    /// The values of the component's `group_by` dimensions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dimensions: BTreeMap<String, String>,
+    /// What the line is for, `from <= t < to`.
+    pub from: Instant,
+    pub to: Instant,
+    pub quantity: Decimal,
+    pub amount: Money,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
+    pub explanation: Explanation,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LineKind {
+    Fee,
+    Charge,
+    /// The plan's minimum, less what the other lines came to.
+    Minimum,
+    Reward,
+}
+
+/// Why a line is what it is: every step that changed the number, in order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Explanation {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub meter: Option<String>,
+    /// How many usage rows and events the quantity came from.
+    pub buckets: u64,
+    pub events: i64,
+    pub steps: Vec<Step>,
+}
+
+/// One step of the arithmetic. `before` and `after` are the number it changed, exact.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    pub step: StepKind,
+    /// A sentence for people: `100000 units at 0.0100 = 1000.00`.
+    pub text: String,
+    pub before: Decimal,
+    pub after: Decimal,
+    /// For tiered prices: what each tier touched came to.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tiers: Vec<TierStep>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepKind {
+    Usage,
+    Transform,
+    UnitCap,
+    FreeQuantity,
+    Price,
+    Proration,
+    BaseAmount,
+    Discount,
+    Maximum,
+    Minimum,
+    AmountCap,
+    Budget,
+    Rounding,
+}
+
+/// The part of a quantity that fell into one tier.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TierStep {
+    pub from: Decimal,
+    pub up_to: Option<Decimal>,
+    pub units: Decimal,
+    pub unit_amount: Decimal,
+    pub flat_amount: Decimal,
+    pub amount: Decimal,
+}
