@@ -1,0 +1,60 @@
+-- Who is charged, paid, or both. The id is the platform's own: the subject of its events.
+create table consumer (
+    id         text    not null primary key,
+    name       text    not null,
+    email      text,
+    currency   text    not null,
+    -- id of a tax rate in the price book
+    tax        text,
+    -- JSON object of strings
+    tags       text    not null,
+    created_at integer not null,
+    updated_at integer not null
+) strict;
+
+create table subscription (
+    id             text    not null primary key,
+    consumer       text    not null references consumer (id),
+    plan           text    not null,
+    starts_at      integer not null,
+    ends_at        integer,
+    created_at     integer not null,
+    -- everything before it is on a finalised document
+    closed_through integer not null,
+    check (ends_at is null or ends_at > starts_at),
+    check (closed_through >= starts_at)
+) strict;
+
+create index subscription_by_consumer on subscription (consumer, starts_at);
+
+-- API keys: the hash only, never the key.
+create table api_key (
+    id         text    not null primary key,
+    hash       text    not null unique,
+    name       text    not null,
+    role       text    not null check (role in ('operator', 'finance', 'ingest', 'consumer')),
+    -- whose, for the role consumer
+    consumer   text,
+    created_at integer not null,
+    revoked_at integer,
+    check ((role = 'consumer') = (consumer is not null))
+) strict;
+
+-- Browser sessions, by the hash of what the cookie holds.
+create table session (
+    hash       text    not null primary key,
+    api_key    text    not null references api_key (id),
+    expires_at integer not null
+) strict;
+
+-- Answers to unsafe calls that carried an Idempotency-Key.
+create table idempotency (
+    api_key    text    not null references api_key (id),
+    key        text    not null,
+    -- SHA-256 of method, path and body
+    request    text    not null,
+    status     integer not null,
+    body       text    not null,
+    created_at integer not null,
+    primary key (api_key, key)
+) strict;

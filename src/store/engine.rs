@@ -1,0 +1,205 @@
+//! Opening the two engines: files or URLs, settings, locks and migrations.
+
+use std::borrow::Cow;
+use std::fs::File;
+use std::fs::TryLockError;
+use std::path::Path;
+use std::path::PathBuf;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::Connection;
+use sqlx::PgConnection;
+use sqlx::PgPool;
+use sqlx::SqlSafeStr;
+use sqlx::SqlitePool;
+use sqlx::migrate::Migration;
+use sqlx::migrate::MigrationType;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::PgConnectOptions;
+use sqlx::postgres::PgPoolOptions;
+use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::sqlite::SqliteJournalMode;
+use sqlx::sqlite::SqlitePoolOptions;
+use sqlx::sqlite::SqliteSynchronous;
+
+use crate::store::Db;
+use crate::store::Engine;
+use crate::store::Error;
+use crate::store::Result;
+
+/// Where the data is.
+#[derive(Clone, Debug)]
+pub enum Target {
+    /// SQLite: `DIR/tallystick.db` for the books, `DIR/events.db` for the log.
+    Folder(PathBuf),
+    /// Postgres: one database for both.
+    Url(String),
+}
+
+/// What the process means to do with the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Access {
+    /// Write. Only one process at a time may.
+    Owner,
+    /// Read beside a process that may be writing.
+    Reader,
+}
+
+#[derive(Clone)]
+pub(in crate::store) enum Pools {
+    Sqlite { readers: SqlitePool, writer: SqlitePool },
+    Postgres(PgPool),
+}
+
+/// Keeps a second writer out for as long as it lives.
+pub(in crate::store) enum Guard {
+    None,
+    File {
+        _locked: File,
+    },
+    /// The advisory lock is released when this connection closes.
+    Connection {
+        _locked: Box<tokio::sync::Mutex<PgConnection>>,
+    },
+}
+
+/// One numbered step of the tables: the same on both engines, in each one's words.
+struct Step {
+    number: i64,
+    name: &'static str,
+    sqlite: &'static str,
+    postgres: &'static str,
+}
+
+macro_rules! step {
+    ($number:literal, $file:literal) => {
+        Step {
+            number: $number,
+            name: $file,
+            sqlite: include_str!(concat!("../../migrations/sqlite/", $file, ".sql")),
+            postgres: include_str!(concat!("../../migrations/postgres/", $file, ".sql")),
+        }
+    };
+}
+
+const LOG_STEPS: &[Step] = &[step!(1, "0001_log")];
+const BOOKS_STEPS: &[Step] = &[step!(2, "0002_metering"), step!(3, "0003_parties")];
+
+/// A number of our own, so that no other program's advisory lock is ours: `tally` in ASCII.
+const POSTGRES_LOCK: i64 = 0x74_61_6c_6c_79;
+
+/// Readers are cheap in WAL; more than this only fight for two cores.
+const READERS_MAX: u32 = 4;
+const POSTGRES_CONNECTIONS_MAX: u32 = 12;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+impl Db {
+    /// Opens the data, makes it if it is new, and runs the migrations that are missing.
+    pub async fn open(target: &Target, access: Access) -> Result<Self> {
+        match target {
+            Target::Folder(folder) => Self::open_folder(folder, access).await,
+            Target::Url(url) => Self::open_url(url, access).await,
+        }
+    }
+
+    async fn open_folder(folder: &Path, access: Access) -> Result<Self> {
+        let unavailable = |error: std::io::Error| Error::Unavailable(format!("{}: {error}", folder.display()));
+        let guard = match access {
+            Access::Owner => {
+                std::fs::create_dir_all(folder).map_err(unavailable)?;
+                let lock = File::create(folder.join("lock")).map_err(unavailable)?;
+                match lock.try_lock() {
+                    Ok(()) => Guard::File { _locked: lock },
+                    Err(TryLockError::WouldBlock) => return Err(Error::InUse(folder.display().to_string())),
+                    Err(TryLockError::Error(error)) => return Err(unavailable(error)),
+                }
+            }
+            Access::Reader if folder.join("tallystick.db").exists() => Guard::None,
+            Access::Reader => {
+                return Err(Error::Unavailable(format!("there is no tallystick data in {}", folder.display())));
+            }
+        };
+        let books = open_sqlite(&folder.join("tallystick.db")).await?;
+        let log = open_sqlite(&folder.join("events.db")).await?;
+        if access == Access::Owner {
+            books.migrate(&[BOOKS_STEPS]).await?;
+            log.migrate(&[LOG_STEPS]).await?;
+        }
+        Ok(Self { books, log, _guard: Arc::new(guard) })
+    }
+
+    async fn open_url(url: &str, access: Access) -> Result<Self> {
+        let options = PgConnectOptions::from_str(url)?;
+        let guard = match access {
+            Access::Owner => {
+                let mut connection = PgConnection::connect_with(&options).await?;
+                let (locked,): (bool,) = sqlx::query_as("select pg_try_advisory_lock($1)")
+                    .bind(POSTGRES_LOCK)
+                    .fetch_one(&mut connection)
+                    .await?;
+                if !locked {
+                    return Err(Error::InUse("the database".to_owned()));
+                }
+                Guard::Connection { _locked: Box::new(tokio::sync::Mutex::new(connection)) }
+            }
+            Access::Reader => Guard::None,
+        };
+        let pool = PgPoolOptions::new().max_connections(POSTGRES_CONNECTIONS_MAX).connect_with(options).await?;
+        let pools = Pools::Postgres(pool);
+        if access == Access::Owner {
+            pools.migrate(&[LOG_STEPS, BOOKS_STEPS]).await?;
+        }
+        Ok(Self { books: pools.clone(), log: pools, _guard: Arc::new(guard) })
+    }
+}
+
+async fn open_sqlite(file: &Path) -> Result<Pools> {
+    let options = SqliteConnectOptions::new()
+        .filename(file)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        // Without it, `insert or replace` slips past the triggers that forbid a delete.
+        .pragma("recursive_triggers", "on");
+    let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
+    let readers =
+        SqlitePoolOptions::new().max_connections(READERS_MAX).connect_lazy_with(options.pragma("query_only", "on"));
+    Ok(Pools::Sqlite { readers, writer })
+}
+
+impl Pools {
+    pub(in crate::store) async fn begin_read(&self) -> Result<Engine> {
+        Ok(match self {
+            Self::Sqlite { readers, .. } => Engine::Sqlite(readers.begin().await?),
+            Self::Postgres(pool) => {
+                Engine::Postgres(pool.begin_with("begin isolation level repeatable read read only").await?)
+            }
+        })
+    }
+
+    pub(in crate::store) async fn begin_write(&self) -> Result<Engine> {
+        Ok(match self {
+            Self::Sqlite { writer, .. } => Engine::Sqlite(writer.begin_with("begin immediate").await?),
+            Self::Postgres(pool) => Engine::Postgres(pool.begin().await?),
+        })
+    }
+
+    async fn migrate(&self, steps: &[&[Step]]) -> Result<()> {
+        let migrator = |sql: fn(&Step) -> &'static str| {
+            let migration = |step: &Step| {
+                let name = Cow::Borrowed(step.name);
+                Migration::new(step.number, name, MigrationType::Simple, sql(step).into_sql_str(), false)
+            };
+            Migrator::with_migrations(steps.iter().copied().flatten().map(migration).collect())
+        };
+        match self {
+            Self::Sqlite { writer, .. } => migrator(|step| step.sqlite).run(writer).await?,
+            Self::Postgres(pool) => migrator(|step| step.postgres).run(pool).await?,
+        }
+        Ok(())
+    }
+}
