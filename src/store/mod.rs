@@ -10,9 +10,12 @@
 //!   **no arithmetic and no ordering on quantities in SQL**;
 //! - there is no clock in SQL, and no constraint is matched by its name.
 
+pub mod batches;
+pub mod books;
 mod columns;
 mod engine;
 mod error;
+pub mod usage;
 
 pub use columns::Quantity;
 pub use engine::Access;

@@ -1,1 +1,3 @@
-//! A meter compiled: from an event to what it adds to usage.
+//! A meter applied: from an event to what it adds to usage.
+
+pub mod delta;

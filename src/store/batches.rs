@@ -1,0 +1,113 @@
+//! The event log: batches, and the events that were put into quarantine.
+
+use crate::domain::ids::QuarantineId;
+use crate::domain::time::Instant;
+use crate::store::Log;
+use crate::store::Result;
+use crate::store::Tx;
+use crate::store::Write;
+use crate::store::on;
+
+/// One group commit of events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Batch {
+    pub seq: i64,
+    pub received_at: Instant,
+    pub event_count: i64,
+    pub first_time: Instant,
+    pub last_time: Instant,
+    /// zstd of NDJSON
+    pub body: Vec<u8>,
+    /// CRC-32 of the body
+    pub checksum: i64,
+}
+
+type Row = (i64, i64, i64, i64, i64, Vec<u8>, i64);
+
+fn batch((seq, received_at, event_count, first_time, last_time, body, checksum): Row) -> Batch {
+    Batch {
+        seq,
+        received_at: Instant::from_micros(received_at),
+        event_count,
+        first_time: Instant::from_micros(first_time),
+        last_time: Instant::from_micros(last_time),
+        body,
+        checksum,
+    }
+}
+
+impl<Mode> Tx<Mode, Log> {
+    /// The sequence number of the newest batch; 0 while the log is empty.
+    pub async fn last_seq(&mut self) -> Result<i64> {
+        const SQL: &str = "select cast(coalesce(max(seq), 0) as bigint) from event_batch";
+        let (seq,): (i64,) = on!(self, conn => sqlx::query_as(SQL).fetch_one(conn).await?);
+        Ok(seq)
+    }
+
+    /// How many events and bytes the log holds.
+    pub async fn log_size(&mut self) -> Result<(i64, i64)> {
+        const SQL: &str = "
+            select cast(coalesce(sum(event_count), 0) as bigint), cast(coalesce(sum(length(body)), 0) as bigint)
+            from event_batch";
+        Ok(on!(self, conn => sqlx::query_as(SQL).fetch_one(conn).await?))
+    }
+
+    pub async fn batch(&mut self, seq: i64) -> Result<Option<Batch>> {
+        const SQL: &str = "
+            select seq, received_at, event_count, first_time, last_time, body, checksum
+            from event_batch where seq = $1";
+        let row: Option<Row> = on!(self, conn => sqlx::query_as(SQL).bind(seq).fetch_optional(conn).await?);
+        Ok(row.map(batch))
+    }
+
+    /// The next batch in the order of the log.
+    pub async fn batch_after(&mut self, seq: i64) -> Result<Option<Batch>> {
+        const SQL: &str = "
+            select seq, received_at, event_count, first_time, last_time, body, checksum
+            from event_batch where seq > $1 order by seq limit 1";
+        let row: Option<Row> = on!(self, conn => sqlx::query_as(SQL).bind(seq).fetch_optional(conn).await?);
+        Ok(row.map(batch))
+    }
+
+    /// How many events wait in quarantine.
+    pub async fn quarantine_size(&mut self) -> Result<i64> {
+        const SQL: &str = "select count(*) from quarantine";
+        let (count,): (i64,) = on!(self, conn => sqlx::query_as(SQL).fetch_one(conn).await?);
+        Ok(count)
+    }
+}
+
+impl Tx<Write, Log> {
+    /// Appends a batch. `Taken` if its number is: then somebody else has written to this log.
+    pub async fn append_batch(&mut self, batch: &Batch) -> Result<()> {
+        const SQL: &str = "
+            insert into event_batch (seq, partition, received_at, event_count, first_time, last_time, body, checksum)
+            values ($1, 0, $2, $3, $4, $5, $6, $7)";
+        on!(self, conn => sqlx::query(SQL)
+            .bind(batch.seq)
+            .bind(batch.received_at.micros())
+            .bind(batch.event_count)
+            .bind(batch.first_time.micros())
+            .bind(batch.last_time.micros())
+            .bind(batch.body.as_slice())
+            .bind(batch.checksum)
+            .execute(conn)
+            .await?
+            .rows_affected());
+        Ok(())
+    }
+
+    /// Keeps an event that was refused, with what is wrong with it as JSON.
+    pub async fn quarantine(&mut self, id: &QuarantineId, at: Instant, event: &[u8], faults: &str) -> Result<()> {
+        const SQL: &str = "insert into quarantine (id, received_at, event, faults) values ($1, $2, $3, $4)";
+        on!(self, conn => sqlx::query(SQL)
+            .bind(id.as_str())
+            .bind(at.micros())
+            .bind(event)
+            .bind(faults)
+            .execute(conn)
+            .await?
+            .rows_affected());
+        Ok(())
+    }
+}

@@ -1,0 +1,158 @@
+//! Usage as it was flushed, and how far into the log that reaches.
+//!
+//! Values are read, added in Rust and written back inside the flush's one transaction: SQLite would add them as floats.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sqlx::QueryBuilder;
+
+use crate::domain::measure::delta::Delta;
+use crate::domain::measure::delta::Key;
+use crate::domain::period::Period;
+use crate::domain::rating::line::Usage;
+use crate::domain::time::Instant;
+use crate::store::Error;
+use crate::store::Quantity;
+use crate::store::Result;
+use crate::store::Tx;
+use crate::store::Write;
+use crate::store::on;
+
+/// Both engines take this many rows of six values in one statement.
+const ROWS_A_STATEMENT: usize = 1_000;
+
+type Row = (String, String, i64, String, Quantity, i64);
+
+fn keyed((meter, party, bucket, dimensions, value, count): Row) -> (Key, Delta) {
+    let key = Key {
+        meter: meter.into(),
+        party: party.into(),
+        bucket: Instant::from_micros(bucket),
+        dimensions: dimensions.into(),
+    };
+    (key, Delta { value: value.0, count })
+}
+
+impl<Mode> Tx<Mode> {
+    /// The last batch that is folded into stored usage.
+    pub async fn applied_seq(&mut self) -> Result<i64> {
+        const SQL: &str = "select applied_seq from partition where id = 0";
+        let (seq,): (i64,) = on!(self, conn => sqlx::query_as(SQL).fetch_one(conn).await?);
+        Ok(seq)
+    }
+
+    /// The stored rows of these keys; keys without a row are left out.
+    pub async fn usage_at(&mut self, keys: &[&Key]) -> Result<HashMap<Key, Delta>> {
+        let mut found = HashMap::with_capacity(keys.len());
+        for chunk in keys.chunks(ROWS_A_STATEMENT) {
+            let rows: Vec<Row> = on!(self, conn => {
+                let mut query = QueryBuilder::new(
+                    "select meter, party, bucket, dimensions, value, count from usage
+                     where (meter, party, bucket, dimensions) in (",
+                );
+                query.push_values(chunk, |mut row, key| {
+                    row.push_bind(&*key.meter)
+                        .push_bind(&*key.party)
+                        .push_bind(key.bucket.micros())
+                        .push_bind(&*key.dimensions);
+                });
+                query.push(")").build_query_as().fetch_all(conn).await?
+            });
+            found.extend(rows.into_iter().map(keyed));
+        }
+        Ok(found)
+    }
+
+    /// One meter's stored rows in a period, of one party or of all.
+    pub async fn usage_in(&mut self, meter: &str, party: Option<&str>, period: Period) -> Result<Vec<(Key, Delta)>> {
+        const OF_ONE: &str = "
+            select meter, party, bucket, dimensions, value, count from usage
+            where meter = $1 and bucket >= $2 and bucket < $3 and party = $4
+            order by party, bucket, dimensions";
+        const OF_ALL: &str = "
+            select meter, party, bucket, dimensions, value, count from usage
+            where meter = $1 and bucket >= $2 and bucket < $3
+            order by party, bucket, dimensions";
+        let (from, to) = (period.from().micros(), period.to().micros());
+        let rows: Vec<Row> = match party {
+            Some(party) => on!(self, conn => sqlx::query_as(OF_ONE)
+                .bind(meter).bind(from).bind(to).bind(party).fetch_all(conn).await?),
+            None => on!(self, conn => sqlx::query_as(OF_ALL).bind(meter).bind(from).bind(to).fetch_all(conn).await?),
+        };
+        Ok(rows.into_iter().map(keyed).collect())
+    }
+
+    /// Everything that one party used in a period, by meter, in the order of time.
+    pub async fn usage_of(&mut self, party: &str, period: Period) -> Result<BTreeMap<String, Vec<Usage>>> {
+        const SQL: &str = "
+            select usage.meter, usage.party, usage.bucket, usage.dimensions, usage.value, usage.count
+            from meter join usage on usage.meter = meter.id
+            where usage.party = $1 and usage.bucket >= $2 and usage.bucket < $3
+            order by usage.meter, usage.bucket, usage.dimensions";
+        let rows: Vec<Row> = on!(self, conn => sqlx::query_as(SQL)
+            .bind(party).bind(period.from().micros()).bind(period.to().micros()).fetch_all(conn).await?);
+        let mut meters: BTreeMap<String, Vec<Usage>> = BTreeMap::new();
+        for (meter, _, bucket, dimensions, value, count) in rows {
+            let dimensions = serde_json::from_str(&dimensions)
+                .map_err(|error| Error::Damaged(format!("dimensions of usage of {meter} by {party}: {error}")))?;
+            let bucket = Instant::from_micros(bucket);
+            meters.entry(meter).or_default().push(Usage { bucket, dimensions, value: value.0, count });
+        }
+        Ok(meters)
+    }
+
+    /// All stored usage, for `verify`.
+    pub async fn usage_all(&mut self) -> Result<BTreeMap<Key, Delta>> {
+        const SQL: &str = "select meter, party, bucket, dimensions, value, count from usage";
+        let rows: Vec<Row> = on!(self, conn => sqlx::query_as(SQL).fetch_all(conn).await?);
+        Ok(rows.into_iter().map(keyed).collect())
+    }
+
+    /// Published meters, each with the last batch that was folded before it existed.
+    pub async fn meters(&mut self) -> Result<BTreeMap<Arc<str>, i64>> {
+        const SQL: &str = "select id, after_seq from meter";
+        let rows: Vec<(String, i64)> = on!(self, conn => sqlx::query_as(SQL).fetch_all(conn).await?);
+        Ok(rows.into_iter().map(|(id, after_seq)| (id.into(), after_seq)).collect())
+    }
+}
+
+impl Tx<Write> {
+    /// Writes rows over what is stored for their keys.
+    pub async fn put_usage(&mut self, rows: &[(&Key, Delta)]) -> Result<()> {
+        for chunk in rows.chunks(ROWS_A_STATEMENT) {
+            on!(self, conn => {
+                let mut query = QueryBuilder::new("insert into usage (meter, party, bucket, dimensions, value, count) ");
+                query.push_values(chunk, |mut row, (key, delta)| {
+                    row.push_bind(&*key.meter)
+                        .push_bind(&*key.party)
+                        .push_bind(key.bucket.micros())
+                        .push_bind(&*key.dimensions)
+                        .push_bind(Quantity(delta.value))
+                        .push_bind(delta.count);
+                });
+                query.push(
+                    " on conflict (meter, party, bucket, dimensions)
+                      do update set value = excluded.value, count = excluded.count",
+                );
+                query.build().execute(conn).await?;
+            });
+        }
+        Ok(())
+    }
+
+    /// Moves the fold's position on, if it still stands at `from`.
+    pub async fn advance_applied_seq(&mut self, from: i64, to: i64) -> Result<bool> {
+        const SQL: &str = "update partition set applied_seq = $2 where id = 0 and applied_seq = $1";
+        let moved = on!(self, conn => sqlx::query(SQL).bind(from).bind(to).execute(conn).await?.rows_affected());
+        Ok(moved == 1)
+    }
+
+    /// Records a meter that counts every batch after `after_seq`. One that is known keeps its own.
+    pub async fn add_meter(&mut self, id: &str, after_seq: i64) -> Result<()> {
+        const SQL: &str = "insert into meter (id, after_seq) values ($1, $2) on conflict do nothing";
+        on!(self, conn => sqlx::query(SQL).bind(id).bind(after_seq).execute(conn).await?.rows_affected());
+        Ok(())
+    }
+}
