@@ -1,1 +1,224 @@
 //! An event as it is read: a CloudEvent 1.0 whose `data` stays JSON text until a meter asks for a field.
+//!
+//! Source of the rules: CloudEvents 1.0.2, sections 3.1 and 3.2, and its JSON event format.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::domain::time::Instant;
+
+/// `id`, `source`, `type` and `subject` may not be longer, in bytes: they are keys.
+const NAME_BYTES_MAX: usize = 512;
+
+/// A CloudEvent, borrowing from the text it was read from.
+#[derive(Clone, Debug)]
+pub struct Event<'a> {
+    pub source: Cow<'a, str>,
+    pub id: Cow<'a, str>,
+    pub kind: Cow<'a, str>,
+    pub subject: Option<Cow<'a, str>>,
+    pub time: Option<Instant>,
+    pub data: Option<&'a RawValue>,
+}
+
+/// What is wrong with one place of an event, and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Fault {
+    /// JSON pointer into the event; empty for the event as a whole.
+    pub at: String,
+    pub code: &'static str,
+    pub detail: String,
+    pub fix: String,
+}
+
+/// The attributes as they stand in the text, each still JSON.
+#[derive(Deserialize)]
+struct Attributes<'a> {
+    #[serde(borrow)]
+    specversion: Option<&'a RawValue>,
+    #[serde(borrow)]
+    id: Option<&'a RawValue>,
+    #[serde(borrow)]
+    source: Option<&'a RawValue>,
+    #[serde(borrow, rename = "type")]
+    kind: Option<&'a RawValue>,
+    #[serde(borrow)]
+    subject: Option<&'a RawValue>,
+    #[serde(borrow)]
+    time: Option<&'a RawValue>,
+    #[serde(borrow)]
+    data: Option<&'a RawValue>,
+}
+
+impl<'a> Event<'a> {
+    /// Reads a structured-mode event. Every fault is returned, not the first one only.
+    pub fn parse(text: &'a str) -> Result<Self, Vec<Fault>> {
+        let attributes: Attributes<'a> = match serde_json::from_str(text) {
+            Ok(attributes) => attributes,
+            Err(error) => return Err(vec![not_an_event(text, &error)]),
+        };
+        let mut faults = Vec::new();
+        check_version(attributes.specversion, &mut faults);
+        let id = required("id", attributes.id, &mut faults);
+        let source = required("source", attributes.source, &mut faults);
+        let kind = required("type", attributes.kind, &mut faults);
+        let subject = attributes.subject.and_then(|raw| name("subject", raw, &mut faults));
+        let time = attributes.time.and_then(|raw| instant(raw, &mut faults));
+        match (id, source, kind) {
+            (Some(id), Some(source), Some(kind)) if faults.is_empty() => {
+                Ok(Self { source, id, kind, subject, time, data: attributes.data })
+            }
+            _ => Err(faults),
+        }
+    }
+}
+
+impl Fault {
+    pub fn new(at: &str, code: &'static str, detail: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { at: at.to_owned(), code, detail: detail.into(), fix: fix.into() }
+    }
+}
+
+/// Whether two texts say the same event: the same JSON values, whatever their order and spacing.
+/// A `time` that `newer` leaves out is not a difference, since the first one was given the time of receipt.
+pub fn says_the_same(first: &str, newer: &str) -> bool {
+    type Json = serde_json::Map<String, serde_json::Value>;
+    let (Ok(mut first), Ok(newer)) = (serde_json::from_str::<Json>(first), serde_json::from_str::<Json>(newer)) else {
+        return false;
+    };
+    if !newer.contains_key("time") {
+        first.remove("time");
+    }
+    first == newer
+}
+
+fn not_an_event(text: &str, error: &serde_json::Error) -> Fault {
+    if error.is_data() {
+        let fix = "send one JSON object for each event, each attribute once";
+        return Fault::new("", "not_an_event", format!("not a CloudEvent: {error}"), fix);
+    }
+    let around: String = text.chars().skip(error.column().saturating_sub(20)).take(40).collect();
+    let detail = format!("not JSON: {error}, near `{around}`");
+    Fault::new("", "invalid_json", detail, "mend the JSON; an event takes one line of NDJSON")
+}
+
+fn check_version(raw: Option<&RawValue>, faults: &mut Vec<Fault>) {
+    match raw.map(RawValue::get) {
+        Some("\"1.0\"") => {}
+        Some(other) => {
+            let detail = format!("specversion is {other}");
+            faults.push(Fault::new("/specversion", "unsupported_specversion", detail, "set it to \"1.0\""));
+        }
+        None => faults.push(missing("specversion", "add \"specversion\": \"1.0\"")),
+    }
+}
+
+fn required<'a>(attribute: &'static str, raw: Option<&'a RawValue>, faults: &mut Vec<Fault>) -> Option<Cow<'a, str>> {
+    match raw {
+        Some(raw) => name(attribute, raw, faults),
+        None => {
+            faults.push(missing(attribute, &format!("add \"{attribute}\" with a text that is not empty")));
+            None
+        }
+    }
+}
+
+fn missing(attribute: &str, fix: &str) -> Fault {
+    Fault::new(&format!("/{attribute}"), "missing_attribute", format!("{attribute} is missing"), fix)
+}
+
+fn name<'a>(attribute: &str, raw: &'a RawValue, faults: &mut Vec<Fault>) -> Option<Cow<'a, str>> {
+    let at = format!("/{attribute}");
+    let Some(text) = text_of(raw) else {
+        let detail = format!("{attribute} is {}, not a text", kind_of(raw));
+        faults.push(Fault::new(&at, "wrong_type", detail, "write it as a JSON string, in double quotes"));
+        return None;
+    };
+    if text.is_empty() {
+        faults.push(Fault::new(&at, "empty_attribute", format!("{attribute} is empty"), "give it a value"));
+        return None;
+    }
+    if text.len() > NAME_BYTES_MAX || text.contains(|c: char| c.is_control()) {
+        let detail = format!("{attribute} is {} bytes long, or has control characters", text.len());
+        let fix = format!("use at most {NAME_BYTES_MAX} bytes of printable text");
+        faults.push(Fault::new(&at, "unusable_attribute", detail, fix));
+        return None;
+    }
+    Some(text)
+}
+
+fn instant(raw: &RawValue, faults: &mut Vec<Fault>) -> Option<Instant> {
+    let time = text_of(raw).and_then(|text| Instant::parse(&text));
+    if time.is_none() {
+        let detail = format!("time is {}, not an RFC 3339 time", raw.get());
+        let fix = "write it like \"2026-11-23T18:30:00Z\", with an offset or Z";
+        faults.push(Fault::new("/time", "invalid_time", detail, fix));
+    }
+    time
+}
+
+/// The text of a JSON string; `None` for any other value.
+pub fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
+    let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
+    if inner.contains('\\') {
+        return serde_json::from_str(raw.get()).ok().map(Cow::Owned);
+    }
+    Some(Cow::Borrowed(inner))
+}
+
+/// What kind of JSON value this is, for messages.
+pub fn kind_of(raw: &RawValue) -> &'static str {
+    match raw.get().as_bytes().first() {
+        Some(b'"') => "a text",
+        Some(b'{') => "an object",
+        Some(b'[') => "a list",
+        Some(b't' | b'f') => "true or false",
+        Some(b'n') => "null",
+        _ => "a number",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn codes(text: &str) -> Vec<(String, &'static str)> {
+        Event::parse(text).expect_err("is refused").into_iter().map(|fault| (fault.at, fault.code)).collect()
+    }
+
+    #[test]
+    fn an_event_borrows_what_it_can_and_unescapes_the_rest() {
+        let text = r#"{"specversion":"1.0","id":"a\u0041","source":"/s","type":"t","time":"2013-01-01T10:17:00Z","data":{"x":1.50}}"#;
+        let event = Event::parse(text).expect("is an event");
+        assert_eq!((&*event.id, &*event.source, event.data.map(RawValue::get)), ("aA", "/s", Some(r#"{"x":1.50}"#)));
+        assert!(matches!(event.source, Cow::Borrowed(_)));
+    }
+
+    #[test]
+    fn every_fault_is_named_at_its_place() {
+        assert_eq!(
+            codes(r#"{"specversion":"0.3","id":5,"source":"","time":"yesterday"}"#),
+            [
+                ("/specversion".to_owned(), "unsupported_specversion"),
+                ("/id".to_owned(), "wrong_type"),
+                ("/source".to_owned(), "empty_attribute"),
+                ("/type".to_owned(), "missing_attribute"),
+                ("/time".to_owned(), "invalid_time"),
+            ]
+        );
+        assert_eq!(codes(r#"{"id": "#), [(String::new(), "invalid_json")]);
+        assert_eq!(codes(r#"{"id":"a","id":"b"}"#), [(String::new(), "not_an_event")]);
+        assert_eq!(codes("[1]"), [(String::new(), "not_an_event")]);
+    }
+
+    #[test]
+    fn order_and_spacing_do_not_make_a_conflict_but_values_do() {
+        let first = r#"{"id":"1","data":{"a":1,"b":"x"},"time":"2013-01-01T00:00:00Z"}"#;
+        assert!(says_the_same(first, r#"{"data": {"b":"x","a":1}, "id":"1"}"#));
+        assert!(!says_the_same(first, r#"{"data": {"b":"x","a":2}, "id":"1"}"#));
+        assert!(!says_the_same(first, r#"{"data":{"b":"x","a":1},"id":"1","time":"2013-01-02T00:00:00Z"}"#));
+    }
+}

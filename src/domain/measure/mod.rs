@@ -1,3 +1,4 @@
 //! A meter applied: from an event to what it adds to usage.
 
 pub mod delta;
+pub mod field;

@@ -1,0 +1,122 @@
+//! The body of a batch: events as NDJSON, compressed, with a checksum that names a damaged batch.
+
+use std::io::Read;
+
+use flate2::Crc;
+use thiserror::Error;
+
+use crate::domain::time::Instant;
+use crate::store::batches::Batch;
+
+/// The fastest level: the log is written once and read seldom.
+const ZSTD_LEVEL: i32 = 1;
+
+/// Events that are about to become one batch.
+#[derive(Debug)]
+pub struct Draft {
+    lines: Vec<u8>,
+    event_count: i64,
+    first_time: Instant,
+    last_time: Instant,
+}
+
+#[derive(Debug, Error)]
+#[error("batch {seq} of the event log is damaged: {reason}. Restore events.db from a backup")]
+pub struct DamagedBatch {
+    pub seq: i64,
+    pub reason: String,
+}
+
+impl Default for Draft {
+    fn default() -> Self {
+        let (first_time, last_time) = (Instant::from_micros(i64::MAX), Instant::from_micros(i64::MIN));
+        Self { lines: Vec::new(), event_count: 0, first_time, last_time }
+    }
+}
+
+impl Draft {
+    /// Adds one event: its JSON without a line break, and when it happened.
+    pub fn push(&mut self, line: &[u8], time: Instant) {
+        self.lines.extend_from_slice(line);
+        self.lines.push(b'\n');
+        self.event_count = self.event_count.saturating_add(1);
+        self.first_time = self.first_time.min(time);
+        self.last_time = self.last_time.max(time);
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.lines.is_empty()
+    }
+
+    /// The events so far, one a line.
+    pub fn lines(&self) -> &[u8] {
+        &self.lines
+    }
+
+    /// Compresses the events into a batch.
+    pub fn seal(&self, seq: i64, received_at: Instant) -> std::io::Result<Batch> {
+        let body = zstd::bulk::compress(&self.lines, ZSTD_LEVEL)?;
+        Ok(Batch {
+            seq,
+            received_at,
+            event_count: self.event_count,
+            first_time: self.first_time,
+            last_time: self.last_time,
+            checksum: checksum(&body),
+            body,
+        })
+    }
+}
+
+/// The events of a batch, one a line; an error if a single bit of it was changed.
+pub fn lines(batch: &Batch) -> Result<String, DamagedBatch> {
+    let damaged = |reason: String| DamagedBatch { seq: batch.seq, reason };
+    if checksum(&batch.body) != batch.checksum {
+        return Err(damaged("its checksum does not match".to_owned()));
+    }
+    let mut text = String::new();
+    zstd::stream::read::Decoder::new(batch.body.as_slice())
+        .and_then(|mut decoder| decoder.read_to_string(&mut text))
+        .map_err(|error| damaged(format!("it cannot be decompressed: {error}")))?;
+    Ok(text)
+}
+
+fn checksum(body: &[u8]) -> i64 {
+    let mut crc = Crc::new();
+    crc.update(body);
+    i64::from(crc.sum())
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn draft(lines: &[String]) -> Draft {
+        let mut draft = Draft::default();
+        for (index, line) in lines.iter().enumerate() {
+            draft.push(line.as_bytes(), Instant::from_micros(i64::try_from(index).expect("small")));
+        }
+        draft
+    }
+
+    proptest! {
+        /// A batch gives back exactly the lines that went in.
+        #[test]
+        fn a_batch_keeps_its_lines(texts in prop::collection::vec("[^\n\r]{1,80}", 1..50)) {
+            let batch = draft(&texts).seal(7, Instant::from_micros(0)).expect("seals");
+            let read = lines(&batch).expect("is whole");
+            prop_assert_eq!(read.lines().map(str::to_owned).collect::<Vec<_>>(), texts);
+        }
+
+        /// Any flipped bit is found, and the batch is named.
+        #[test]
+        fn a_flipped_bit_is_found(texts in prop::collection::vec("[a-z]{1,40}", 1..20), at in any::<prop::sample::Index>(), bit in 0_u8..8) {
+            let mut batch = draft(&texts).seal(7, Instant::from_micros(0)).expect("seals");
+            let place = at.index(batch.body.len());
+            batch.body[place] ^= 1 << bit;
+            prop_assert_eq!(lines(&batch).expect_err("is damaged").seq, 7);
+        }
+    }
+}

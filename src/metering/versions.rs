@@ -1,0 +1,101 @@
+//! Published price-book versions, in memory: which one applies when, and the meters of all of them together.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::domain::book::catalog::EventType;
+use crate::domain::book::meter::Meter;
+use crate::domain::book::version::BookVersion;
+use crate::domain::event::Fault;
+use crate::domain::measure::meters::Meters;
+use crate::domain::time::Instant;
+use crate::metering::Error;
+use crate::store::Db;
+
+/// Event types that Tallystick itself sends.
+const OWN_TYPES: &str = "tallystick.";
+
+/// Every published version. A meter means the same in all of them, so events are measured by all meters together.
+#[derive(Debug, Default)]
+pub struct Versions {
+    /// In the order in which they take effect.
+    versions: Vec<Arc<BookVersion>>,
+    meters: Meters,
+    event_types: BTreeMap<String, EventType>,
+}
+
+impl Versions {
+    pub async fn load(db: &Db) -> Result<Self, Error> {
+        let mut versions = Vec::new();
+        for published in db.read().await?.book_versions().await? {
+            let version = BookVersion::from_stored(&published.files, published.effective_from)
+                .map_err(|mistakes| Error::Book(format!("{}: {}", published.id, mistakes[0])))?;
+            versions.push(Arc::new(version));
+        }
+        Ok(Self::new(versions))
+    }
+
+    pub fn new(mut versions: Vec<Arc<BookVersion>>) -> Self {
+        versions.sort_by_key(|version| version.effective_from);
+        let books = || versions.iter().map(|version| &version.book);
+        let meters: BTreeMap<&String, &Meter> = books().flat_map(|book| &book.meters).collect();
+        let meters = meters.into_values().cloned().collect();
+        let event_types = books().flat_map(|book| book.event_types.clone()).collect();
+        Self { versions, meters, event_types }
+    }
+
+    /// These versions and one more.
+    pub fn with(&self, version: BookVersion) -> Self {
+        let mut versions = self.versions.clone();
+        versions.push(Arc::new(version));
+        Self::new(versions)
+    }
+
+    pub fn iter(&self) -> std::slice::Iter<'_, Arc<BookVersion>> {
+        self.versions.iter()
+    }
+
+    /// The version in effect at an instant.
+    pub fn at(&self, at: Instant) -> Option<&Arc<BookVersion>> {
+        self.versions.iter().rev().find(|version| version.effective_from <= at)
+    }
+
+    pub fn by_id(&self, id: &str) -> Option<&Arc<BookVersion>> {
+        self.versions.iter().find(|version| version.id == id)
+    }
+
+    /// The meters of all versions.
+    pub fn meters(&self) -> &Meters {
+        &self.meters
+    }
+
+    /// A meter by its id, in whichever version it is.
+    pub fn meter(&self, id: &str) -> Option<&Meter> {
+        self.versions.iter().rev().find_map(|version| version.book.meters.get(id))
+    }
+
+    /// The event types of all versions, as the newest describes them.
+    pub fn event_types(&self) -> &BTreeMap<String, EventType> {
+        &self.event_types
+    }
+
+    /// An event type that is not in the catalog is refused, with the nearest one that is.
+    pub(in crate::metering) fn check_type(&self, kind: &str) -> Result<(), Fault> {
+        if self.event_types.contains_key(kind) {
+            return Ok(());
+        }
+        if kind.starts_with(OWN_TYPES) {
+            let detail = format!("`{kind}` is one of tallystick's own types");
+            return Err(Fault::new("/type", "reserved_event_type", detail, "use a type of your own"));
+        }
+        let nearest = self.event_types.keys().max_by(|a, b| {
+            let likeness = |known: &str| strsim::jaro_winkler(known, kind);
+            likeness(a).total_cmp(&likeness(b))
+        });
+        let fix = match nearest {
+            Some(nearest) => format!("did you mean `{nearest}`? Otherwise add it to the catalog and publish"),
+            None => "publish a price book whose catalog has it".to_owned(),
+        };
+        Err(Fault::new("/type", "unknown_event_type", format!("`{kind}` is not in the catalog"), fix))
+    }
+}
