@@ -32,6 +32,11 @@ impl Instant {
         text.parse::<Timestamp>().ok().map(Self::from)
     }
 
+    /// Reads RFC 3339 with an offset, or a date, which stands for its beginning in `zone`.
+    pub fn parse_in(text: &str, zone: &Zone) -> Option<Self> {
+        Self::parse(text).or_else(|| Self::start_of(text.parse().ok()?, zone))
+    }
+
     /// The instant of midnight (or of the first moment after a gap at midnight) that begins `date` in `zone`.
     pub fn start_of(date: Date, zone: &Zone) -> Option<Self> {
         date.to_zoned_datetime(zone.0.clone()).ok().map(|zoned| zoned.timestamp().into())
