@@ -45,20 +45,23 @@ impl<Mode> Tx<Mode> {
 
     /// The stored rows of these keys; keys without a row are left out.
     pub async fn usage_at(&mut self, keys: &[&Key]) -> Result<HashMap<Key, Delta>> {
+        // `cross join` keeps SQLite from scanning `usage`: it looks each wanted row up by the primary key.
+        const FROM_WANTED: &str = ")
+            select usage.meter, usage.party, usage.bucket, usage.dimensions, usage.value, usage.count
+            from wanted cross join usage
+            where usage.meter = wanted.meter and usage.party = wanted.party
+              and usage.bucket = wanted.bucket and usage.dimensions = wanted.dimensions";
         let mut found = HashMap::with_capacity(keys.len());
         for chunk in keys.chunks(ROWS_A_STATEMENT) {
             let rows: Vec<Row> = on!(self, conn => {
-                let mut query = QueryBuilder::new(
-                    "select meter, party, bucket, dimensions, value, count from usage
-                     where (meter, party, bucket, dimensions) in (",
-                );
+                let mut query = QueryBuilder::new("with wanted (meter, party, bucket, dimensions) as (");
                 query.push_values(chunk, |mut row, key| {
                     row.push_bind(&*key.meter)
                         .push_bind(&*key.party)
                         .push_bind(key.bucket.micros())
                         .push_bind(&*key.dimensions);
                 });
-                query.push(")").build_query_as().fetch_all(conn).await?
+                query.push(FROM_WANTED).build_query_as().fetch_all(conn).await?
             });
             found.extend(rows.into_iter().map(keyed));
         }
@@ -86,10 +89,11 @@ impl<Mode> Tx<Mode> {
 
     /// Everything that one party used in a period, by meter, in the order of time.
     pub async fn usage_of(&mut self, party: &str, period: Period) -> Result<BTreeMap<String, Vec<Usage>>> {
+        // `cross join`: one range of the primary key for each meter, never a scan.
         const SQL: &str = "
             select usage.meter, usage.party, usage.bucket, usage.dimensions, usage.value, usage.count
-            from meter join usage on usage.meter = meter.id
-            where usage.party = $1 and usage.bucket >= $2 and usage.bucket < $3
+            from meter cross join usage
+            where usage.meter = meter.id and usage.party = $1 and usage.bucket >= $2 and usage.bucket < $3
             order by usage.meter, usage.bucket, usage.dimensions";
         let rows: Vec<Row> = on!(self, conn => sqlx::query_as(SQL)
             .bind(party).bind(period.from().micros()).bind(period.to().micros()).fetch_all(conn).await?);
