@@ -15,6 +15,7 @@ pub mod books;
 mod columns;
 mod engine;
 mod error;
+pub mod journal;
 pub mod usage;
 
 pub use columns::Quantity;

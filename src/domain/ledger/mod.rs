@@ -1,1 +1,10 @@
 //! The ledger: a chart of accounts, entries that balance or do not exist, and one function a posting rule.
+//!
+//! An [`entry::Entry`] that exists balances; [`templates`] is where business becomes postings; [`chain`] makes a
+//! change to what was written visible, and [`audit`] looks for one.
+
+pub mod account;
+pub mod audit;
+pub mod chain;
+pub mod entry;
+pub mod templates;
