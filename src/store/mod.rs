@@ -16,6 +16,8 @@ mod columns;
 mod engine;
 mod error;
 pub mod journal;
+#[cfg(test)]
+mod tests;
 pub mod usage;
 
 pub use columns::Quantity;
