@@ -58,7 +58,8 @@ create table posting (
     foreign key (account, currency) references account (id, currency)
 ) strict, without rowid;
 
-create index posting_by_account on posting (account);
+-- All that a floor needs, so that it is checked in the index alone.
+create index posting_by_account on posting (account, side, amount);
 
 create trigger journal_entry_joins_an_open_batch before insert on journal_entry
 when exists (select 1 from journal_batch where seq = new.batch)
@@ -112,11 +113,14 @@ begin
     select raise(abort, 'an account falls below its floor')
     where exists (
         select 1
-        from posting join account on account.id = posting.account
-        where account.code in (2010, 2100)
-        and posting.account in (select account from posting where entry >= new.first_entry and entry <= new.last_entry)
-        group by posting.account
-        having sum(case posting.side when 'credit' then posting.amount else -posting.amount end) < 0);
+        from posting
+        where account in (
+            select posting.account
+            from posting join account on account.id = posting.account
+            where posting.entry >= new.first_entry and posting.entry <= new.last_entry
+            and posting.side = 'debit' and account.code in (2010, 2100))
+        group by account
+        having sum(case side when 'credit' then amount else -amount end) < 0);
 end;
 
 create trigger account_is_never_changed before update on account
