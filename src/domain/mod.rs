@@ -3,6 +3,8 @@
 //! From the ground up: [`money`], [`time`], [`ids`] → [`period`], [`event`] → [`book`] → [`measure`], [`rating`]
 //! → [`document`] → [`ledger`].
 
+#![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::float_arithmetic, clippy::panic))]
+
 pub mod book;
 pub mod document;
 pub mod event;

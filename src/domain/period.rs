@@ -147,7 +147,12 @@ fn calendar_start(interval: Interval, day: Date) -> Date {
         }
         Interval::Month => day.first_of_month(),
         Interval::Quarter => {
-            let month = (day.month() - 1) / 3 * 3 + 1;
+            let month = match day.month() {
+                1..=3 => 1,
+                4..=6 => 4,
+                7..=9 => 7,
+                _ => 10,
+            };
             Date::new(day.year(), month, 1).unwrap_or(day)
         }
         Interval::Year => day.first_of_year(),
@@ -156,8 +161,8 @@ fn calendar_start(interval: Interval, day: Date) -> Date {
 
 /// About how many intervals lie between two days; the caller corrects it by at most one step.
 fn steps_before(interval: Interval, anchor: Date, day: Date) -> i32 {
-    let months =
-        (i32::from(day.year()) - i32::from(anchor.year())) * 12 + i32::from(day.month()) - i32::from(anchor.month());
+    let count = |day: Date| i32::from(day.year()).saturating_mul(12).saturating_add(i32::from(day.month()));
+    let months = count(day).saturating_sub(count(anchor));
     match interval {
         Interval::Day => days_between(anchor, day),
         Interval::Week => days_between(anchor, day).div_euclid(7),

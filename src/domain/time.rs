@@ -95,13 +95,12 @@ pub enum Bucket {
 
 impl Bucket {
     pub const fn micros(self) -> i64 {
-        let minutes = match self {
-            Self::FiveMinutes => 5,
-            Self::QuarterHour => 15,
-            Self::Hour => 60,
-            Self::Day => 24 * 60,
-        };
-        minutes * 60_000_000
+        match self {
+            Self::FiveMinutes => 300_000_000,
+            Self::QuarterHour => 900_000_000,
+            Self::Hour => 3_600_000_000,
+            Self::Day => 86_400_000_000,
+        }
     }
 
     /// The start of the bucket that `at` falls in.

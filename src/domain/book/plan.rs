@@ -21,6 +21,7 @@ pub struct Plan {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "a plan has few components, and most are of usage")]
 pub enum Component {
     Fee(Fee),
     /// Priced from usage: the party owes the platform, or the platform the party.
