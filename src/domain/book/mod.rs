@@ -4,12 +4,17 @@
 
 pub mod catalog;
 pub mod meter;
+pub mod mistake;
+pub mod parse;
 pub mod plan;
 pub mod program;
+pub mod version;
 
 use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
+use serde::Deserialize;
+use serde::Serialize;
 
 use crate::domain::book::catalog::EventType;
 use crate::domain::book::meter::Meter;
@@ -17,6 +22,17 @@ use crate::domain::book::plan::Plan;
 use crate::domain::book::program::Program;
 use crate::domain::money::Currency;
 use crate::domain::time::Zone;
+
+pub use crate::domain::book::mistake::Mistake;
+pub use crate::domain::book::parse::parse;
+
+/// A file of a price book, as a person wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SourceFile {
+    /// Relative to the book, with `/`: `plans/airline.toml`.
+    pub path: String,
+    pub text: String,
+}
 
 /// A whole price book, checked. Maps are keyed by id.
 #[derive(Clone, Debug)]

@@ -1,0 +1,203 @@
+//! Components of a plan: fees, charges and rewards.
+
+use rust_decimal::Decimal;
+
+use crate::domain::book::meter::Meter;
+use crate::domain::book::parse::Known;
+use crate::domain::book::parse::calendar;
+use crate::domain::book::parse::model;
+use crate::domain::book::parse::reader::Table;
+use crate::domain::book::parse::value::Value;
+use crate::domain::book::plan::Cap;
+use crate::domain::book::plan::CapLimit;
+use crate::domain::book::plan::CapWindow;
+use crate::domain::book::plan::Component;
+use crate::domain::book::plan::Direction;
+use crate::domain::book::plan::Fee;
+use crate::domain::book::plan::Modifiers;
+use crate::domain::book::plan::Prorate;
+use crate::domain::book::plan::Transform;
+use crate::domain::book::plan::UsageComponent;
+use crate::domain::book::plan::When;
+use crate::domain::money::Currency;
+use crate::domain::period::Interval;
+use crate::domain::time::Zone;
+
+const KINDS: [(&str, Kind); 3] = [("fee", Kind::Fee), ("charge", Kind::Charge), ("reward", Kind::Reward)];
+const WHEN: [(&str, When); 2] = [("advance", When::Advance), ("arrears", When::Arrears)];
+const PRORATE: [(&str, Prorate); 3] = [("none", Prorate::None), ("day", Prorate::Day), ("second", Prorate::Second)];
+const WINDOWS: [(&str, CapWindow); 4] =
+    [("day", CapWindow::Day), ("week", CapWindow::Week), ("month", CapWindow::Month), ("period", CapWindow::Period)];
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Fee,
+    Charge,
+    Reward,
+}
+
+/// What a component needs to know of its plan and of the book. Nothing where there is a mistake.
+pub struct Terms<'k> {
+    pub currency: Option<Currency>,
+    pub zone: Option<&'k Zone>,
+    pub interval: Interval,
+    pub known: &'k Known,
+}
+
+pub fn read(table: &mut Table<'_>, id: Option<&Value<'_>>, terms: &Terms<'_>) -> Option<Component> {
+    let name = table.optional("name", Value::owned_text);
+    let kind = table.required("kind", |value| value.one_of(&KINDS, &["share"]));
+    let id = id.and_then(Value::raw_text);
+    let name = name.or_else(|| id.clone());
+    match kind {
+        Some(Kind::Fee) => fee(table, id, name, terms).map(Component::Fee),
+        Some(kind) => usage(table, kind, id, name, terms).map(Component::Usage),
+        None => {
+            table.accept_rest();
+            None
+        }
+    }
+}
+
+fn fee(table: &mut Table<'_>, id: Option<String>, name: Option<String>, terms: &Terms<'_>) -> Option<Fee> {
+    table.call_it("fee");
+    let amount = table.required("amount", |value| value.money(terms.currency?));
+    let when = table.optional("when", |value| value.one_of(&WHEN, &[])).unwrap_or(When::Arrears);
+    let prorate = table.optional("prorate", |value| value.one_of(&PRORATE, &[])).unwrap_or(Prorate::None);
+    table.refuse("program", "program_without_reward", "only a reward is paid from a program", "leave it out");
+    Some(Fee { id: id?, name: name?, amount: amount?, when, prorate })
+}
+
+fn usage(
+    table: &mut Table<'_>,
+    kind: Kind,
+    id: Option<String>,
+    name: Option<String>,
+    terms: &Terms<'_>,
+) -> Option<UsageComponent> {
+    table.call_it(if kind == Kind::Reward { "reward" } else { "charge" });
+    let meter = table.required("meter", |value| meter(value, kind, terms));
+    let direction = direction(table, kind, terms);
+    let model = model::read(table);
+    let modifiers = modifiers(table);
+    let caps = table.each("cap", |value| value.table("cap", |table| cap(table, terms)));
+    let group_by = table.each("group_by", |value| dimension(value, meter?.1));
+    table.not_yet(&["carry_tiers", "included", "allowance"]);
+    Some(UsageComponent {
+        id: id?,
+        name: name?,
+        direction: direction?,
+        meter: meter?.0.to_owned(),
+        model: model?,
+        modifiers,
+        caps,
+        group_by,
+    })
+}
+
+/// A meter whose buckets fit the days of the plan's zone and, for a reward, of the book's, in which programs live.
+fn meter<'a, 'k>(value: Value<'a>, kind: Kind, terms: &Terms<'k>) -> Option<(&'a str, Option<&'k Meter>)> {
+    let (id, meter) = terms.known.meters.known(value.clone())?;
+    let book_zone = terms.known.settings.zone.as_ref().filter(|_| kind == Kind::Reward);
+    if let Some(meter) = meter {
+        let zones = terms.zone.into_iter().chain(book_zone);
+        for zone in zones.filter(|zone| !calendar::fits(meter.bucket, zone)) {
+            let message = format!("days of {} begin inside the buckets of meter `{id}`", zone.name());
+            let fix =
+                format!("give the meter bucket = \"{}\", or use another time zone", calendar::fitting_bucket(zone));
+            value.wrong::<()>("bucket_does_not_fit_zone", message, fix);
+        }
+    }
+    Some((id, meter))
+}
+
+fn direction(table: &mut Table<'_>, kind: Kind, terms: &Terms<'_>) -> Option<Direction> {
+    if kind == Kind::Reward {
+        let program = table.required("program", |value| program(value, terms))?;
+        return Some(Direction::Reward { program });
+    }
+    let fix = "leave it out, or make this a component of kind \"reward\"";
+    table.refuse("program", "program_without_reward", "only a reward is paid from a program", fix);
+    Some(Direction::Charge)
+}
+
+fn program(value: Value<'_>, terms: &Terms<'_>) -> Option<String> {
+    let (id, program) = terms.known.programs.known(value.clone())?;
+    if let (Some(program), Some(currency)) = (program, terms.currency)
+        && program.currency != currency
+    {
+        let message = format!("program `{id}` pays in {}, and the plan is in {currency}", program.currency);
+        return value.wrong("currencies_differ", message, format!("name a program in {currency}"));
+    }
+    Some(id.to_owned())
+}
+
+fn modifiers(table: &mut Table<'_>) -> Modifiers {
+    let minimum_amount = table.optional("minimum_amount", Value::not_negative);
+    let maximum_amount = table.optional("maximum_amount", |value| {
+        let maximum = value.clone().not_negative()?;
+        match minimum_amount.filter(|minimum| *minimum > maximum) {
+            Some(minimum) => {
+                let message = format!("the maximum {maximum} is below the minimum {minimum}");
+                value.wrong("minimum_above_maximum", message, "raise the maximum or lower the minimum")
+            }
+            None => Some(maximum),
+        }
+    });
+    Modifiers {
+        transform: table.optional("transform", |value| value.table("transform", transform)),
+        free_quantity: table.optional("free_quantity", Value::not_negative).unwrap_or(Decimal::ZERO),
+        base_amount: table.optional("base_amount", Value::not_negative).unwrap_or(Decimal::ZERO),
+        percentage_discount: table.optional("percentage_discount", Value::percent).unwrap_or(Decimal::ZERO),
+        maximum_amount,
+        minimum_amount,
+    }
+}
+
+fn transform(table: &mut Table<'_>) -> Option<Transform> {
+    let divide_by = table.required("divide_by", Value::above_zero);
+    let round = table.optional("round", model::rounding);
+    Some(Transform { divide_by: divide_by?, round })
+}
+
+fn cap(table: &mut Table<'_>, terms: &Terms<'_>) -> Option<Cap> {
+    let per = table.required("per", |value| window(value, terms.interval));
+    let units = table.optional("units", Value::above_zero);
+    let amount = table.optional("amount", Value::above_zero);
+    if table.has("units") == table.has("amount") {
+        let message = "a cap limits either `units` or `amount`".to_owned();
+        table.note(
+            "cap",
+            "cap_without_one_limit",
+            message,
+            "give it one of the two; a component can have several caps",
+        );
+    }
+    let limit = units.map(CapLimit::Units).or(amount.map(CapLimit::Amount));
+    Some(Cap { limit: limit?, per: per? })
+}
+
+/// A window is cut off at the ends of a billing period, so a longer one would not limit what it says.
+fn window(value: Value<'_>, interval: Interval) -> Option<CapWindow> {
+    let window = value.clone().one_of(&WINDOWS, &[])?;
+    let longer = match window {
+        CapWindow::Day | CapWindow::Period => false,
+        CapWindow::Week => interval == Interval::Day,
+        CapWindow::Month => matches!(interval, Interval::Day | Interval::Week),
+    };
+    if longer {
+        let message = "the window of this cap is longer than the plan's billing period".to_owned();
+        return value.wrong("cap_longer_than_period", message, "use per = \"period\", or a longer interval");
+    }
+    Some(window)
+}
+
+fn dimension(value: Value<'_>, meter: Option<&Meter>) -> Option<String> {
+    let name = value.clone().text()?;
+    let Some(meter) = meter else { return Some(name.to_owned()) };
+    if meter.dimensions.contains_key(name) {
+        return Some(name.to_owned());
+    }
+    let known = meter.dimensions.keys().map(String::as_str);
+    value.unknown_name("unknown_dimension", format!("meter `{}` has no dimension `{name}`", meter.id), name, known)
+}

@@ -1,0 +1,76 @@
+//! `book.toml`: what holds for the whole book.
+
+use crate::domain::book::Tax;
+use crate::domain::book::parse::named::Named;
+use crate::domain::book::parse::reader::Table;
+use crate::domain::book::parse::value::Value;
+use crate::domain::money::Currency;
+use crate::domain::time::Zone;
+
+const INVOICE_PREFIX: &str = "INV-";
+const PREFIX_BYTES_MAX: usize = 16;
+
+pub struct Settings {
+    pub name: Option<String>,
+    pub currency: Option<Currency>,
+    pub zone: Option<Zone>,
+    pub invoice_prefix: String,
+    pub taxes: Named<Tax>,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            name: None,
+            currency: None,
+            zone: None,
+            invoice_prefix: INVOICE_PREFIX.to_owned(),
+            taxes: Named::new("tax", "unknown_tax"),
+        }
+    }
+}
+
+impl Settings {
+    pub fn read(root: &mut Table<'_>) -> Self {
+        let mut settings = Self {
+            name: root.required("name", Value::owned_text),
+            currency: root.required("currency", Value::currency),
+            zone: root.required("timezone", Value::zone),
+            ..Self::default()
+        };
+        let prefix = root.optional("invoice", |value| {
+            value.table("invoice table", |invoice| invoice.optional("prefix", invoice_prefix))
+        });
+        settings.invoice_prefix = prefix.unwrap_or(settings.invoice_prefix);
+        root.each("tax", |value| {
+            value.table("tax", |table| {
+                let id = table.required("id", Some);
+                let tax = tax(table, id.as_ref());
+                settings.taxes.define(id, tax);
+                Some(())
+            })
+        });
+        root.not_yet(&["grace", "ledger"]);
+        settings
+    }
+}
+
+fn tax(table: &mut Table<'_>, id: Option<&Value<'_>>) -> Option<Tax> {
+    let jurisdiction = table.required("jurisdiction", Value::owned_text);
+    let rate = table.required("rate", Value::percent);
+    Some(Tax { id: id?.raw_text()?, jurisdiction: jurisdiction?, rate: rate? })
+}
+
+fn invoice_prefix(value: Value<'_>) -> Option<String> {
+    let text = value.clone().text()?;
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_/.".contains(c);
+    if text.len() <= PREFIX_BYTES_MAX && text.chars().all(plain) {
+        return Some(text.to_owned());
+    }
+    let message = format!("`{text}` cannot begin an invoice number");
+    value.wrong(
+        "invalid_prefix",
+        message,
+        format!("use up to {PREFIX_BYTES_MAX} letters, digits, `-`, `_`, `/` or `.`"),
+    )
+}
