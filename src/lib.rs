@@ -1,6 +1,30 @@
 //! Tallystick counts events, prices them in both directions, and books the result.
+//!
+//! | room | does | never |
+//! |---|---|---|
+//! | [`domain`] | values in, values out | waits, reads a clock, draws a random number, touches a disk |
+//! | [`store`] | keeps values, in one SQL text, on two engines | decides anything |
+//! | [`metering`] | takes events in, exactly once; knows what was used | knows a price |
+//! | [`billing`] | turns periods into documents and entries | sends money or messages |
+//! | [`http`] | says it over HTTP, to programs and to people | computes money |
+//! | [`cli`] | one file a command | does what a server could not do too |
+//!
+//! Each room may use those above it in this table and none below; `tests/tidy.rs` keeps it so.
+//!
+//! # An event, start to finish
+//! `http::api::events` reads the body; [`metering::ingest`] checks each event against the catalog and measures it with
+//! the compiled meters of [`domain::measure`]; `metering::writer` finds duplicates in [`metering::seen`], appends one
+//! batch of [`metering::log`] for everything that waits (one fsync), adds it to [`metering::fold`], and answers. About
+//! once a second the fold is flushed: usage and its position in the log, in one transaction. After a crash
+//! [`metering::recover`] replays what was not flushed.
+//!
+//! # A period, start to finish
+//! [`billing::close`] gathers what is due (read), rates usage with [`domain::rating`] and makes documents and balanced
+//! entries of it with [`domain::document`] and [`domain::ledger`] (think), and records all of it in one transaction
+//! (write). [`billing::verify`] does the thinking again, from the log up, and compares.
 
 pub mod clock;
 pub mod domain;
+pub mod metering;
 pub mod random;
 pub mod store;

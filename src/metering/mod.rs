@@ -12,6 +12,8 @@ pub mod ingest;
 pub mod log;
 pub mod recover;
 pub mod seen;
+#[cfg(test)]
+mod tests;
 pub mod usage;
 pub mod versions;
 mod writer;
@@ -29,6 +31,7 @@ use crate::domain::book::version::BookVersion;
 use crate::domain::event::Event;
 use crate::domain::ids::QuarantineId;
 use crate::domain::measure::delta::TooLarge;
+use crate::domain::measure::meters::Contribution;
 use crate::domain::time::Instant;
 use crate::metering::fold::Fold;
 use crate::metering::ingest::Faulty;
@@ -82,7 +85,7 @@ pub struct StoredEvent {
     /// The event's JSON.
     pub text: String,
     /// Where it was counted: meter, party, bucket, dimensions.
-    pub counted: Vec<crate::domain::measure::meters::Contribution>,
+    pub counted: Vec<Contribution>,
 }
 
 #[derive(Debug, Error)]

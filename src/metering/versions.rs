@@ -6,6 +6,7 @@ use std::sync::Arc;
 use crate::domain::book::catalog::EventType;
 use crate::domain::book::meter::Meter;
 use crate::domain::book::version::BookVersion;
+use crate::domain::book::version::files_from_json;
 use crate::domain::event::Fault;
 use crate::domain::measure::meters::Meters;
 use crate::domain::time::Instant;
@@ -28,8 +29,10 @@ impl Versions {
     pub async fn load(db: &Db) -> Result<Self, Error> {
         let mut versions = Vec::new();
         for published in db.read().await?.book_versions().await? {
-            let version = BookVersion::from_stored(&published.files, published.effective_from)
-                .map_err(|mistakes| Error::Book(format!("{}: {}", published.id, mistakes[0])))?;
+            let unreadable = |reason: String| Error::Book(format!("{}: {reason}", published.id));
+            let files = files_from_json(&published.files).map_err(|error| unreadable(error.to_string()))?;
+            let version = BookVersion::new(files, published.effective_from)
+                .map_err(|mistakes| unreadable(mistakes.iter().map(ToString::to_string).collect()))?;
             versions.push(Arc::new(version));
         }
         Ok(Self::new(versions))

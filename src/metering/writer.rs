@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::clock;
 use crate::domain::book::version::BookVersion;
+use crate::domain::book::version::files_to_json;
 use crate::domain::event::Event;
 use crate::domain::event::says_the_same;
 use crate::domain::measure::meters::Contribution;
@@ -222,7 +223,7 @@ impl Writer {
             published_at: now,
             published_by: by,
             note,
-            files: version.stored_files(),
+            files: files_to_json(&version.files),
         })
         .await?;
         for meter in version.book.meters.keys() {

@@ -9,6 +9,7 @@ use rust_decimal::Decimal;
 use crate::domain::book::Book;
 use crate::domain::book::meter::Aggregation;
 use crate::domain::book::meter::Meter;
+use crate::domain::book::meter::Operation;
 use crate::domain::book::meter::Path;
 use crate::domain::book::meter::TypePattern;
 use crate::domain::event::Event;
@@ -96,16 +97,9 @@ fn measure(meter: &Meter, event: &Event<'_>, at: Instant) -> Result<Option<Contr
     Ok(Some(Contribution { key, aggregation: meter.aggregation, delta: Delta { value, count: 1 } }))
 }
 
-fn passes(event: &Event<'_>, path: &Path, operation: &crate::domain::book::meter::Operation) -> bool {
+fn passes(event: &Event<'_>, path: &Path, operation: &Operation) -> bool {
     let Some(found) = find(event, path) else { return holds(operation, None) };
-    let text = found.text();
-    let field = match (&*text, found.number()) {
-        (_, Some(number)) => Field::Number(number),
-        ("true", None) => Field::Bool(true),
-        ("false", None) => Field::Bool(false),
-        (text, None) => Field::Text(text),
-    };
-    holds(operation, Some(field))
+    holds(operation, Some(Field::Text(&found.text())))
 }
 
 fn value(meter: &Meter, event: &Event<'_>, path: &Path) -> Result<Decimal, Fault> {
@@ -146,7 +140,6 @@ fn pointer(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::book::meter::Operation;
     use crate::domain::book::meter::Test;
     use crate::domain::time::Bucket;
 

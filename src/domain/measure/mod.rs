@@ -2,3 +2,5 @@
 
 pub mod delta;
 pub mod field;
+pub mod meters;
+pub mod test;

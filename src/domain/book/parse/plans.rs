@@ -36,7 +36,7 @@ fn plan(table: &mut Table<'_>, id: Option<&Value<'_>>, known: &Known) -> Option<
     let name = table.optional("name", Value::owned_text);
     let currency = table.optional_exact("currency", Value::currency).map(|own| own.or(known.settings.currency));
     let currency = currency.flatten();
-    let zone = table.optional_exact("timezone", Value::zone).map(|own| own.or(known.settings.zone.clone())).flatten();
+    let zone = table.optional_exact("timezone", Value::zone).and_then(|own| own.or(known.settings.zone.clone()));
     let interval = table.optional("interval", |value| value.one_of(&INTERVALS, &[])).unwrap_or(Interval::Month);
     let anchor = table.optional("anchor", |value| value.one_of(&ANCHORS, &[])).unwrap_or(Anchor::Calendar);
     let minimum = table.optional("minimum", |value| value.money(currency?));

@@ -1,0 +1,258 @@
+//! The law of metering, against a naive model: for any order, repetition, flush or crash, usage equals one pass over
+//! the distinct events.
+
+use std::collections::BTreeMap;
+use std::collections::HashSet;
+use std::path::Path;
+use std::time::Duration;
+
+use proptest::prelude::*;
+use rust_decimal::Decimal;
+
+use super::*;
+use crate::domain::book::SourceFile;
+use crate::domain::measure::delta::Delta;
+use crate::domain::measure::delta::Key;
+use crate::domain::measure::meters::Meters;
+use crate::domain::period::Period;
+use crate::domain::time::Zone;
+use crate::metering::usage::Query;
+use crate::metering::usage::Window;
+use crate::store::Access;
+use crate::store::Target;
+
+const NOW: Instant = Instant::from_micros(1_400_000_000_000_000);
+
+fn book(meters: &str) -> BookVersion {
+    let files = [
+        ("book.toml", "name = \"Test\"\ncurrency = \"EUR\"\ntimezone = \"UTC\"\n".to_owned()),
+        (
+            "catalog/c.toml",
+            "[[event_type]]\ntype = \"job.done\"\ntitle = \"Job\"\ndescription = \"A job\"\nlifecycle = \"published\"\n"
+                .to_owned(),
+        ),
+        ("meters/m.toml", meters.to_owned()),
+    ];
+    let files = files.map(|(path, text)| SourceFile { path: path.to_owned(), text }).to_vec();
+    BookVersion::new(files, Instant::BEGINNING).expect("is a book")
+}
+
+fn three_meters() -> BookVersion {
+    book(
+        r#"
+        [[meter]]
+        id = "jobs"
+        event_type = "job.done"
+        aggregation = "count"
+        dimensions = { region = "data.region" }
+        [[meter]]
+        id = "seconds"
+        event_type = "job.done"
+        aggregation = "sum"
+        value = "data.seconds"
+        [[meter]]
+        id = "longest"
+        event_type = "job.done"
+        aggregation = "max"
+        value = "data.seconds"
+        "#,
+    )
+}
+
+/// Event `number` always says the same: whose, when and how long follow from its number.
+fn event(number: u32) -> String {
+    format!(
+        r#"{{"specversion":"1.0","id":"{number}","source":"/t","type":"job.done","subject":"c{}","time":"2013-01-{:02}T{:02}:10:00Z","data":{{"region":"r{}","seconds":{}.{}}}}}"#,
+        number % 3,
+        1 + number % 28,
+        number % 24,
+        number % 2,
+        number * 7 % 100,
+        number % 10
+    )
+}
+
+/// One pass over the distinct events.
+fn naive(numbers: impl IntoIterator<Item = u32>, meters: &Meters) -> BTreeMap<Key, Delta> {
+    let mut usage: BTreeMap<Key, Delta> = BTreeMap::new();
+    let distinct: HashSet<u32> = numbers.into_iter().collect();
+    for text in distinct.into_iter().map(event) {
+        let event = Event::parse(&text).expect("is an event");
+        let measured = meters.measure(&event, event.time.expect("has a time")).expect("is measured");
+        for contribution in measured {
+            let known = usage.get(&contribution.key).copied();
+            let total = match known {
+                Some(known) => known.merge(contribution.delta, contribution.aggregation).expect("fits"),
+                None => contribution.delta,
+            };
+            usage.insert(contribution.key, total);
+        }
+    }
+    usage
+}
+
+async fn open(folder: &Path) -> (Db, Metering) {
+    let target = Target::Folder(folder.to_owned());
+    // What was dropped lets go of the folder as soon as its tasks have noticed.
+    for _ in 0..500 {
+        match Db::open(&target, Access::Owner).await {
+            Ok(db) => {
+                let metering = Metering::open(db.clone(), Limits::default(), |_| {}).await.expect("opens");
+                return (db, metering);
+            }
+            Err(store::Error::InUse(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("the folder stays in use");
+}
+
+async fn send(metering: &Metering, numbers: &[u32]) -> Receipt {
+    let body: String = numbers.iter().map(|number| event(*number) + "\n").collect();
+    metering.ingest(Format::Ndjson, body.as_bytes(), Invalid::Reject, NOW).await.expect("is taken")
+}
+
+async fn stored(db: &Db) -> BTreeMap<Key, Delta> {
+    db.read().await.expect("reads").usage_all().await.expect("reads")
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(future)
+}
+
+#[derive(Clone, Debug)]
+enum Act {
+    Send(Vec<u32>),
+    Flush,
+    Crash,
+}
+
+fn acts() -> impl Strategy<Value = Vec<Act>> {
+    let act = prop_oneof![
+        6 => prop::collection::vec(0_u32..60, 1..20).prop_map(Act::Send),
+        1 => Just(Act::Flush),
+        1 => Just(Act::Crash),
+    ];
+    prop::collection::vec(act, 1..12)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
+
+    /// Whatever is sent, in whatever order, however often, with flushes and crashes between: usage is that of the
+    /// distinct events, every answer counts right, and a recomputation from the log agrees.
+    #[test]
+    fn usage_is_one_pass_over_the_distinct_events(acts in acts()) {
+        let folder = tempfile::tempdir().expect("a folder");
+        block_on(async {
+            let (mut db, mut metering) = open(folder.path()).await;
+            metering.publish(three_meters(), "test", "", NOW).await.expect("publishes");
+            let mut sent = HashSet::new();
+            for act in acts {
+                match act {
+                    Act::Send(numbers) => {
+                        let receipt = send(&metering, &numbers).await;
+                        let new = numbers.iter().filter(|number| sent.insert(**number)).count();
+                        prop_assert_eq!((receipt.accepted, receipt.duplicates), (new, numbers.len() - new));
+                        prop_assert!(receipt.conflicts.is_empty());
+                    }
+                    Act::Flush => metering.flush().await.expect("flushes"),
+                    Act::Crash => {
+                        drop((db, metering));
+                        (db, metering) = open(folder.path()).await;
+                    }
+                }
+            }
+            let expected = naive(sent, metering.versions().meters());
+            let period = Period::new(Instant::BEGINNING, NOW).expect("a period");
+            let versions = metering.versions();
+            let query = Query {
+                meter: versions.meter("seconds").expect("exists"), consumer: None, period, window: Window::Total,
+                zone: Zone::utc(), group_by: &[],
+            };
+            let live: Decimal = metering.usage(&query).await.expect("reads").iter().map(|row| row.value).sum();
+            let seconds = expected.iter().filter(|(key, _)| &*key.meter == "seconds").map(|(_, delta)| delta.value);
+            prop_assert_eq!(live, seconds.sum::<Decimal>(), "unflushed usage is read too");
+            metering.flush().await.expect("flushes");
+            prop_assert_eq!(&stored(&db).await, &expected);
+            let seq = db.read().await.expect("reads").applied_seq().await.expect("reads");
+            let again = recover::recompute(&db, &metering.versions(), seq, |_| {}).await.expect("recomputes");
+            prop_assert_eq!(&again, &expected);
+            Ok(())
+        })?;
+    }
+}
+
+#[test]
+fn a_duplicate_that_says_something_else_is_a_conflict_and_the_first_stands() {
+    let folder = tempfile::tempdir().expect("a folder");
+    block_on(async {
+        let (_db, metering) = open(folder.path()).await;
+        metering.publish(three_meters(), "test", "", NOW).await.expect("publishes");
+        send(&metering, &[1]).await;
+        let reordered = event(1).replace(r#""specversion":"1.0","id":"1","#, r#""id":"1", "specversion":"1.0","#);
+        let other = event(1).replace("\"seconds\":7.1", "\"seconds\":8");
+        let body = format!("{reordered}\n{other}\n");
+        let receipt = metering.ingest(Format::Ndjson, body.as_bytes(), Invalid::Reject, NOW).await.expect("is taken");
+        assert_eq!((receipt.accepted, receipt.duplicates, receipt.conflicts), (0, 2, vec![1]));
+        let kept = metering.event("/t", "1").await.expect("reads").expect("exists");
+        assert_eq!(kept.text, event(1));
+    });
+}
+
+#[test]
+fn with_one_invalid_event_nothing_is_stored_unless_it_may_be_kept_aside() {
+    let folder = tempfile::tempdir().expect("a folder");
+    block_on(async {
+        let (db, metering) = open(folder.path()).await;
+        metering.publish(three_meters(), "test", "", NOW).await.expect("publishes");
+        let body = format!("{}\n{}\n", event(1), event(2).replace("job.done", "job.dnoe"));
+        let refused = metering.ingest(Format::Ndjson, body.as_bytes(), Invalid::Reject, NOW).await;
+        let Err(Error::Invalid(faulty)) = refused else { panic!("is refused: {refused:?}") };
+        assert_eq!((faulty[0].index, faulty[0].errors[0].code), (1, "unknown_event_type"));
+        assert!(faulty[0].errors[0].fix.contains("job.done"), "{}", faulty[0].errors[0].fix);
+        assert_eq!(metering.event_count(), 0);
+        let receipt =
+            metering.ingest(Format::Ndjson, body.as_bytes(), Invalid::Quarantine, NOW).await.expect("is taken");
+        assert_eq!((receipt.accepted, receipt.rejected.len()), (1, 1));
+        assert_eq!(db.read_log().await.expect("reads").quarantine_size().await.expect("reads"), 1);
+    });
+}
+
+#[test]
+fn a_meter_that_is_published_later_counts_from_there_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    block_on(async {
+        let (db, metering) = open(folder.path()).await;
+        metering.publish(three_meters(), "test", "", NOW).await.expect("publishes");
+        send(&metering, &[1, 2]).await;
+        let mut later = book("[[meter]]\nid = \"late\"\nevent_type = \"job.done\"\naggregation = \"count\"\n");
+        later.effective_from = NOW;
+        metering.publish(later, "test", "", NOW).await.expect("publishes");
+        send(&metering, &[2, 4]).await;
+        metering.flush().await.expect("flushes");
+        let stored = stored(&db).await;
+        let late: i64 = stored.iter().filter(|(key, _)| &*key.meter == "late").map(|(_, delta)| delta.count).sum();
+        assert_eq!(late, 1, "only event 4 is new since");
+        let seq = db.read().await.expect("reads").applied_seq().await.expect("reads");
+        let again = recover::recompute(&db, &metering.versions(), seq, |_| {}).await.expect("recomputes");
+        assert_eq!(again, stored);
+    });
+}
+
+#[test]
+fn an_event_without_a_time_gets_that_of_its_receipt_and_stays_a_duplicate() {
+    let folder = tempfile::tempdir().expect("a folder");
+    block_on(async {
+        let (_db, metering) = open(folder.path()).await;
+        metering.publish(three_meters(), "test", "", NOW).await.expect("publishes");
+        let timeless = event(5).replace("\"time\":\"2013-01-06T05:10:00Z\",", "");
+        let body = timeless.as_bytes();
+        let first = metering.ingest(Format::Single, body, Invalid::Reject, NOW).await.expect("is taken");
+        let later = Instant::from_micros(NOW.micros() + 5_000_000);
+        let second = metering.ingest(Format::Single, body, Invalid::Reject, later).await.expect("is taken");
+        assert_eq!((first.accepted, second.duplicates, second.conflicts.len()), (1, 1, 0));
+        let kept = metering.event("/t", "5").await.expect("reads").expect("exists");
+        assert!(kept.text.contains("\"time\":\"2014-05-13T16:53:20Z\""), "{}", kept.text);
+    });
+}
