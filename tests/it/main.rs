@@ -1,0 +1,12 @@
+//! The black-box suite: the real binary, through its command line and HTTP, on both engines. A file a capability.
+
+#![expect(clippy::expect_used, reason = "a test says what it expects")]
+
+mod bad_input;
+mod events;
+mod flights;
+mod journal;
+mod keys;
+mod kill;
+mod openapi;
+mod support;

@@ -1,0 +1,207 @@
+//! A running `tallystick serve`: started on a free port, stopped or killed, and started again on the same data.
+
+use std::io::BufRead;
+use std::io::BufReader;
+use std::ops::Deref;
+use std::path::Path;
+use std::path::PathBuf;
+use std::process::Child;
+use std::process::Command;
+use std::process::ExitStatus;
+use std::process::Stdio;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::mpsc;
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::support::data::Data;
+use crate::support::data::Engine;
+use crate::support::data::Ran;
+use crate::support::data::run;
+use crate::support::data::tallystick;
+use crate::support::http::Client;
+use crate::support::postgres::Leash;
+
+/// The key that every test server's operator has.
+pub const OPERATOR_KEY: &str = "tsk_the-operator-of-the-tests-0123456789";
+
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Talks as the operator when it is used as a [`Client`].
+pub struct Server {
+    pub data: Data,
+    book: PathBuf,
+    extra: Vec<String>,
+    /// Whether the operator's key is ours, and not one that the server makes.
+    own_key: bool,
+    running: Option<Running>,
+    client: Client,
+}
+
+struct Running {
+    child: Child,
+    url: String,
+    /// Everything it has printed, both ways.
+    said: Arc<Mutex<String>>,
+    listeners: Vec<JoinHandle<()>>,
+    /// Kills the server, at the latest when the test process ends.
+    _leash: Leash,
+}
+
+impl Server {
+    /// Starts a server on new data.
+    pub fn start(engine: Engine, book: &Path) -> Self {
+        Self::start_with(Data::new(engine), book, &[])
+    }
+
+    /// Starts a server on this data, with more arguments.
+    pub fn start_with(data: Data, book: &Path, extra: &[&str]) -> Self {
+        let extra = extra.iter().map(|argument| (*argument).to_owned()).collect();
+        let client = Client::new("", None);
+        let mut server = Self { data, book: book.to_owned(), extra, own_key: true, running: None, client };
+        server.start_again();
+        server
+    }
+
+    /// Starts a server that is not told an operator's key, so that it makes one.
+    pub fn start_without_key(data: Data, book: &Path) -> Self {
+        let client = Client::new("", None);
+        let mut server = Self { data, book: book.to_owned(), extra: Vec::new(), own_key: false, running: None, client };
+        server.start_again();
+        server
+    }
+
+    /// Starts it again on the data that it left.
+    pub fn start_again(&mut self) {
+        assert!(self.running.is_none(), "it runs already");
+        let running = Running::start(&self.data, &self.book, &self.extra, self.own_key);
+        self.client = Client::new(&running.url, Some(OPERATOR_KEY));
+        self.running = Some(running);
+    }
+
+    /// SIGKILL: no time to say anything, or to write anything down.
+    pub fn kill(&mut self) {
+        self.running.take().expect("it runs").kill();
+    }
+
+    /// SIGTERM, and everything it has printed by its end.
+    pub fn stop(&mut self) -> (ExitStatus, String) {
+        let mut running = self.running.take().expect("it runs");
+        terminate(&running.child);
+        let status = running.child.wait().expect("a server that is told to stop ends");
+        (status, running.last_words())
+    }
+
+    pub fn url(&self) -> &str {
+        &self.running.as_ref().expect("it runs").url
+    }
+
+    /// The API as somebody else sees it.
+    pub fn client(&self, key: Option<&str>) -> Client {
+        Client::new(self.url(), key)
+    }
+
+    /// Runs a command that talks to this server.
+    pub fn cli(&self, arguments: &[&str]) -> Ran {
+        self.cli_with_input(arguments, "")
+    }
+
+    pub fn cli_with_input(&self, arguments: &[&str], stdin: &str) -> Ran {
+        let place = ["--server", self.url(), "--key", OPERATOR_KEY];
+        run(arguments.iter().copied().chain(place), stdin)
+    }
+}
+
+impl Deref for Server {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        &self.client
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // While a test fails, a second panic would hide the first.
+        if let Some(running) = self.running.take().filter(|_| !std::thread::panicking()) {
+            running.kill();
+        }
+    }
+}
+
+impl Running {
+    fn start(data: &Data, book: &Path, extra: &[String], own_key: bool) -> Self {
+        let mut command = tallystick();
+        command
+            .arg("serve")
+            .args(data.arguments())
+            .args(["--listen", "127.0.0.1:0", "--pricing"])
+            .arg(book)
+            .args(extra);
+        if own_key {
+            command.env("TALLYSTICK_OPERATOR_KEY", OPERATOR_KEY);
+        }
+        command.current_dir(data.folder());
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the binary can be started");
+        let leash = Leash::new(r#"kill -9 "$1""#, &[child.id().to_string().as_ref()]);
+        let said = Arc::new(Mutex::new(String::new()));
+        let (found, ready) = mpsc::channel();
+        let listeners = vec![
+            listen(child.stdout.take().expect("a pipe"), said.clone(), Some(found)),
+            listen(child.stderr.take().expect("a pipe"), said.clone(), None),
+        ];
+        let mut running = Self { child, url: String::new(), said, listeners, _leash: leash };
+        match ready.recv_timeout(READY_WITHIN) {
+            Ok(url) => running.url = url,
+            Err(why) => panic!("the server does not get ready ({why}); it said:\n{}", running.kill()),
+        }
+        running
+    }
+
+    /// Kills it, and returns everything it has printed.
+    fn kill(mut self) -> String {
+        self.child.kill().expect("a server can be killed");
+        self.child.wait().expect("a killed server ends");
+        self.last_words()
+    }
+
+    /// Everything that a server has printed that has ended. Whatever a test does to a server, it never panics.
+    fn last_words(self) -> String {
+        for listener in self.listeners {
+            listener.join().expect("a listener reads to the end");
+        }
+        let said = text(&self.said);
+        assert!(!said.contains("panicked at"), "the server panicked:\n{said}");
+        said
+    }
+}
+
+fn text(said: &Mutex<String>) -> String {
+    said.lock().expect("nothing panics while it holds this").clone()
+}
+
+/// Collects what a pipe says, and passes on the URL in the line that says the server listens.
+fn listen(
+    pipe: impl std::io::Read + Send + 'static,
+    said: Arc<Mutex<String>>,
+    found: Option<mpsc::Sender<String>>,
+) -> JoinHandle<()> {
+    std::thread::spawn(move || {
+        for line in BufReader::new(pipe).lines().map_while(Result::ok) {
+            let url = line.split_once("listening on ").and_then(|(_, rest)| rest.split_whitespace().next());
+            if let (Some(url), Some(found)) = (url, &found) {
+                let _ = found.send(url.to_owned());
+            }
+            let mut said = said.lock().expect("nothing panics while it holds this");
+            said.push_str(&line);
+            said.push('\n');
+        }
+    })
+}
+
+fn terminate(child: &Child) {
+    let status = Command::new("kill").args(["-TERM", &child.id().to_string()]).status().expect("kill can be run");
+    assert!(status.success(), "the server was gone before it was told to stop");
+}
