@@ -1,5 +1,224 @@
 //! Rating: usage × components → lines, each with its explanation.
 //!
 //! Charges and rewards go through the same code; the direction only decides which document a line ends up on.
+//!
+//! The order of arithmetic. Each step that changed the number is kept in the line's explanation.
+//! 1. The usage of the component's meter within the period, for a reward also within its program's window;
+//!    one line for each combination of values of the `group_by` dimensions ([`quantity`]).
+//! 2. `transform`, on the quantity so far; then `cap` by units, oldest bucket first ([`caps`]).
+//! 3. `free_quantity`, the model ([`models`], [`tiers`]), `base_amount`, discount, maximum, minimum ([`modifiers`]).
+//! 4. `cap` by amount, oldest bucket first ([`caps`]).
+//! 5. For a reward: what is left of its program's budget, for all parties at once ([`budget`]).
+//! 6. Rounding to the minor unit, once a line, half away from zero.
+//! 7. The plan's minimum, over the rounded fees and charges ([`fees`]).
+//!
+//! Quantities and amounts are exact decimals until step 6 (to 28 digits where a division does not end).
 
+pub mod budget;
+pub mod caps;
+mod component;
+mod exact;
+mod explain;
+pub mod fees;
 pub mod line;
+pub mod models;
+pub mod modifiers;
+mod quantity;
+pub mod tiers;
+
+#[cfg(test)]
+mod golden;
+#[cfg(test)]
+mod laws;
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+use thiserror::Error;
+
+pub use crate::domain::rating::budget::eligible;
+pub use crate::domain::rating::budget::settle_budget;
+pub use crate::domain::rating::fees::advance_fees;
+
+use crate::domain::book::meter::Meter;
+use crate::domain::book::plan::Component;
+use crate::domain::book::plan::Direction;
+use crate::domain::book::plan::Plan;
+use crate::domain::book::plan::UsageComponent;
+use crate::domain::book::plan::When;
+use crate::domain::book::program::Program;
+use crate::domain::money::MoneyError;
+use crate::domain::period::Period;
+use crate::domain::rating::component::Outcome;
+use crate::domain::rating::component::Scope;
+use crate::domain::rating::line::Explanation;
+use crate::domain::rating::line::Line;
+use crate::domain::rating::line::LineKind;
+use crate::domain::rating::line::Usage;
+use crate::domain::time::Instant;
+
+/// What a subscription's period is rated from.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a> {
+    pub plan: &'a Plan,
+    pub programs: &'a BTreeMap<String, Program>,
+    pub meters: &'a BTreeMap<String, Meter>,
+    /// The part of the whole billing period that the subscription covers.
+    pub period: Period,
+    /// The whole billing period, which fees are prorated against.
+    pub whole: Period,
+    /// By meter. Rows outside the period are left out; their order does not matter.
+    pub usage: &'a BTreeMap<String, Vec<Usage>>,
+}
+
+/// What a period came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rated {
+    /// Fees in arrears and charges in the order of the plan, then the minimum's true-up.
+    pub lines: Vec<Line>,
+    /// Rewards, still to be settled against their programs' budgets.
+    pub rewards: Vec<UnbudgetedReward>,
+}
+
+/// A reward before its program's budget. Its line's amount is what it would be if the budget suffices.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnbudgetedReward {
+    pub line: Line,
+    /// The amount before rounding: the sum of the marginals.
+    pub exact: Decimal,
+    /// What each bucket added, in order of time.
+    pub marginals: Vec<Marginal>,
+}
+
+/// What one bucket added to a cumulative number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marginal {
+    pub at: Instant,
+    pub amount: Decimal,
+}
+
+/// Why a quantity has no price.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum PriceError {
+    #[error("{quantity} units are above the last tier, which ends at {up_to}")]
+    QuantityOutOfRange { quantity: Decimal, up_to: Decimal },
+    #[error("a number is larger than can be kept exactly")]
+    TooLarge,
+    #[error("a package size or divisor is zero")]
+    DividedByZero,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum RatingError {
+    #[error("component {component}: {source}")]
+    Price { component: String, source: PriceError },
+    #[error("component {component} measures by {meter}, which is not in the price book")]
+    UnknownMeter { component: String, meter: String },
+    #[error("component {component} is paid by program {program}, which is not in the price book")]
+    UnknownProgram { component: String, program: String },
+    #[error(transparent)]
+    Money(#[from] MoneyError),
+}
+
+/// Rates one subscription's period.
+pub fn rate(inputs: &Inputs<'_>) -> Result<Rated, RatingError> {
+    let plan = inputs.plan;
+    let mut rated = Rated::default();
+    for component in &plan.components {
+        match component {
+            Component::Fee(fee) if fee.when == When::Arrears => {
+                rated.lines.push(fees::line(plan, fee, inputs.period, inputs.whole)?);
+            }
+            Component::Fee(_) => {}
+            Component::Usage(usage) => match &usage.direction {
+                Direction::Charge => rated.lines.extend(charges(inputs, usage)?),
+                Direction::Reward { program } => rated.rewards.extend(rewards(inputs, usage, program)?),
+            },
+        }
+    }
+    let minimum = fees::minimum(plan, inputs.period, inputs.whole, &rated.lines)?;
+    rated.lines.extend(minimum);
+    Ok(rated)
+}
+
+/// One line a group; without usage a line of what is due anyway, often zero, so that a statement shows it.
+fn charges(inputs: &Inputs<'_>, component: &UsageComponent) -> Result<Vec<Line>, RatingError> {
+    let outcomes = outcomes(inputs, component, inputs.period)?;
+    outcomes.into_iter().map(|outcome| line(inputs, component, inputs.period, outcome, Rounded::Yes)).collect()
+}
+
+/// Nothing is earned outside the program's window; without usage there is a reward only if something is due anyway.
+fn rewards(
+    inputs: &Inputs<'_>,
+    component: &UsageComponent,
+    program: &str,
+) -> Result<Vec<UnbudgetedReward>, RatingError> {
+    let Some(program) = inputs.programs.get(program) else {
+        return Err(RatingError::UnknownProgram { component: component.id.clone(), program: program.to_owned() });
+    };
+    let Some(span) = inputs.period.intersect(program.window) else { return Ok(Vec::new()) };
+    let mut rewards = Vec::new();
+    for mut outcome in outcomes(inputs, component, span)? {
+        if outcome.rows == 0 && outcome.exact.is_zero() {
+            continue;
+        }
+        let (exact, marginals) = (outcome.exact, std::mem::take(&mut outcome.marginals));
+        let line = line(inputs, component, span, outcome, Rounded::Later)?;
+        rewards.push(UnbudgetedReward { line, exact, marginals });
+    }
+    Ok(rewards)
+}
+
+fn outcomes(inputs: &Inputs<'_>, component: &UsageComponent, span: Period) -> Result<Vec<Outcome>, RatingError> {
+    let Some(meter) = inputs.meters.get(&component.meter) else {
+        return Err(RatingError::UnknownMeter { component: component.id.clone(), meter: component.meter.clone() });
+    };
+    let scope = Scope {
+        component,
+        aggregation: meter.aggregation,
+        zone: &inputs.plan.calendar.zone,
+        currency: inputs.plan.currency,
+        span,
+    };
+    let rows = inputs.usage.get(&component.meter).map_or(&[][..], Vec::as_slice);
+    component::rate(&scope, rows).map_err(|source| RatingError::Price { component: component.id.clone(), source })
+}
+
+/// Whether a line's amount is final, so that its explanation ends with the rounding.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Rounded {
+    Yes,
+    Later,
+}
+
+fn line(
+    inputs: &Inputs<'_>,
+    component: &UsageComponent,
+    span: Period,
+    outcome: Outcome,
+    rounded: Rounded,
+) -> Result<Line, RatingError> {
+    let mut steps = outcome.steps;
+    let (amount, rounding) = explain::round(outcome.exact, inputs.plan.currency)?;
+    if rounded == Rounded::Yes {
+        steps.extend(rounding);
+    }
+    let program = component.program().map(str::to_owned);
+    Ok(Line {
+        component: component.id.clone(),
+        kind: if program.is_some() { LineKind::Reward } else { LineKind::Charge },
+        description: component.name.clone(),
+        dimensions: outcome.dimensions,
+        from: span.from(),
+        to: span.to(),
+        quantity: outcome.quantity,
+        amount,
+        program,
+        explanation: Explanation {
+            meter: Some(component.meter.clone()),
+            buckets: outcome.rows,
+            events: outcome.events,
+            steps,
+        },
+    })
+}
