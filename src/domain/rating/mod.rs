@@ -112,6 +112,8 @@ pub enum PriceError {
 pub enum RatingError {
     #[error("component {component}: {source}")]
     Price { component: String, source: PriceError },
+    #[error("the budget of program {program}: {source}")]
+    Budget { program: String, source: PriceError },
     #[error("component {component} measures by {meter}, which is not in the price book")]
     UnknownMeter { component: String, meter: String },
     #[error("component {component} is paid by program {program}, which is not in the price book")]

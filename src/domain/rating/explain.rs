@@ -1,0 +1,219 @@
+//! The steps of a line's explanation, in words that a customer can read.
+
+use rust_decimal::Decimal;
+
+use crate::domain::book::meter::Aggregation;
+use crate::domain::book::plan::Cap;
+use crate::domain::book::plan::CapLimit;
+use crate::domain::book::plan::CapWindow;
+use crate::domain::book::plan::Model;
+use crate::domain::book::plan::Modifiers;
+use crate::domain::book::plan::Rounding;
+use crate::domain::book::plan::Transform;
+use crate::domain::money::Currency;
+use crate::domain::money::Money;
+use crate::domain::money::MoneyError;
+use crate::domain::rating::PriceError;
+use crate::domain::rating::exact;
+use crate::domain::rating::line::Step;
+use crate::domain::rating::line::StepKind;
+use crate::domain::rating::line::TierStep;
+use crate::domain::rating::models;
+use crate::domain::rating::modifiers::Amounts;
+
+/// Decimals that a sentence shows of a number that has more; `before` and `after` keep them all.
+const SHOWN_DECIMALS_MAX: u32 = 8;
+
+/// A step, unless it changed nothing.
+pub fn changed(step: StepKind, before: Decimal, after: Decimal, text: impl FnOnce() -> String) -> Option<Step> {
+    (before != after).then(|| Step { step, text: text(), before, after, tiers: Vec::new() })
+}
+
+/// Rounds an exact amount once, and says so if that changed it.
+pub fn round(exact: Decimal, currency: Currency) -> Result<(Money, Option<Step>), MoneyError> {
+    let money = Money::round(exact, currency)?;
+    let text = || format!("rounded to {money}");
+    let step = changed(StepKind::Rounding, exact, money.decimal(), text);
+    Ok((money, step))
+}
+
+/// What was measured. A quantity below zero counts as zero.
+pub fn usage(meter: &str, aggregation: Aggregation, events: i64, measured: Decimal) -> Option<Step> {
+    let counted = measured.max(Decimal::ZERO);
+    if events == 0 && counted.is_zero() {
+        return None;
+    }
+    let shown = number(measured);
+    let events = plural(Decimal::from(events), "event", "events");
+    let mut text = match aggregation {
+        Aggregation::Count => format!("{meter}: {shown} counted"),
+        Aggregation::Sum => format!("{meter}: {shown}, the sum of {events}"),
+        Aggregation::Max => format!("{meter}: {shown}, the largest of {events}"),
+    };
+    if measured.is_sign_negative() && !measured.is_zero() {
+        text.push_str("; less than nothing counts as zero");
+    }
+    Some(Step { step: StepKind::Usage, text, before: Decimal::ZERO, after: counted, tiers: Vec::new() })
+}
+
+pub fn transform(transform: &Transform, before: Decimal, after: Decimal) -> Option<Step> {
+    changed(StepKind::Transform, before, after, || {
+        let rounded = match transform.round {
+            None => "",
+            Some(Rounding::Up) => ", rounded up",
+            Some(Rounding::Down) => ", rounded down",
+        };
+        format!("{} / {}{rounded} = {}", number(before), number(transform.divide_by), number(after))
+    })
+}
+
+pub fn unit_cap(caps: &[Cap], before: Decimal, after: Decimal) -> Option<Step> {
+    changed(StepKind::UnitCap, before, after, || {
+        let limits = limits(caps, |limit| match limit {
+            CapLimit::Units(most) => Some(units(*most)),
+            CapLimit::Amount(_) => None,
+        });
+        format!("at most {limits} count: {} of {}", number(after), number(before))
+    })
+}
+
+pub fn amount_cap(caps: &[Cap], currency: Currency, before: Decimal, after: Decimal) -> Option<Step> {
+    changed(StepKind::AmountCap, before, after, || {
+        let limits = limits(caps, |limit| match limit {
+            CapLimit::Units(_) => None,
+            CapLimit::Amount(most) => Some(amount(*most, currency)),
+        });
+        format!("at most {limits}: {} of {}", amount(after, currency), amount(before, currency))
+    })
+}
+
+/// The steps from the counted quantity to the component's amount.
+pub fn price(
+    model: &Model,
+    modifiers: &Modifiers,
+    currency: Currency,
+    counted: Decimal,
+    amounts: &Amounts,
+) -> Result<Vec<Step>, PriceError> {
+    let money = |exact| amount(exact, currency);
+    let free = changed(StepKind::FreeQuantity, counted, amounts.billable, || {
+        format!("the first {} are free, which leaves {}", number(modifiers.free_quantity), number(amounts.billable))
+    });
+    let tiers = models::tier_steps(model, amounts.billable, None)?;
+    let text = format!("{} = {}", model_text(model, currency, amounts.billable, &tiers)?, money(amounts.price));
+    let price = Step { step: StepKind::Price, text, before: amounts.billable, after: amounts.price, tiers };
+    let base = changed(StepKind::BaseAmount, amounts.price, amounts.with_base, || {
+        format!("plus a base of {}", money(modifiers.base_amount))
+    });
+    let discount = changed(StepKind::Discount, amounts.with_base, amounts.discounted, || {
+        format!("less {} %", number(modifiers.percentage_discount))
+    });
+    let maximum = changed(StepKind::Maximum, amounts.discounted, amounts.limited, || {
+        format!("at most {}", money(amounts.limited))
+    });
+    let minimum =
+        changed(StepKind::Minimum, amounts.limited, amounts.total, || format!("at least {}", money(amounts.total)));
+    Ok([free, Some(price), base, discount, maximum, minimum].into_iter().flatten().collect())
+}
+
+/// How the model came to its price.
+fn model_text(model: &Model, currency: Currency, billable: Decimal, tiers: &[TierStep]) -> Result<String, PriceError> {
+    let parts: Vec<String> = tiers.iter().map(|tier| tier_text(tier, currency)).collect();
+    Ok(match model {
+        Model::Flat { .. } => "a flat amount".to_owned(),
+        Model::PerUnit { unit_amount } => format!("{} at {}", units(billable), amount(*unit_amount, currency)),
+        Model::Package { package_size, package_amount, round } => {
+            let packages = exact::whole_times(billable, *package_size, *round)?;
+            let packages = plural(packages, "package", "packages");
+            format!("{packages} of {} at {}", number(*package_size), amount(*package_amount, currency))
+        }
+        Model::Graduated(_) => parts.join(" + "),
+        Model::Volume(_) => format!("all {}", parts.join(" + ")),
+    })
+}
+
+fn tier_text(tier: &TierStep, currency: Currency) -> String {
+    let mut text = format!("{} at {}", units(tier.units), amount(tier.unit_amount, currency));
+    if !tier.flat_amount.is_zero() {
+        text.push_str(" and ");
+        text.push_str(&amount(tier.flat_amount, currency));
+    }
+    text
+}
+
+/// `100 units a day and 1,000 units a month`
+fn limits(caps: &[Cap], shown: impl Fn(&CapLimit) -> Option<String>) -> String {
+    let limits: Vec<String> = caps
+        .iter()
+        .filter_map(|cap| {
+            let window = match cap.per {
+                CapWindow::Day => "a day",
+                CapWindow::Week => "a week",
+                CapWindow::Month => "a month",
+                CapWindow::Period => "a period",
+            };
+            Some(format!("{} {window}", shown(&cap.limit)?))
+        })
+        .collect();
+    limits.join(" and ")
+}
+
+/// `100,000 units`
+pub fn units(quantity: Decimal) -> String {
+    plural(quantity, "unit", "units")
+}
+
+pub fn plural(quantity: Decimal, one: &str, many: &str) -> String {
+    format!("{} {}", number(quantity), if quantity == Decimal::ONE { one } else { many })
+}
+
+/// `1,234.50 USD`: with the currency's decimals at least, and more where the amount has more.
+pub fn amount(exact: Decimal, currency: Currency) -> String {
+    let mut shown = exact.round_dp(SHOWN_DECIMALS_MAX).normalize();
+    if shown.scale() < currency.exponent() {
+        shown.rescale(currency.exponent());
+    }
+    format!("{} {currency}", grouped(shown))
+}
+
+/// `1,234.5`
+pub fn number(exact: Decimal) -> String {
+    grouped(exact.round_dp(SHOWN_DECIMALS_MAX).normalize())
+}
+
+fn grouped(decimal: Decimal) -> String {
+    let text = decimal.abs().to_string();
+    let (whole, fraction) = text.split_once('.').map_or((text.as_str(), None), |(whole, rest)| (whole, Some(rest)));
+    let mut shown = if decimal.is_sign_negative() && !decimal.is_zero() { "-".to_owned() } else { String::new() };
+    for (place, digit) in whole.chars().enumerate() {
+        if place > 0 && whole.len().saturating_sub(place).is_multiple_of(3) {
+            shown.push(',');
+        }
+        shown.push(digit);
+    }
+    if let Some(fraction) = fraction {
+        shown.push('.');
+        shown.push_str(fraction);
+    }
+    shown
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_are_shown_as_people_write_them() {
+        let decimal = |text| Decimal::from_str_exact(text).expect("a decimal");
+        let usd = Currency::from_code("USD").expect("USD exists");
+        let jpy = Currency::from_code("JPY").expect("JPY exists");
+        for (exact, shown) in [("0", "0"), ("999", "999"), ("1000.50", "1,000.5"), ("-1234567", "-1,234,567")] {
+            assert_eq!(number(decimal(exact)), shown);
+        }
+        for (exact, shown) in [("0.0100", "0.01 USD"), ("0.00125", "0.00125 USD"), ("1000", "1,000.00 USD")] {
+            assert_eq!(amount(decimal(exact), usd), shown);
+        }
+        assert_eq!(amount(decimal("33.333333333333333333"), usd), "33.33333333 USD");
+        assert_eq!(amount(decimal("1500"), jpy), "1,500 JPY");
+    }
+}

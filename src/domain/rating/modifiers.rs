@@ -1,0 +1,119 @@
+//! What surrounds the model: changes to the quantity before it, and to the amount after it.
+//!
+//! In this order: `transform` on the period's cumulative quantity → (caps by units, in [`super::caps`]) →
+//! `free_quantity` → the model → `base_amount` → `percentage_discount` → `maximum_amount` → `minimum_amount`.
+//!
+//! A period may be billed in parts. Then everything is computed for the whole quantity so far, and a part comes to
+//! what that is more than before; the minimum is due with the last part only.
+
+use rust_decimal::Decimal;
+
+use crate::domain::book::plan::Model;
+use crate::domain::book::plan::Modifiers;
+use crate::domain::book::plan::Transform;
+use crate::domain::rating::PriceError;
+use crate::domain::rating::exact;
+use crate::domain::rating::models;
+
+/// What a counted quantity comes to, after each step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Amounts {
+    /// The quantity left after the free one.
+    pub billable: Decimal,
+    /// The model's price of it.
+    pub price: Decimal,
+    pub with_base: Decimal,
+    pub discounted: Decimal,
+    /// At most the maximum.
+    pub limited: Decimal,
+    /// At least the minimum.
+    pub total: Decimal,
+}
+
+/// A part of a period that is billed on its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Part {
+    pub quantity: Decimal,
+    /// The quantity that chooses the tier of a volume price, where it is not the billed one.
+    pub tier_quantity: Option<Decimal>,
+    /// What of the period was billed before.
+    pub previous: Option<Previous>,
+    pub is_last: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Previous {
+    pub quantity: Decimal,
+    /// The amount, where it is known; else what the quantity came to.
+    pub billed: Option<Decimal>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartAmounts {
+    pub amount: Decimal,
+    /// The minimum's part of the amount.
+    pub true_up: Decimal,
+    /// What the maximum cut off.
+    pub maximum_discount: Decimal,
+    /// The quantity of the whole period that was priced.
+    pub billable: Decimal,
+}
+
+/// The quantity in the units of the price. One below zero counts as zero.
+pub fn transformed(transform: Option<&Transform>, quantity: Decimal) -> Result<Decimal, PriceError> {
+    let quantity = quantity.max(Decimal::ZERO);
+    match transform {
+        None => Ok(quantity),
+        Some(Transform { divide_by, round: None }) => exact::div(quantity, *divide_by),
+        Some(Transform { divide_by, round: Some(round) }) => exact::whole_times(quantity, *divide_by, *round),
+    }
+}
+
+/// What a transformed and capped quantity comes to.
+pub fn amounts(
+    model: &Model,
+    modifiers: &Modifiers,
+    counted: Decimal,
+    tier_quantity: Option<Decimal>,
+    is_last: bool,
+) -> Result<Amounts, PriceError> {
+    let billable = exact::sub(counted, modifiers.free_quantity)?.max(Decimal::ZERO);
+    let price = models::price(model, billable, tier_quantity)?;
+    let with_base = exact::add(price, modifiers.base_amount)?;
+    let discounted = discounted(with_base, modifiers.percentage_discount)?;
+    let limited = modifiers.maximum_amount.map_or(discounted, |maximum| discounted.min(maximum));
+    let minimum = modifiers.minimum_amount.filter(|_| is_last);
+    let total = minimum.map_or(limited, |minimum| limited.max(minimum));
+    Ok(Amounts { billable, price, with_base, discounted, limited, total })
+}
+
+/// What one part of a period comes to.
+pub fn part(model: &Model, modifiers: &Modifiers, part: &Part) -> Result<PartAmounts, PriceError> {
+    let of = |quantity, tier_quantity, is_last| {
+        let counted = transformed(modifiers.transform.as_ref(), quantity)?;
+        amounts(model, modifiers, counted, tier_quantity, is_last)
+    };
+    let Some(previous) = part.previous else {
+        let now = of(part.quantity, part.tier_quantity, part.is_last)?;
+        return difference(&now, Decimal::ZERO, Decimal::ZERO);
+    };
+    let now = of(exact::add(previous.quantity, part.quantity)?, part.tier_quantity, part.is_last)?;
+    let before = of(previous.quantity, None, false)?;
+    let cut_before = exact::sub(before.discounted, before.limited)?;
+    difference(&now, previous.billed.unwrap_or(before.limited), cut_before)
+}
+
+fn difference(now: &Amounts, billed: Decimal, cut_before: Decimal) -> Result<PartAmounts, PriceError> {
+    Ok(PartAmounts {
+        amount: exact::sub(now.total, billed)?,
+        true_up: exact::sub(now.total, now.limited)?,
+        maximum_discount: exact::sub(exact::sub(now.discounted, now.limited)?, cut_before)?,
+        billable: now.billable,
+    })
+}
+
+/// Multiplies by a hundredth, which is exact, instead of dividing by a hundred.
+fn discounted(amount: Decimal, percent: Decimal) -> Result<Decimal, PriceError> {
+    let kept = exact::mul(exact::sub(Decimal::ONE_HUNDRED, percent)?, Decimal::new(1, 2))?;
+    if percent.is_zero() { Ok(amount) } else { exact::mul(amount, kept) }
+}
