@@ -39,14 +39,13 @@ pub fn apply(limits: &[Limit], zone: &Zone, lines: &mut [Vec<Marginal>]) -> Resu
     if limits.is_empty() {
         return Ok(());
     }
-    let mut in_time: Vec<(usize, usize)> = Vec::new();
-    for (line, marginals) in lines.iter().enumerate() {
-        in_time.extend((0..marginals.len()).map(|place| (line, place)));
+    let mut in_time: Vec<(usize, &mut Marginal)> = Vec::new();
+    for (line, marginals) in lines.iter_mut().enumerate() {
+        in_time.extend(marginals.iter_mut().map(|marginal| (line, marginal)));
     }
-    in_time.sort_by_key(|(line, place)| (lines[*line][*place].at, *line, *place));
+    in_time.sort_by_key(|(line, marginal)| (marginal.at, *line));
     let mut rooms: Vec<Room> = limits.iter().map(|limit| Room::new(*limit)).collect();
-    for (line, place) in in_time {
-        let marginal = &mut lines[line][place];
+    for (_, marginal) in in_time {
         let day = marginal.at.date_in(zone);
         rooms.iter_mut().for_each(|room| room.enter(day));
         marginal.amount = if marginal.amount.is_sign_negative() {

@@ -28,8 +28,6 @@ pub mod tiers;
 
 #[cfg(test)]
 mod golden;
-#[cfg(test)]
-mod laws;
 
 use std::collections::BTreeMap;
 
