@@ -23,8 +23,10 @@
 //! entries of it with [`domain::document`] and [`domain::ledger`] (think), and records all of it in one transaction
 //! (write). [`billing::verify`] does the thinking again, from the log up, and compares.
 
+pub mod billing;
 pub mod clock;
 pub mod domain;
+pub mod http;
 pub mod metering;
 pub mod random;
 pub mod store;

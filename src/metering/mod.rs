@@ -10,6 +10,7 @@
 pub mod fold;
 pub mod ingest;
 pub mod log;
+pub mod publish;
 pub mod recover;
 pub mod seen;
 #[cfg(test)]

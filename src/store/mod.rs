@@ -16,6 +16,7 @@ mod columns;
 mod engine;
 mod error;
 pub mod journal;
+pub mod keys;
 #[cfg(test)]
 mod tests;
 pub mod usage;

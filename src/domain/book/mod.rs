@@ -3,6 +3,7 @@
 //! A [`Book`] that exists is valid: [`parse`] is the only way to make one, and it returns every mistake at once.
 
 pub mod catalog;
+pub mod diff;
 pub mod meter;
 pub mod mistake;
 pub mod parse;

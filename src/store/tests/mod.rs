@@ -5,6 +5,7 @@
 //! own, with [`sent`] and [`refused`]. That no function is left out is checked by `tests/tidy.rs`.
 
 mod journal;
+mod keys;
 mod metering;
 #[path = "../../../tests/it/support/postgres.rs"]
 mod postgres;

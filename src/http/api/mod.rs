@@ -1,0 +1,27 @@
+//! The API: one file a resource, each handler beside its description.
+
+pub mod catalog;
+pub mod events;
+pub mod exports;
+pub mod health;
+pub mod keys;
+pub mod ledger;
+pub mod pricing;
+pub mod usage;
+
+use utoipa_axum::router::OpenApiRouter;
+
+use crate::http::App;
+
+/// Every resource.
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new()
+        .merge(events::routes())
+        .merge(catalog::routes())
+        .merge(usage::routes())
+        .merge(ledger::routes())
+        .merge(exports::routes())
+        .merge(pricing::routes())
+        .merge(keys::routes())
+        .merge(health::routes())
+}

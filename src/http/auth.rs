@@ -1,0 +1,127 @@
+//! Who is calling: an API key as a bearer token, or a browser's session. Only hashes are ever compared or kept.
+
+use std::fmt::Write;
+
+use axum::extract::FromRequestParts;
+use axum::http::HeaderMap;
+use axum::http::StatusCode;
+use axum::http::header::AUTHORIZATION;
+use axum::http::header::COOKIE;
+use axum::http::request::Parts;
+use sha2::Digest;
+use sha2::Sha256;
+
+use crate::clock;
+use crate::domain::ids::KeyId;
+use crate::domain::time::Instant;
+use crate::http::App;
+use crate::http::problem::Problem;
+use crate::store;
+use crate::store::Db;
+use crate::store::keys::ApiKey;
+
+pub use crate::store::keys::Role;
+
+/// The cookie that holds a session's secret.
+pub const SESSION_COOKIE: &str = "tallystick_session";
+
+/// The holder of a key that is valid now.
+#[derive(Clone, Debug)]
+pub struct Caller {
+    pub key: KeyId,
+    pub role: Role,
+}
+
+/// A key that was just made: the only moment at which its secret exists here.
+pub struct NewKey {
+    pub key: ApiKey,
+    pub secret: String,
+}
+
+impl FromRequestParts<App> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
+        let mut tx = app.db.read().await?;
+        let key = match (bearer(&parts.headers), session(&parts.headers)) {
+            (Some(secret), _) => tx.key_by_hash(&hash(secret)).await?,
+            (None, Some(secret)) => tx.key_of_session(&hash(secret), clock::now()).await?,
+            (None, None) => None,
+        };
+        let Some(ApiKey { id, role, .. }) = key else { return Err(unauthorized()) };
+        Ok(Self { key: id, role })
+    }
+}
+
+impl Caller {
+    /// Lets operators and the given roles pass.
+    pub fn require(&self, roles: &[Role]) -> Result<(), Problem> {
+        if self.role == Role::Operator || roles.contains(&self.role) {
+            return Ok(());
+        }
+        let detail = format!("a key with the role {} may not do this", self.role.name());
+        let allowed: Vec<&str> = std::iter::once(Role::Operator.name()).chain(roles.iter().map(Role::name)).collect();
+        let fix = format!("use a key with the role {}", allowed.join(" or "));
+        Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail).fix(fix))
+    }
+
+    /// Lets operators, the given roles and this consumer itself pass.
+    pub fn require_consumer(&self, consumer: &str, roles: &[Role]) -> Result<(), Problem> {
+        match self.consumer() {
+            Some(own) if own == consumer => Ok(()),
+            // Says nothing about whether the other one exists.
+            Some(own) => Err(Problem::new(StatusCode::FORBIDDEN, "not_yours", "this key sees one consumer only")
+                .fix(format!("ask for {own}"))),
+            None => self.require(roles),
+        }
+    }
+
+    /// Whose key it is, for the role consumer.
+    pub fn consumer(&self) -> Option<&str> {
+        self.role.consumer()
+    }
+}
+
+/// Makes a key. `secret` is given where the operator chose one; otherwise it is drawn.
+pub async fn create_key(db: &Db, role: Role, name: &str, secret: Option<&str>, now: Instant) -> store::Result<NewKey> {
+    let secret = match secret {
+        Some(secret) => secret.to_owned(),
+        None => format!("ts_{}_{}", role.name(), hex(&crate::random::bytes::<24>())),
+    };
+    let id = KeyId::new(now, crate::random::bytes());
+    let key = ApiKey { id, name: name.to_owned(), role, created_at: now, revoked_at: None };
+    let mut tx = db.write().await?;
+    tx.add_key(&key, &hash(&secret)).await?;
+    tx.commit().await?;
+    Ok(NewKey { key, secret })
+}
+
+/// SHA-256 in hex. Secrets are random and long, so nothing slower is needed.
+pub fn hash(secret: &str) -> String {
+    hex(&Sha256::digest(secret.as_bytes()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, secret) = headers.get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then_some(secret.trim())
+}
+
+/// The secret of the session that a browser's cookie names.
+pub fn session(headers: &HeaderMap) -> Option<&str> {
+    let cookies = headers.get_all(COOKIE).into_iter().filter_map(|cookies| cookies.to_str().ok());
+    let pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.into_iter().find(|(name, _)| *name == SESSION_COOKIE).map(|(_, secret)| secret)
+}
+
+fn unauthorized() -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", "there is no valid key with this call")
+        .fix("send `Authorization: Bearer KEY`; an operator makes keys with `tallystick key create`")
+}

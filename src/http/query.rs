@@ -1,0 +1,70 @@
+//! Query parameters whose mistakes are answered as problems.
+
+use axum::extract::FromRequestParts;
+use axum::http::StatusCode;
+use axum::http::request::Parts;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::domain::period::Period;
+use crate::domain::time::Instant;
+use crate::domain::time::Zone;
+use crate::http::problem::Problem;
+
+/// How many rows a list has if nobody says, and at most.
+const LIMIT_DEFAULT: i64 = 100;
+const LIMIT_MAX: i64 = 1000;
+
+/// `axum::extract::Query`, with a problem for an answer when a parameter cannot be read.
+pub struct Query<T>(pub T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequestParts<S> for Query<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        match axum::extract::Query::try_from_uri(&parts.uri) {
+            Ok(axum::extract::Query(query)) => Ok(Self(query)),
+            Err(error) => Err(invalid("", &error.body_text(), "see /docs for the parameters of this call")),
+        }
+    }
+}
+
+/// One page of a list, and where the next one begins.
+#[derive(Debug, Serialize)]
+pub struct Page<T> {
+    pub data: Vec<T>,
+    pub next_cursor: Option<String>,
+}
+
+/// Reads `limit`, which must be a number from 1 to 1000.
+pub fn limit(text: Option<&str>) -> Result<i64, Problem> {
+    let Some(text) = text else { return Ok(LIMIT_DEFAULT) };
+    match text.parse() {
+        Ok(limit @ 1..=LIMIT_MAX) => Ok(limit),
+        _ => Err(invalid("limit", &format!("`{text}` is not a number from 1 to {LIMIT_MAX}"), "leave it out for 100")),
+    }
+}
+
+/// Reads an instant: RFC 3339, or a date, which stands for its beginning in `zone`.
+pub fn instant(name: &str, text: &str, zone: &Zone) -> Result<Instant, Problem> {
+    Instant::parse_in(text, zone).ok_or_else(|| {
+        let detail = format!("`{text}` is neither an RFC 3339 time nor a date");
+        invalid(name, &detail, "write it like 2013-01-31 or 2013-01-31T00:00:00Z")
+    })
+}
+
+/// Makes a period of two instants.
+pub fn period(from: Instant, to: Instant) -> Result<Period, Problem> {
+    Period::new(from, to).map_err(|error| invalid("to", &error.to_string(), "to is exclusive, and comes after from"))
+}
+
+/// A parameter that cannot be read.
+pub fn invalid(name: &str, detail: &str, fix: &str) -> Problem {
+    let what = if name.is_empty() { "a parameter".to_owned() } else { format!("the parameter {name}") };
+    Problem::new(StatusCode::BAD_REQUEST, "invalid_parameter", format!("{what} cannot be read: {detail}")).at(
+        name,
+        "invalid_parameter",
+        detail,
+        fix,
+    )
+}
