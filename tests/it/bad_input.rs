@@ -173,8 +173,8 @@ fn other_calls_say_what_is_wrong_with_them(engine: Engine) {
 
     let put = |changed: Value| server.put("/v1/consumers/XX", &changed);
     assert_problem(&put(json!({ "name": "X", "currency": "USX" })), 422, "unknown_currency", "ISO 4217");
-    assert_problem(&put(json!({ "name": "X", "curency": "USD" })), 422, "invalid_body", "currency");
-    assert_problem(&put(json!({ "name": 5, "currency": "USD" })), 422, "invalid_body", "name");
+    assert_problem(&put(json!({ "name": "X", "curency": "USD" })), 400, "invalid_body", "currency");
+    assert_problem(&put(json!({ "name": 5, "currency": "USD" })), 400, "invalid_body", "string");
     server.get("/v1/consumers/XX").problem(404);
 
     let subscribe = |consumer: &str, plan: &str, start: &str| {

@@ -35,7 +35,7 @@ fn create(server: &Server, role: &str) -> Value {
 }
 
 fn client(server: &Server, key: &Value) -> Client {
-    server.client(Some(key["key"].as_str().expect("the key is shown when it is made")))
+    server.client(Some(key["secret"].as_str().expect("the key is shown when it is made")))
 }
 
 /// A server on which two airlines have flown a little and been billed.
@@ -127,9 +127,9 @@ fn a_revoked_key_opens_nothing(engine: Engine) {
 fn keys_are_kept_as_hashes_only(engine: Engine) {
     let mut server = Server::start(engine, &books::flights());
     let made = create(&server, "ingest");
-    let key = made["key"].as_str().expect("the key is shown when it is made").to_owned();
+    let key = made["secret"].as_str().expect("the key is shown when it is made").to_owned();
     assert!(key.len() >= 32, "nobody guesses it: {key}");
-    assert_ne!(create(&server, "ingest")["key"], made["key"]);
+    assert_ne!(create(&server, "ingest")["secret"], made["secret"]);
 
     let list = server.cli(&["key", "list", "--json"]).done();
     assert!(list.contains(made["id"].as_str().expect("an id")), "{list}");
