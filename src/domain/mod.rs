@@ -6,6 +6,7 @@
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::float_arithmetic, clippy::panic))]
 
 pub mod book;
+pub mod consumer;
 pub mod document;
 pub mod event;
 pub mod ids;
@@ -14,4 +15,5 @@ pub mod measure;
 pub mod money;
 pub mod period;
 pub mod rating;
+pub mod subscription;
 pub mod time;

@@ -12,11 +12,16 @@
 
 pub mod batches;
 pub mod books;
+pub mod closings;
 mod columns;
+pub mod consumers;
+pub mod documents;
 mod engine;
 mod error;
 pub mod journal;
 pub mod keys;
+pub mod recording;
+pub mod subscriptions;
 #[cfg(test)]
 mod tests;
 pub mod usage;

@@ -1,1 +1,55 @@
 //! Documents: invoices, payout statements, and the statement that shows a consumer both.
+//!
+//! A document is made from lines by [`closing`], gets its number in the transaction that keeps it, and never changes.
+
+
+pub mod invoice;
+pub mod payout;
+
+
+use std::fmt;
+
+use serde::Serialize;
+use serde::Serializer;
+
+/// What a document was made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Occasion {
+    /// The start of a subscription: the fees in advance of its first period.
+    Opening,
+    /// The end of a period: its usage and fees in arrears, and the fees in advance of the next.
+    Closing,
+}
+
+/// A document's number: a prefix, and a count without gaps. Shown as `INV-000042`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Number {
+    pub prefix: String,
+    pub ordinal: i64,
+}
+
+impl Occasion {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Opening => "opening",
+            Self::Closing => "closing",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Opening, Self::Closing].into_iter().find(|occasion| occasion.as_str() == text)
+    }
+}
+
+impl fmt::Display for Number {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{:06}", self.prefix, self.ordinal)
+    }
+}
+
+impl Serialize for Number {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}

@@ -1,0 +1,144 @@
+//! Closings: what was rated together, in which order, and from which usage.
+//!
+//! Whatever a rating depends on and that may change afterwards is kept here, so that it can be repeated.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+
+use sqlx::QueryBuilder;
+
+use crate::domain::consumer::Consumer;
+use crate::domain::document::Occasion;
+use crate::domain::ids::SubscriptionId;
+use crate::domain::period::Period;
+use crate::domain::time::Instant;
+use crate::store::Error;
+use crate::store::Result;
+use crate::store::Tx;
+use crate::store::Write;
+use crate::store::on;
+
+/// Both engines take this many rows of seven values in one statement.
+const ROWS_A_STATEMENT: usize = 2_000;
+
+/// One closing: everything that fell due at one instant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closing {
+    /// 1, 2, 3: the order in which program budgets were spent.
+    pub seq: i64,
+    /// Where the periods end that were closed, and where the subscriptions begin that were opened.
+    pub due_at: Instant,
+    /// The last batch of the log in the usage that was rated.
+    pub usage_seq: i64,
+    pub closed_at: Instant,
+}
+
+/// A period that was rated in a closing, also if it came to nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClosedPeriod {
+    pub subscription: SubscriptionId,
+    pub occasion: Occasion,
+    pub period: Period,
+    pub book_version: String,
+    /// As it was.
+    pub consumer: Consumer,
+}
+
+impl<Mode> Tx<Mode> {
+    /// Every closing, in order.
+    pub async fn closings(&mut self) -> Result<Vec<Closing>> {
+        const SQL: &str = "select seq, due_at, usage_seq, closed_at from closing order by seq";
+        let rows: Vec<(i64, i64, i64, i64)> = on!(self, conn => sqlx::query_as(SQL).fetch_all(conn).await?);
+        let closing = |(seq, due_at, usage_seq, closed_at)| Closing {
+            seq,
+            due_at: Instant::from_micros(due_at),
+            usage_seq,
+            closed_at: Instant::from_micros(closed_at),
+        };
+        Ok(rows.into_iter().map(closing).collect())
+    }
+
+    /// The number of the last closing; 0 before the first.
+    pub async fn last_closing(&mut self) -> Result<i64> {
+        const SQL: &str = "select cast(coalesce(max(seq), 0) as bigint) from closing";
+        let (seq,): (i64,) = on!(self, conn => sqlx::query_as(SQL).fetch_one(conn).await?);
+        Ok(seq)
+    }
+
+    /// What was rated in a closing, by subscription.
+    pub async fn closed_periods(&mut self, closing: i64) -> Result<Vec<ClosedPeriod>> {
+        const SQL: &str = "
+            select subscription, occasion, period_from, period_to, book_version, consumer_as_of
+            from closed_period where closing = $1 order by subscription, period_from, occasion";
+        type Row = (String, String, i64, i64, String, String);
+        let rows: Vec<Row> = on!(self, conn => sqlx::query_as(SQL).bind(closing).fetch_all(conn).await?);
+        let closed_period = |(subscription, occasion, from, to, book_version, consumer): Row| {
+            let damaged = |what: &str| Error::Damaged(format!("the {what} of a closed period of {subscription}"));
+            let period = Period::new(Instant::from_micros(from), Instant::from_micros(to));
+            Ok(ClosedPeriod {
+                occasion: Occasion::parse(&occasion).ok_or_else(|| damaged("occasion"))?,
+                period: period.map_err(|_| damaged("end"))?,
+                book_version,
+                consumer: serde_json::from_str(&consumer).map_err(|_| damaged("consumer"))?,
+                subscription: SubscriptionId::parse(&subscription).ok_or_else(|| damaged("id"))?,
+            })
+        };
+        rows.into_iter().map(closed_period).collect()
+    }
+
+    /// Subscriptions whose first fees in advance are settled.
+    pub async fn opened_subscriptions(&mut self) -> Result<BTreeSet<SubscriptionId>> {
+        const SQL: &str = "select subscription from closed_period where occasion = 'opening'";
+        let rows: Vec<(String,)> = on!(self, conn => sqlx::query_as(SQL).fetch_all(conn).await?);
+        Ok(rows.into_iter().filter_map(|(id,)| SubscriptionId::parse(&id)).collect())
+    }
+
+    /// What each program has granted so far, in the minor unit of its currency.
+    pub async fn granted_by_program(&mut self) -> Result<BTreeMap<String, i64>> {
+        const SQL: &str = "
+            select program, cast(coalesce(sum(amount), 0) as bigint)
+            from document_line where program is not null group by program";
+        let rows: Vec<(String, i64)> = on!(self, conn => sqlx::query_as(SQL).fetch_all(conn).await?);
+        Ok(rows.into_iter().collect())
+    }
+}
+
+impl Tx<Write> {
+    /// Records a closing and what was rated in it. `Taken` if somebody else closed in the meantime.
+    pub async fn record_closing(&mut self, closing: &Closing, periods: &[ClosedPeriod]) -> Result<()> {
+        const SQL: &str = "insert into closing (seq, due_at, usage_seq, closed_at) values ($1, $2, $3, $4)";
+        on!(self, conn => sqlx::query(SQL)
+            .bind(closing.seq)
+            .bind(closing.due_at.micros())
+            .bind(closing.usage_seq)
+            .bind(closing.closed_at.micros())
+            .execute(conn)
+            .await?
+            .rows_affected());
+        let mut rows = Vec::with_capacity(periods.len());
+        for period in periods {
+            let consumer = serde_json::to_string(&period.consumer)
+                .map_err(|error| Error::Refused(format!("consumer {}: {error}", period.consumer.id)))?;
+            rows.push((period, consumer));
+        }
+        for chunk in rows.chunks(ROWS_A_STATEMENT) {
+            on!(self, conn => {
+                let mut query = QueryBuilder::new(
+                    "insert into closed_period
+                     (subscription, period_from, occasion, period_to, closing, book_version, consumer_as_of) ",
+                );
+                query.push_values(chunk, |mut row, (closed, consumer)| {
+                    row.push_bind(closed.subscription.as_str())
+                        .push_bind(closed.period.from().micros())
+                        .push_bind(closed.occasion.as_str())
+                        .push_bind(closed.period.to().micros())
+                        .push_bind(closing.seq)
+                        .push_bind(&closed.book_version)
+                        .push_bind(consumer);
+                });
+                query.build().execute(conn).await?;
+            });
+        }
+        Ok(())
+    }
+}
