@@ -163,7 +163,7 @@ begin
     end if;
 
     if (select coalesce(sum(amount), 0) from payout_hold where document = new.id)
-        <> case new.kind when 'payout' then new.total else 0 end
+        <> (case new.kind when 'payout' then new.total else 0 end)
     then
         raise exception 'the holds of the document do not add up to its total' using errcode = '23514';
     end if;

@@ -67,8 +67,7 @@ struct Head {
 }
 
 type HeadRow = (String, String, i64, String, String, String, i64, i64, String, i64, i64, i64, String, i64);
-type LineRow =
-    (String, String, String, String, String, i64, i64, Quantity, i64, Option<String>, String);
+type LineRow = (String, String, String, String, String, i64, i64, Quantity, i64, Option<String>, String);
 
 impl<Mode> Tx<Mode> {
     pub async fn invoices(&mut self, wanted: Wanted<'_>) -> Result<Vec<Invoice>> {
@@ -251,8 +250,22 @@ fn currencies(heads: &[Head]) -> HashMap<&str, Currency> {
 }
 
 fn head(row: HeadRow) -> Result<Head> {
-    let (id, prefix, ordinal, consumer, subscription, occasion, from, to, currency, net, tax, total, book_version, issued_at) =
-        row;
+    let (
+        id,
+        prefix,
+        ordinal,
+        consumer,
+        subscription,
+        occasion,
+        from,
+        to,
+        currency,
+        net,
+        tax,
+        total,
+        book_version,
+        issued_at,
+    ) = row;
     let currency = Currency::from_code(&currency).ok_or_else(|| damaged(&id, "currency"))?;
     let money = |minor| Money::from_minor(minor, currency);
     let period = Period::new(Instant::from_micros(from), Instant::from_micros(to));

@@ -103,7 +103,8 @@ impl Tx<Write> {
 
     /// Records invoices that a closing made, in the order of their numbers.
     pub async fn record_invoices(&mut self, closing: i64, invoices: &[Invoice]) -> Result<()> {
-        self.record_lines(invoices.iter().map(|invoice| (invoice.id.as_str(), invoice.totals.lines.as_slice()))).await?;
+        self.record_lines(invoices.iter().map(|invoice| (invoice.id.as_str(), invoice.totals.lines.as_slice())))
+            .await?;
         self.record_taxes(invoices).await?;
         self.record_documents(Kind::Invoice, closing, &invoices.iter().map(invoice_row).collect::<Vec<_>>()).await
     }

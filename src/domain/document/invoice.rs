@@ -108,8 +108,7 @@ impl Totals {
 
     /// Whether it says anything: it comes to something, or something was used.
     pub fn is_worth_recording(&self) -> bool {
-        !self.total.is_zero()
-            || self.lines.iter().any(|line| !line.amount.is_zero() || line.explanation.events > 0)
+        !self.total.is_zero() || self.lines.iter().any(|line| !line.amount.is_zero() || line.explanation.events > 0)
     }
 }
 

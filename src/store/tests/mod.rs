@@ -4,9 +4,13 @@
 //! new SQLite folder and on a new Postgres database. Tests of what the database itself refuses send it SQL of their
 //! own, with [`sent`] and [`refused`]. That no function is left out is checked by `tests/tidy.rs`.
 
+mod closings;
+mod consumers;
 mod journal;
 mod keys;
 mod metering;
+mod recording;
+mod subscriptions;
 #[path = "../../../tests/it/support/postgres.rs"]
 mod postgres;
 

@@ -1,0 +1,90 @@
+//! Subscriptions on both engines.
+
+use super::consumers::consumer;
+use super::consumers::put;
+use super::*;
+use crate::domain::ids::SubscriptionId;
+use crate::domain::money::Currency;
+use crate::domain::subscription::Subscription;
+use crate::domain::time::Instant;
+
+pub const HOUR: i64 = 3_600_000_000;
+
+pub fn hour(count: i64) -> Instant {
+    Instant::from_micros(count * HOUR)
+}
+
+/// A subscription of `consumer` from hour 0 on.
+pub fn subscription(name: &str, consumer: &str) -> Subscription {
+    Subscription {
+        id: SubscriptionId::parse(&format!("sub_{name}")).expect("an id"),
+        consumer: consumer.to_owned(),
+        plan: "airline".to_owned(),
+        starts_at: hour(0),
+        ends_at: None,
+        created_at: hour(0),
+        closed_through: hour(0),
+    }
+}
+
+pub async fn create(db: &Db, subscription: &Subscription) -> Result<()> {
+    let mut tx = db.write().await?;
+    tx.create_subscription(subscription).await?;
+    tx.commit().await
+}
+
+async fn subscriptions_are_listed_by_consumer_and_those_not_closed_to_their_end(db: Db) {
+    put(&db, &consumer("UA")).await.expect("is put");
+    put(&db, &consumer("AA")).await.expect("is put");
+    let first = subscription("1", "UA");
+    let ended = Subscription { ends_at: Some(hour(5)), ..subscription("2", "AA") };
+    let late = Subscription { starts_at: hour(9), closed_through: hour(9), ..subscription("3", "UA") };
+    for subscription in [&first, &ended, &late] {
+        create(&db, subscription).await.expect("is created");
+    }
+    let mut tx = db.write().await.expect("begins");
+    assert!(tx.advance_closed_through(&ended.id, hour(0), hour(5)).await.expect("writes"));
+    tx.commit().await.expect("commits");
+
+    let mut tx = db.read().await.expect("begins");
+    assert_eq!(tx.subscription(&late.id).await.expect("reads"), Some(late.clone()));
+    assert_eq!(tx.subscriptions(Some("UA"), None, 9).await.expect("reads"), [first.clone(), late.clone()]);
+    assert_eq!(tx.subscriptions(None, Some(&first.id), 1).await.expect("reads").len(), 1);
+    assert_eq!(tx.unfinished_subscriptions(hour(8)).await.expect("reads"), std::slice::from_ref(&first));
+    assert_eq!(tx.unfinished_subscriptions(hour(9)).await.expect("reads"), [first, late]);
+}
+
+async fn a_subscription_is_closed_once_from_where_it_stood(db: Db) {
+    put(&db, &consumer("UA")).await.expect("is put");
+    let subscription = subscription("1", "UA");
+    create(&db, &subscription).await.expect("is created");
+    for (from, moved) in [(hour(1), false), (hour(0), true), (hour(0), false)] {
+        let mut tx = db.write().await.expect("begins");
+        assert_eq!(tx.advance_closed_through(&subscription.id, from, hour(2)).await.expect("writes"), moved);
+        tx.commit().await.expect("commits");
+    }
+}
+
+async fn what_is_closed_of_a_subscription_stays_as_it_was(db: Db) {
+    put(&db, &consumer("UA")).await.expect("is put");
+    create(&db, &Subscription { closed_through: hour(2), ..subscription("1", "UA") }).await.expect("is created");
+    for set in ["closed_through = 0", "ends_at = 3600000000", "plan = 'x'", "starts_at = 1", "id = 'sub_2'"] {
+        let reason = refused(&db, &[&format!("update subscription set {set}")]).await;
+        assert!(reason.contains("stays as it was"), "{set}: {reason}");
+    }
+    assert!(refused(&db, &["delete from subscription"]).await.contains("never changed"));
+    sent(&db, &["update subscription set ends_at = 7200000000"]).await.expect("may end where it is closed");
+    assert!(matches!(create(&db, &subscription("2", "nobody")).await, Err(Error::Refused(_))));
+    let euro = crate::domain::consumer::Consumer {
+        currency: Currency::from_code("EUR").expect("EUR exists"),
+        ..consumer("UA")
+    };
+    let Err(Error::Refused(reason)) = put(&db, &euro).await else { panic!("should have been refused") };
+    assert!(reason.contains("keeps its currency"), "{reason}");
+}
+
+both_engines!(
+    subscriptions_are_listed_by_consumer_and_those_not_closed_to_their_end,
+    a_subscription_is_closed_once_from_where_it_stood,
+    what_is_closed_of_a_subscription_stays_as_it_was,
+);
