@@ -76,6 +76,14 @@ impl Caller {
         }
     }
 
+    /// Whose rows a list may show: those asked for, everybody's (`None`), or for a consumer its own.
+    pub fn sees<'a>(&'a self, asked: Option<&'a str>, roles: &[Role]) -> Result<Option<&'a str>, Problem> {
+        match asked.or(self.consumer()) {
+            Some(consumer) => self.require_consumer(consumer, roles).map(|()| Some(consumer)),
+            None => self.require(roles).map(|()| None),
+        }
+    }
+
     /// Whose key it is, for the role consumer.
     pub fn consumer(&self) -> Option<&str> {
         self.role.consumer()

@@ -36,6 +36,15 @@ pub struct Page<T> {
     pub next_cursor: Option<String>,
 }
 
+impl<T> Page<T> {
+    /// A page of rows that were asked for with a limit; a full one may have a next.
+    pub fn of(data: Vec<T>, limit: i64, cursor: impl Fn(&T) -> String) -> Self {
+        let full = i64::try_from(data.len()).is_ok_and(|count| count >= limit);
+        let next_cursor = data.last().filter(|_| full).map(cursor);
+        Self { data, next_cursor }
+    }
+}
+
 /// Reads `limit`, which must be a number from 1 to 1000.
 pub fn limit(text: Option<&str>) -> Result<i64, Problem> {
     let Some(text) = text else { return Ok(LIMIT_DEFAULT) };

@@ -153,9 +153,8 @@ async fn entries(
     };
     let limit = limit(query.limit.as_deref())?;
     let booked = app.db.read().await?.journal_entries(after, limit).await?;
-    let full = i64::try_from(booked.len()).is_ok_and(|count| count == limit);
-    let next_cursor = booked.last().filter(|_| full).map(|last| last.seq.to_string());
-    Ok(Json(Page { data: booked.iter().map(entry).collect(), next_cursor }))
+    let Page { data, next_cursor } = Page::of(booked, limit, |last| last.seq.to_string());
+    Ok(Json(Page { data: data.iter().map(entry).collect(), next_cursor }))
 }
 
 fn entry(booked: &Booked) -> serde_json::Value {

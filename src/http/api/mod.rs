@@ -1,12 +1,15 @@
 //! The API: one file a resource, each handler beside its description.
 
 pub mod catalog;
+pub mod consumers;
+pub mod documents;
 pub mod events;
 pub mod exports;
 pub mod health;
 pub mod keys;
 pub mod ledger;
 pub mod pricing;
+pub mod subscriptions;
 pub mod usage;
 
 use utoipa_axum::router::OpenApiRouter;
@@ -19,6 +22,9 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(events::routes())
         .merge(catalog::routes())
         .merge(usage::routes())
+        .merge(consumers::routes())
+        .merge(subscriptions::routes())
+        .merge(documents::routes())
         .merge(ledger::routes())
         .merge(exports::routes())
         .merge(pricing::routes())

@@ -11,13 +11,16 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::clock;
-use crate::domain::period::Period;
 use crate::domain::time::Instant;
 use crate::domain::time::Zone;
+use crate::http;
 use crate::http::App;
 use crate::http::auth::Caller;
 use crate::http::auth::Role;
 use crate::http::problem::Problem;
+use crate::http::query::instant;
+use crate::http::query::invalid;
+use crate::http::query::period;
 use crate::metering::usage::Measured;
 use crate::metering::usage::Query;
 use crate::metering::usage::Window;
@@ -69,49 +72,30 @@ struct Answer {
 async fn usage(
     State(app): State<App>,
     caller: Caller,
-    crate::http::query::Query(query): crate::http::query::Query<UsageQuery>,
+    http::query::Query(query): http::query::Query<UsageQuery>,
 ) -> Result<Json<Answer>, Problem> {
-    // A consumer that names nobody means itself.
-    let consumer = query.consumer.as_deref().or(caller.consumer());
-    match consumer {
-        Some(consumer) => caller.require_consumer(consumer, &[Role::Finance])?,
-        None => caller.require(&[Role::Finance])?,
-    }
+    let consumer = caller.sees(query.consumer.as_deref(), &[Role::Finance])?;
     let versions = app.metering.versions();
     let meter = versions.meter(&query.meter).ok_or_else(|| unknown_meter(&versions, &query.meter))?;
     let now = clock::now();
     let zone = versions.at(now).map_or_else(Zone::utc, |version| version.book.zone.clone());
-    let from = instant("from", query.from.as_deref(), &zone)?.unwrap_or(Instant::BEGINNING);
-    // Events may be an hour ahead of the clock: what was acknowledged is shown.
-    let present = Instant::from_micros(now.micros().saturating_add(24 * 3_600_000_000));
-    let to = instant("to", query.to.as_deref(), &zone)?.unwrap_or(present);
-    let period = Period::new(from, to).map_err(|error| bad_parameter("to", &error.to_string()))?;
+    let from = query.from.as_deref().map_or(Ok(Instant::BEGINNING), |text| instant("from", text, &zone))?;
+    let to = query.to.as_deref().map_or(Ok(present(now)), |text| instant("to", text, &zone))?;
+    let period = period(from, to)?;
     let group_by: Vec<String> = query.group_by.iter().flat_map(|names| names.split(',')).map(str::to_owned).collect();
     if let Some(unknown) = group_by.iter().find(|name| !meter.dimensions.contains_key(*name)) {
         let known: Vec<&str> = meter.dimensions.keys().map(String::as_str).collect();
         let detail = format!("meter {} has no dimension `{unknown}`; it has: {}", meter.id, known.join(", "));
-        return Err(bad_parameter("group_by", &detail));
+        return Err(invalid("group_by", &detail, "put names of dimensions, with commas between them"));
     }
     let window = query.window;
     let data = app.metering.usage(&Query { meter, consumer, period, window, zone, group_by: &group_by }).await?;
     Ok(Json(Answer { meter: query.meter, data, as_of: now }))
 }
 
-fn instant(name: &str, text: Option<&str>, zone: &Zone) -> Result<Option<Instant>, Problem> {
-    let Some(text) = text else { return Ok(None) };
-    match Instant::parse_in(text, zone) {
-        Some(instant) => Ok(Some(instant)),
-        None => Err(bad_parameter(name, &format!("`{text}` is neither an RFC 3339 time nor a date"))),
-    }
-}
-
-fn bad_parameter(name: &str, detail: &str) -> Problem {
-    Problem::new(StatusCode::BAD_REQUEST, "invalid_parameter", format!("the parameter {name} cannot be read")).at(
-        name,
-        "invalid_parameter",
-        detail,
-        "write times like 2013-01-31 or 2013-01-31T00:00:00Z",
-    )
+/// A day ahead: events may be a little ahead of the clock, and what was acknowledged is shown.
+fn present(now: Instant) -> Instant {
+    Instant::from_micros(now.micros().saturating_add(86_400_000_000))
 }
 
 fn unknown_meter(versions: &Versions, id: &str) -> Problem {

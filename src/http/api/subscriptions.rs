@@ -1,0 +1,154 @@
+//! `/v1/subscriptions`: consumer × plan × time.
+
+use axum::extract::Path;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Json;
+use serde::Deserialize;
+use utoipa::IntoParams;
+use utoipa::ToSchema;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::billing::subscribe;
+use crate::billing::subscribe::subscribe;
+use crate::clock;
+use crate::domain::ids::SubscriptionId;
+use crate::domain::subscription::Subscription;
+use crate::http::App;
+use crate::http::api::consumers::unprocessable;
+use crate::http::auth::Caller;
+use crate::http::auth::Role;
+use crate::http::body::Body;
+use crate::http::problem::Problem;
+use crate::http::query::Page;
+use crate::http::query::Query;
+use crate::http::query::invalid;
+use crate::http::query::limit;
+use crate::random;
+
+pub fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(get))
+}
+
+/// Who is billed under which plan, and from when.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct SubscriptionRequest {
+    consumer: String,
+    plan: String,
+    /// RFC 3339, or a date in the plan's time zone. On an hour, where usage buckets begin.
+    #[schema(example = "2013-01-01")]
+    start: String,
+    /// Exclusive. Without it, until further notice.
+    end: Option<String>,
+}
+
+#[derive(Deserialize, IntoParams)]
+struct ListQuery {
+    consumer: Option<String>,
+    /// 1 to 1000; 100 if it is left out.
+    limit: Option<String>,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// Subscribe a consumer to a plan. A start in the past prices what is in the log already.
+#[utoipa::path(
+    post, path = "/v1/subscriptions", tag = "subscriptions", request_body = SubscriptionRequest,
+    params(("idempotency-key" = Option<String>, Header, description = "The same key and body give the same answer")),
+    responses(
+        (status = 201, description = "The subscription", body = Object),
+        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 422, description = "A consumer, plan or time that cannot be", body = Problem),
+    ),
+)]
+async fn create(
+    State(app): State<App>,
+    caller: Caller,
+    Body(request): Body<SubscriptionRequest>,
+) -> Result<(StatusCode, Json<Subscription>), Problem> {
+    caller.require(&[Role::Finance])?;
+    let SubscriptionRequest { consumer, plan, start, end } = request;
+    let request = subscribe::Request { consumer, plan, start, end };
+    let made = subscribe(&app.db, &app.metering.versions(), request, clock::now(), random::bytes()).await;
+    Ok((StatusCode::CREATED, Json(made?)))
+}
+
+impl From<subscribe::Error> for Problem {
+    fn from(error: subscribe::Error) -> Self {
+        let detail = error.to_string();
+        match error {
+            subscribe::Error::UnknownConsumer(id) => {
+                let fix = format!("PUT /v1/consumers/{id} makes it");
+                unprocessable("/consumer", "unknown_consumer", detail, &fix)
+            }
+            subscribe::Error::UnknownPlan { .. } => {
+                unprocessable("/plan", "unknown_plan", detail, "choose one of them, or publish a book that has it")
+            }
+            subscribe::Error::NotATime(_) => {
+                unprocessable("/start", "invalid_time", detail, "write it like 2013-01-31 or 2013-01-31T00:00:00Z")
+            }
+            subscribe::Error::NotOnTheHour(_) => {
+                unprocessable("/start", "not_on_the_hour", detail, "start and end on a full hour")
+            }
+            subscribe::Error::EndsBeforeItStarts => unprocessable(
+                "/end",
+                "ends_before_it_starts",
+                detail,
+                "the end is exclusive, and comes after the start",
+            ),
+            subscribe::Error::OtherCurrency { .. } => {
+                unprocessable("/plan", "other_currency", detail, "choose a plan in the consumer's currency")
+            }
+            subscribe::Error::NoBook(_) => {
+                unprocessable("/start", "no_price_book", detail, "publish a price book that applies by then")
+            }
+            subscribe::Error::Store(error) => error.into(),
+        }
+    }
+}
+
+/// Subscriptions, by id; a consumer's key sees its own.
+#[utoipa::path(
+    get, path = "/v1/subscriptions", tag = "subscriptions", params(ListQuery),
+    responses(
+        (status = 200, description = "A list of subscriptions", body = Object),
+        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+    ),
+)]
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Page<Subscription>>, Problem> {
+    let consumer = caller.sees(query.consumer.as_deref(), &[Role::Finance])?;
+    let limit = limit(query.limit.as_deref())?;
+    let after = match &query.cursor {
+        Some(cursor) => Some(SubscriptionId::parse(cursor).ok_or_else(|| {
+            invalid("cursor", &format!("`{cursor}` is not a cursor"), "use next_cursor as it was given")
+        })?),
+        None => None,
+    };
+    let data = app.db.read().await?.subscriptions(consumer, after.as_ref(), limit).await?;
+    Ok(Json(Page::of(data, limit, |subscription| subscription.id.to_string())))
+}
+
+/// One subscription.
+#[utoipa::path(
+    get, path = "/v1/subscriptions/{id}", tag = "subscriptions", params(("id" = String, Path)),
+    responses(
+        (status = 200, description = "The subscription", body = Object),
+        (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
+    ),
+)]
+async fn get(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<Json<Subscription>, Problem> {
+    let unknown = || {
+        Problem::new(StatusCode::NOT_FOUND, "unknown_subscription", format!("there is no subscription {id}"))
+            .fix("GET /v1/subscriptions lists them")
+    };
+    let known = SubscriptionId::parse(&id).ok_or_else(unknown)?;
+    let subscription = app.db.read().await?.subscription(&known).await?.ok_or_else(unknown)?;
+    caller.require_consumer(&subscription.consumer, &[Role::Finance])?;
+    Ok(Json(subscription))
+}
