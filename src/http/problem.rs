@@ -9,6 +9,7 @@ use axum::response::IntoResponse;
 use axum::response::Json;
 use axum::response::Response;
 use serde::Serialize;
+use serde::Serializer;
 use utoipa::ToSchema;
 
 use crate::metering;
@@ -21,11 +22,12 @@ const RETRY_AFTER_SECONDS: &str = "1";
 /// What went wrong, where, and what to do about it.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub struct Problem {
+    /// Where it is explained.
     #[serde(rename = "type")]
-    #[schema(example = "/docs#unknown_event_type")]
-    kind: String,
+    #[schema(value_type = String, example = "/docs#invalid_events")]
+    kind: Kind,
     #[schema(example = "Unprocessable Entity")]
-    title: String,
+    title: &'static str,
     #[schema(example = 422)]
     status: u16,
     /// For programs; never changes its meaning.
@@ -33,9 +35,20 @@ pub struct Problem {
     code: &'static str,
     detail: String,
     #[serde(skip_serializing_if = "Option::is_none")]
-    fix: Option<String>,
+    #[schema(value_type = Option<String>)]
+    fix: Option<Box<str>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     errors: Vec<Place>,
+}
+
+/// A code, shown as the place of the reading page that it is explained at.
+#[derive(Clone, Debug)]
+struct Kind(&'static str);
+
+impl Serialize for Kind {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("/docs#{}", self.0))
+    }
 }
 
 /// One of the things that are wrong with what was sent.
@@ -52,8 +65,8 @@ pub struct Place {
 impl Problem {
     pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
         Self {
-            kind: format!("/docs#{code}"),
-            title: status.canonical_reason().unwrap_or_default().to_owned(),
+            kind: Kind(code),
+            title: status.canonical_reason().unwrap_or_default(),
             status: status.as_u16(),
             code,
             detail: detail.into(),
@@ -64,7 +77,7 @@ impl Problem {
 
     /// Says what to do about it.
     #[must_use]
-    pub fn fix(mut self, fix: impl Into<String>) -> Self {
+    pub fn fix(mut self, fix: impl Into<Box<str>>) -> Self {
         self.fix = Some(fix.into());
         self
     }

@@ -2,10 +2,8 @@
 //!
 //! A document is made from lines by [`closing`], gets its number in the transaction that keeps it, and never changes.
 
-
 pub mod invoice;
 pub mod payout;
-
 
 use std::fmt;
 

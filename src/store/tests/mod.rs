@@ -9,10 +9,10 @@ mod consumers;
 mod journal;
 mod keys;
 mod metering;
-mod recording;
-mod subscriptions;
 #[path = "../../../tests/it/support/postgres.rs"]
 mod postgres;
+mod recording;
+mod subscriptions;
 
 use sqlx::AssertSqlSafe;
 use tempfile::TempDir;
