@@ -24,6 +24,7 @@
 //! (write). [`billing::verify`] does the thinking again, from the log up, and compares.
 
 pub mod billing;
+pub mod cli;
 pub mod clock;
 pub mod domain;
 pub mod http;

@@ -1,0 +1,82 @@
+//! The command line: one file a command. Exit codes: 0 done, 1 the answer is no, 2 wrong usage, 3 cannot reach or open.
+
+mod book_files;
+mod export;
+mod import;
+mod key;
+mod place;
+mod pricing;
+mod serve;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use clap::Parser;
+use clap::Subcommand;
+
+use crate::cli::place::CannotOpen;
+
+/// The answer is no: a check failed, an input was refused.
+const NO: u8 = 1;
+/// Something could not be reached or opened.
+const CANNOT_OPEN: u8 = 3;
+
+#[derive(Parser)]
+#[command(name = "tallystick", version, about, propagate_version = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Serve the API and the pages
+    Serve(serve::Args),
+    /// The price book: check it, publish it, show what is published
+    #[command(subcommand)]
+    Pricing(pricing::Command),
+    /// Events: import files
+    #[command(subcommand)]
+    Events(import::Command),
+    /// Export the journal
+    Export(export::Args),
+    /// API keys: create, list, revoke
+    #[command(subcommand)]
+    Key(key::Command),
+}
+
+/// Parses the arguments, runs the command, and says how it went.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_max_level(tracing::Level::WARN)
+        .with_ansi(std::io::stderr().is_terminal())
+        .init();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&error.into()),
+    };
+    match runtime.block_on(run(cli.command)) {
+        Ok(code) => code,
+        Err(error) => failed(&error),
+    }
+}
+
+async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Serve(args) => serve::run(args).await,
+        Command::Pricing(command) => pricing::run(command).await,
+        Command::Events(command) => import::run(command).await,
+        Command::Export(args) => export::run(args).await,
+        Command::Key(command) => key::run(command).await,
+    }
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("tallystick: {error:#}");
+    match error.downcast_ref::<CannotOpen>() {
+        Some(_) => ExitCode::from(CANNOT_OPEN),
+        None => ExitCode::from(NO),
+    }
+}

@@ -1,0 +1,115 @@
+//! `tallystick serve`: the API and the pages, until it is told to stop.
+
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use indicatif::ProgressBar;
+use indicatif::ProgressStyle;
+use tokio::net::TcpListener;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+
+use crate::cli::key;
+use crate::cli::place::CannotOpen;
+use crate::cli::place::DataArgs;
+use crate::cli::pricing;
+use crate::clock;
+use crate::domain::book::SourceFile;
+use crate::http;
+use crate::http::App;
+use crate::metering::Metering;
+use crate::metering::ingest::Limits;
+use crate::metering::publish::publish;
+use crate::store::Access;
+use crate::store::Db;
+
+#[derive(clap::Args)]
+pub struct Args {
+    #[command(flatten)]
+    data: DataArgs,
+    /// Address to listen on; port 0 takes any that is free
+    #[arg(long, value_name = "ADDRESS", env = "TALLYSTICK_LISTEN", default_value = "127.0.0.1:8080")]
+    listen: SocketAddr,
+    /// Price book to publish if none is yet, effective from the beginning of time
+    #[arg(long, value_name = "DIR", env = "TALLYSTICK_PRICING")]
+    pricing: Option<PathBuf>,
+    /// How far ahead of the clock an event's time may be, in seconds
+    #[arg(long, value_name = "SECONDS", env = "TALLYSTICK_MAX_FUTURE", default_value_t = 3600)]
+    max_future: u32,
+    /// Longest event, in bytes
+    #[arg(long, value_name = "BYTES", env = "TALLYSTICK_MAX_EVENT", default_value_t = 1 << 20)]
+    max_event: usize,
+}
+
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
+    // Before anything is touched, so that a book with a mistake leaves nothing behind.
+    let book = args.pricing.as_deref().map(pricing::read_book).transpose()?;
+    let db = args.data.open(Access::Owner).await?;
+    let limits = Limits {
+        event_bytes_max: args.max_event,
+        future_micros_max: i64::from(args.max_future).saturating_mul(1_000_000),
+    };
+    let metering = open_metering(db.clone(), limits).await?;
+    if let Some(files) = book {
+        publish_first(&metering, files).await?;
+    }
+    if let Some(created) = key::first_operator_key(&db, args.data.folder().map(PathBuf::as_path)).await? {
+        println!("{created}");
+    }
+    let listener = bind(args.listen).await?;
+    println!("listening on http://{}", listener.local_addr()?);
+    serve(listener, App::new(db, metering)).await?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Opens the meter, with a bar on a terminal while it reads the log.
+pub async fn open_metering(db: Db, limits: Limits) -> anyhow::Result<Arc<Metering>> {
+    let bar = match std::io::stderr().is_terminal() {
+        true => ProgressBar::new(0).with_style(
+            ProgressStyle::with_template("reading the log {bar:40} {pos}/{len} batches {eta}")
+                .unwrap_or_else(|_| ProgressStyle::default_bar()),
+        ),
+        false => ProgressBar::hidden(),
+    };
+    let metering = Metering::open(db, limits, |progress| {
+        bar.set_length(progress.batches_total.unsigned_abs());
+        bar.set_position(progress.batches.unsigned_abs());
+    })
+    .await?;
+    bar.finish_and_clear();
+    Ok(Arc::new(metering))
+}
+
+/// Publishes a book as the first version, effective from the beginning, unless one is published already.
+pub async fn publish_first(metering: &Metering, files: Vec<SourceFile>) -> anyhow::Result<()> {
+    if metering.versions().iter().next().is_none() {
+        publish(metering, files, None, "serve --pricing", "first version", clock::now()).await?;
+    }
+    Ok(())
+}
+
+pub async fn bind(listen: SocketAddr) -> Result<TcpListener, CannotOpen> {
+    TcpListener::bind(listen)
+        .await
+        .map_err(|error| CannotOpen::Server { url: format!("http://{listen}"), reason: error.to_string() })
+}
+
+/// Answers requests until SIGINT or SIGTERM; then finishes those under way, and flushes.
+pub async fn serve(listener: TcpListener, app: App) -> anyhow::Result<()> {
+    let metering = app.metering.clone();
+    axum::serve(listener, http::router(app)).with_graceful_shutdown(told_to_stop()).await?;
+    metering.flush().await.context("usage could not be flushed; it will be folded again at the next start")
+}
+
+async fn told_to_stop() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
