@@ -61,7 +61,7 @@ pub fn read(table: &mut Table<'_>, id: Option<&Value<'_>>, terms: &Terms<'_>) ->
 
 fn fee(table: &mut Table<'_>, id: Option<String>, name: Option<String>, terms: &Terms<'_>) -> Option<Fee> {
     table.call_it("fee");
-    let amount = table.required("amount", |value| value.money(terms.currency?));
+    let amount = table.required("amount", |value| value.money(terms.currency));
     let when = table.optional("when", |value| value.one_of(&WHEN, &[])).unwrap_or(When::Arrears);
     let prorate = table.optional("prorate", |value| value.one_of(&PRORATE, &[])).unwrap_or(Prorate::None);
     table.refuse("program", "program_without_reward", "only a reward is paid from a program", "leave it out");

@@ -14,6 +14,8 @@ use crate::domain::book::parse::is_json;
 use crate::domain::book::parse::reader::Source;
 use crate::domain::book::parse::value::Value;
 
+const MEND_JSON: &str = "look for a comma, a quote or a bracket too few or too many, here or just before";
+
 /// The JSON files of the book, by path.
 pub struct JsonFiles<'a>(BTreeMap<&'a str, JsonFile<'a>>);
 
@@ -65,7 +67,7 @@ fn read_schema(source: Source<'_>) -> Option<Json> {
         Err(error) => {
             let before = source.file.text.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len);
             let at = before.fold(error.column().saturating_sub(1), usize::saturating_add);
-            source.note(at..at, "", "invalid_json", format!("not JSON: {error}"), None);
+            source.note(at..at, "", "invalid_json", format!("not JSON: {error}"), MEND_JSON);
             return None;
         }
     };

@@ -38,6 +38,9 @@ use crate::domain::book::parse::settings::Settings;
 use crate::domain::book::plan::Plan;
 use crate::domain::book::program::Program;
 
+/// Most often it is a quote.
+const MEND_TOML: &str = "look for a quote or a bracket that is not closed, here or just before";
+
 /// What a file is about, which its folder says. In the order in which they are read.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Section {
@@ -121,7 +124,7 @@ fn documents<'a>(files: &'a [SourceFile], mistakes: &'a Mistakes, known: &mut Kn
         known.miss(section);
         for error in errors {
             let span = error.span().unwrap_or_default();
-            source.note(span, "", "invalid_toml", format!("not TOML: {}", error.message()), None);
+            source.note(span, "", "invalid_toml", format!("not TOML: {}", error.message()), MEND_TOML);
         }
     }
     if !files.iter().any(|file| file.path == "book.toml") {

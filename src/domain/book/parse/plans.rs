@@ -34,12 +34,13 @@ pub fn read(root: &mut Table<'_>, known: &mut Known) {
 
 fn plan(table: &mut Table<'_>, id: Option<&Value<'_>>, known: &Known) -> Option<Plan> {
     let name = table.optional("name", Value::owned_text);
-    let currency = table.optional_exact("currency", Value::currency).map(|own| own.or(known.settings.currency));
-    let currency = currency.flatten();
-    let zone = table.optional_exact("timezone", Value::zone).and_then(|own| own.or(known.settings.zone.clone()));
+    let own = table.optional_exact("currency", Value::currency);
+    let currency = own.and_then(|own| own.or(known.settings.currency));
+    let own = table.optional_exact("timezone", Value::zone);
+    let zone = own.and_then(|own| own.or(known.settings.zone.clone()));
     let interval = table.optional("interval", |value| value.one_of(&INTERVALS, &[])).unwrap_or(Interval::Month);
     let anchor = table.optional("anchor", |value| value.one_of(&ANCHORS, &[])).unwrap_or(Anchor::Calendar);
-    let minimum = table.optional("minimum", |value| value.money(currency?));
+    let minimum = table.optional("minimum", |value| value.money(currency));
     let terms = Terms { currency, zone: zone.as_ref(), interval, known };
     let components = components(table, &terms);
     let id = id?.raw_text()?;

@@ -31,9 +31,10 @@ pub fn read(root: &mut Table<'_>, settings: &Settings, programs: &mut Named<Prog
 
 fn program(table: &mut Table<'_>, id: Option<&Value<'_>>, settings: &Settings) -> Option<Program> {
     let name = table.optional("name", Value::owned_text);
-    let currency = table.optional("currency", Value::currency).or(settings.currency);
+    let own = table.optional_exact("currency", Value::currency);
+    let currency = own.and_then(|own| own.or(settings.currency));
     let window = window(table, settings);
-    let budget = table.optional("budget", |value| value.money(currency?));
+    let budget = table.optional("budget", |value| value.money(currency));
     let exhausted = table.optional("exhausted", |value| value.one_of(&EXHAUSTED, &[]));
     let hold_days = table.optional("hold", days).unwrap_or(0);
     let accounting = table.optional("accounting", |value| value.one_of(&ACCOUNTING, &[]));

@@ -37,7 +37,7 @@ pub struct Table<'a> {
 
 impl<'a> Source<'a> {
     /// Notes a mistake at some bytes of the file.
-    pub fn note(&self, span: Range<usize>, key: &str, code: &'static str, message: String, fix: Option<String>) {
+    pub fn note(&self, span: Range<usize>, key: &str, code: &'static str, message: String, fix: impl Into<String>) {
         let text = &self.file.text;
         let start = text.floor_char_boundary(span.start.min(text.trim_end().len()));
         let end = text.floor_char_boundary(span.end).max(start);
@@ -52,13 +52,13 @@ impl<'a> Source<'a> {
             key: key.to_owned(),
             code,
             message,
-            fix,
+            fix: Some(fix.into()),
         });
     }
 
     /// Notes a mistake of the file as a whole.
     pub fn note_file(&self, code: &'static str, message: String, fix: &str) {
-        self.note(0..0, "", code, message, Some(fix.to_owned()));
+        self.note(0..0, "", code, message, fix);
     }
 
     /// The line, from 1, of a byte.
@@ -132,7 +132,7 @@ impl<'a> Table<'a> {
     pub fn refuse(&mut self, key: &'static str, code: &'static str, why: &str, fix: &str) {
         if let Some((known, _)) = self.entries.get_key_value(key) {
             self.asked.push(key);
-            self.source.note(known.span(), key, code, format!("`{key}`: {why}"), Some(fix.to_owned()));
+            self.source.note(known.span(), key, code, format!("`{key}`: {why}"), fix);
         }
     }
 
@@ -159,25 +159,26 @@ impl<'a> Table<'a> {
 
     /// Notes a mistake of the table as a whole, under the key it is about.
     pub fn note(&self, key: &str, code: &'static str, message: String, fix: impl Into<String>) {
-        self.source.note(self.span.clone(), key, code, message, Some(fix.into()));
+        self.source.note(self.span.clone(), key, code, message, fix);
     }
 
-    /// Notes unknown and missing keys: as one mistake where an unknown one looks like the missing one misspelt.
+    /// Notes unknown and missing keys: as one mistake where an unknown one is likely to be the missing one misnamed.
     fn note_keys(mut self) {
-        for key in self.entries.keys() {
+        let unknown: Vec<_> = self.entries.keys().filter(|key| !self.asked.contains(&key.get_ref().as_ref())).collect();
+        let unknown = if self.rest_accepted { Vec::new() } else { unknown };
+        let alone = unknown.len() == 1 && self.missing.len() == 1;
+        for key in unknown {
             let name = key.get_ref().as_ref();
-            if self.rest_accepted || self.asked.contains(&name) {
-                continue;
-            }
             let absent = self.asked.iter().copied().filter(|known| !self.entries.contains_key(*known));
-            let meant = nearest(name, absent);
+            let only_missing = self.missing.first().filter(|_| alone).map(|(missing, _)| *missing);
+            let meant = nearest(name, absent).or(only_missing);
             self.missing.retain(|(missing, _)| Some(*missing) != meant);
             let fix = match meant {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => format!("it may have {}", either(self.asked.iter().copied())),
             };
             let message = format!("unknown key `{name}` in this {}", self.what);
-            self.source.note(key.span(), name, "unknown_key", message, Some(fix));
+            self.source.note(key.span(), name, "unknown_key", message, fix);
         }
         for (key, fix) in &self.missing {
             self.note(key, "missing_key", format!("this {} has no `{key}`", self.what), fix);

@@ -147,3 +147,280 @@ fn a_right_book_is_read_whole() {
     let Component::Usage(reward) = &plan.components[2] else { panic!("a reward") };
     assert_eq!((reward.program(), reward.caps.len()), (Some("punctuality"), 2));
 }
+
+#[test]
+fn mistakes_of_a_plan_stand_on_their_lines() {
+    expect_marked(
+        "plans/airline.toml",
+        r#"
+[plan]
+id = "Airline" #! invalid_id
+curency = "USD" #! unknown_key
+interval = "fortnight" #! unknown_value
+timezone = "America/New_Yrok" #! unknown_time_zone
+minimum = "500.005" #! too_many_decimals
+
+[[plan.component]]
+id = "gate"
+kind = "fee"
+amount = 1000.00 #! not_a_decimal_string
+program = "punctuality" #! program_without_reward
+meter = "miles" #! unknown_key
+
+[[plan.component]]
+id = "gate" #! duplicate_id
+kind = "fee"
+amount = "-3" #! negative_number
+
+[[plan.component]] #! missing_key
+kind = "charge"
+meter = "mile" #! unknown_meter
+model = "matrix" #! not_supported_yet
+rates = []
+
+[[plan.component]]
+id = "b"
+kind = "charge"
+meter = "miles"
+model = "graduated"
+carry_tiers = true #! not_supported_yet
+group_by = ["orign"] #! unknown_dimension
+tiers = [
+    { up_to = "100", unit_amount = "0.1" },
+    { up_to = "50", unit_amount = "0.1" }, #! tier_out_of_order
+    { unit_amount = "0.1" }, #! tier_open_in_the_middle
+    { up_to = "200", unit_amount = "0.1" }, #! last_tier_bounded
+]
+cap = [
+    { amount = "1", units = "1", per = "day" }, #! cap_without_one_limit
+    { units = "0", per = "day" }, #! not_above_zero
+    { units = "1", per = "daily" }, #! unknown_value
+]
+
+[[plan.component]]
+id = "c"
+kind = "reward"
+meter = "flights" #! bucket_does_not_fit_zone
+model = "package"
+package_size = "0" #! not_above_zero
+package_amount = "1,50" #! not_a_decimal
+program = "paid-in-euro" #! currencies_differ
+percentage_discount = "101" #! percent_out_of_range
+minimum_amount = "10"
+maximum_amount = "5" #! minimum_above_maximum
+free_quantity = "1000000000000" #! decimal_out_of_range
+
+[[plan.component]] #! missing_key
+id = "d"
+kind = "reward"
+meter = "miles"
+model = "volume"
+tiers = [] #! no_tiers
+
+[[plan.component]]
+id = "e"
+kind = "share" #! not_supported_yet
+of = "miles"
+"#,
+    );
+}
+
+#[test]
+fn mistakes_of_meters_stand_on_their_lines() {
+    expect_marked(
+        "meters/flights.toml",
+        r#"
+[[meter]]
+id = "miles"
+event_type = "flight.complete" #! unknown_event_type
+aggregation = "sum"
+value = "distance" #! unknown_field
+party = "data.amount * 0.029" #! not_supported_yet
+dimensions = { Origin = "data.origin", dest = "data..dest" } #! invalid_id invalid_path
+bucket = "event" #! not_supported_yet
+
+[[meter]]
+id = "miles" #! duplicate_id
+event_type = "train.*" #! unknown_event_type
+aggregation = "unique" #! not_supported_yet
+value = "data.tail"
+
+[[meter]]
+id = "flights"
+event_type = "flight.scheduled" #! retired_event_type
+aggregation = "count"
+value = "data.distance" #! value_of_a_count
+where = [
+    { field = "data.distance" }, #! missing_key
+    { field = "data.distance", gt = 0 }, #! not_a_decimal_string
+    { field = "data.distance", exists = "yes" }, #! wrong_type
+    { field = "data.origin", in = [] }, #! empty_list
+    { field = "data.flight", eq = 1545 }, #! not_a_decimal_string
+    { feild = "data.origin", eq = "EWR" }, #! unknown_key
+]
+
+[[meter]] #! missing_key
+id = ""  #! empty_text
+event_type = "flight*" #! invalid_pattern
+"#,
+    );
+}
+
+#[test]
+fn mistakes_of_programs_stand_on_their_lines() {
+    expect_marked(
+        "programs/winter.toml",
+        r#"
+[[program]]
+id = "punctuality" #! duplicate_id
+currency = "eur" #! unknown_currency
+from = 2013-01-01 #! wrong_type
+to = "2013-02-30" #! not_a_date
+budget = "-1" #! negative_number
+exhausted = "halt" #! unknown_value
+hold = "2 weeks" #! not_a_duration
+accounting = "contra-revenue" #! unknown_value
+eligible = [ { field = "consumer.tier", eq = "gold" } ] #! unknown_field
+
+[[program]]
+id = "backwards"
+from = "2014-01-01"
+to = "2013-01-01" #! period_out_of_order
+"#,
+    );
+}
+
+#[test]
+fn mistakes_of_the_catalog_stand_on_their_lines() {
+    expect_marked(
+        "catalog/more.toml",
+        r#"
+[[event_type]]
+type = "flight.completed" #! duplicate_id
+lifecycle = "publishd" #! unknown_value
+validation = "on" #! unknown_value
+schema = { file = "flight.json" } #! missing_file
+example = { ratio = nan } #! not_json
+
+[[event_type]]
+type = "Flight Delayed" #! invalid_id
+schema = "flight.json" #! wrong_type
+
+[event_types] #! unknown_key
+"#,
+    );
+}
+
+#[test]
+fn mistakes_of_the_book_itself_stand_on_their_lines() {
+    expect_marked(
+        "book.toml",
+        r#"
+name = "" #! empty_text
+currency = "USD"
+timezone = "America/New_York"
+grace = "2d" #! not_supported_yet
+
+[invoice]
+prefix = "a long prefix with spaces" #! invalid_prefix
+
+[[tax]]
+id = "nl"
+jurisdiction = "NL"
+rate = 21 #! not_a_decimal_string
+
+[[tax]] #! missing_key
+id = "nl" #! duplicate_id
+rate = "121" #! percent_out_of_range
+"#,
+    );
+}
+
+#[test]
+fn a_file_that_is_no_toml_is_named_and_the_others_are_checked_still() {
+    let mut files = with("meters/flights.toml", "[[meter]]\nid = \"miles\nevent_type = 1\n");
+    files.push(file("plans/second.toml", "[plan]\nid = \"second\"\nintervall = \"day\"\n"));
+    let mistakes = parse(&files).expect_err("has mistakes");
+    let found: Vec<_> = mistakes.iter().map(|mistake| (mistake.file.as_str(), mistake.line, mistake.code)).collect();
+    assert_eq!(found, [("meters/flights.toml", 2, "invalid_toml"), ("plans/second.toml", 3, "unknown_key")]);
+}
+
+#[test]
+fn files_that_nothing_reads_are_named() {
+    let mut files = files();
+    files.retain(|file| file.path != "book.toml");
+    files.push(file("plan.toml", ""));
+    files.push(file("catalog/schemas/old.json", "{}"));
+    files.push(file("catalog/schemas/torn.json", "{\n  \"type\":\n"));
+    let mistakes = parse(&files).expect_err("has mistakes");
+    let found: Vec<_> = mistakes.iter().map(|mistake| (mistake.file.as_str(), mistake.line, mistake.code)).collect();
+    assert_eq!(
+        found,
+        [
+            ("book.toml", 1, "missing_file"),
+            ("catalog/schemas/old.json", 1, "unused_file"),
+            ("catalog/schemas/torn.json", 1, "unused_file"),
+            ("catalog/schemas/torn.json", 2, "invalid_json"),
+            ("plan.toml", 1, "misplaced_file"),
+        ]
+    );
+}
+
+#[test]
+fn a_schema_is_found_beside_its_catalog_or_from_the_top_of_the_book() {
+    for path in ["catalog/schemas/a.json", "schemas/a.json"] {
+        let text = "[[event_type]]\ntype = \"a\"\nschema = { file = \"schemas/a.json\" }\n";
+        let mut files = with("catalog/more.toml", text);
+        files.push(file(path, "{\"type\": \"object\"}"));
+        let book = parse(&files).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
+        assert_eq!(book.event_types["a"].schema, Some(serde_json::json!({"type": "object"})), "{path}");
+    }
+}
+
+#[test]
+fn a_half_hour_zone_needs_buckets_that_divide_it() {
+    let plan = PLAN.replacen("id = \"airline\"", "id = \"airline\"\ntimezone = \"Asia/Kolkata\"", 1);
+    assert!(message("plans/airline.toml", &plan).contains("give the meter bucket = \"15m\""));
+    let mut files = with("plans/airline.toml", &plan);
+    files.retain(|file| file.path != "meters/flights.toml");
+    let meters = METERS.replace("value = \"data.distance\"", "value = \"data.distance\"\nbucket = \"15m\"");
+    files.push(file("meters/flights.toml", &meters));
+    assert!(parse(&files).is_ok());
+}
+
+#[test]
+fn a_cap_is_not_longer_than_the_period() {
+    let plan = PLAN.replacen("id = \"airline\"", "id = \"airline\"\ninterval = \"week\"", 1);
+    assert!(message("plans/airline.toml", &plan).contains("longer than the plan's billing period"));
+}
+
+#[test]
+fn messages_say_what_is_wrong_and_what_to_do() {
+    let slip = PLAN.replace("meter = \"miles\"\nmodel = \"graduated\"", "metre = \"miles\"\nmodel = \"graduated\"");
+    assert_eq!(
+        message("plans/airline.toml", &slip),
+        "plans/airline.toml:16: unknown key `metre` in this charge; did you mean `meter`?"
+    );
+    let bare = PLAN.replace("\"1.50\"", "1.50");
+    assert_eq!(
+        message("plans/airline.toml", &bare),
+        "plans/airline.toml:26: `unit_amount` is a bare number, which cannot be kept exactly; put it in quotes: \"1.50\""
+    );
+    let later = METERS.replace("\"count\"", "\"unique\"");
+    assert_eq!(
+        message("meters/flights.toml", &later),
+        "meters/flights.toml:13: this version does not know aggregation `unique` yet; it knows `count`, `sum` or `max`"
+    );
+    let twice = PLAN.replace("id = \"gate\"", "id = \"miles\"");
+    assert_eq!(
+        message("plans/airline.toml", &twice),
+        "plans/airline.toml:14: component `miles` is already defined at plans/airline.toml:7; \
+         give one of the two another id"
+    );
+}
+
+#[test]
+fn one_unknown_key_where_one_is_missing_is_taken_for_it() {
+    let text = message("book.toml", &BOOK.replace("name =", "title ="));
+    assert_eq!(text, "book.toml:2: unknown key `title` in this book; did you mean `name`?");
+}

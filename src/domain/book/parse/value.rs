@@ -34,7 +34,7 @@ pub struct Value<'a> {
 impl<'a> Value<'a> {
     /// Notes a mistake here. Always `None`, so that a reader can end with it.
     pub fn wrong<T>(&self, code: &'static str, message: String, fix: impl Into<String>) -> Option<T> {
-        self.source.note(self.span.clone(), self.key, code, message, Some(fix.into()));
+        self.source.note(self.span.clone(), self.key, code, message, fix);
         None
     }
 
@@ -144,14 +144,18 @@ impl<'a> Value<'a> {
         self.wrong("percent_out_of_range", message, "write 21 percent as \"21\"")
     }
 
-    /// An amount that stands on a document by itself, so that it has no more decimals than its currency.
-    pub fn money(self, currency: Currency) -> Option<Decimal> {
+    /// An amount that stands on a document by itself, so that it has no more decimals than its currency (which is
+    /// nothing where that has a mistake).
+    pub fn money(self, currency: Option<Currency>) -> Option<Decimal> {
         let amount = self.clone().not_negative()?;
-        if amount.normalize().scale() <= currency.exponent() {
-            return Some(amount);
+        match currency.filter(|currency| amount.normalize().scale() > currency.exponent()) {
+            None => Some(amount),
+            Some(currency) => {
+                let message =
+                    format!("`{}` is {amount}, and {currency} has {} decimals", self.key, currency.exponent());
+                self.wrong("too_many_decimals", message, "round it: it is a whole amount, not a price per unit")
+            }
         }
-        let message = format!("`{}` is {amount}, and {currency} has {} decimals", self.key, currency.exponent());
-        self.wrong("too_many_decimals", message, "round it: it is a whole amount, not a price per unit")
     }
 
     pub fn currency(self) -> Option<Currency> {
