@@ -1,8 +1,249 @@
-//! TEMPORARY
+//! What changes from one price book to the next, in words, and what may not change.
+
+use std::fmt;
+
+use rust_decimal::Decimal;
+
 use crate::domain::book::Book;
-pub fn changes(_a: &Book, _b: &Book) -> Vec<String> {
-    Vec::new()
+use crate::domain::book::facts;
+use crate::domain::book::facts::Facts;
+use crate::domain::book::facts::Subject;
+
+/// One difference between two books.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    Added { subject: Subject, facts: Facts },
+    Removed { subject: Subject },
+    Changed { subject: Subject, difference: Difference },
 }
-pub fn conflicts(_a: &Book, _b: &Book) -> Vec<String> {
-    Vec::new()
+
+/// A fact that differs; nothing where one of the two books does not say it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    pub fact: String,
+    pub before: Option<String>,
+    pub after: Option<String>,
+}
+
+/// A published meter that would mean something else: usage measured before and after could not be told apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Conflict {
+    pub meter: String,
+    pub differences: Vec<Difference>,
+}
+
+/// Every difference, thing by thing. A thing that comes or goes is one change, with all its parts.
+pub fn changes(old: &Book, new: &Book) -> Vec<Change> {
+    let (old, new) = (facts::of(old), facts::of(new));
+    let mut changes = Vec::new();
+    for (subject, before) in &old {
+        match new.get(subject) {
+            Some(after) => changes.extend(
+                differences(before, after)
+                    .into_iter()
+                    .map(|difference| Change::Changed { subject: subject.clone(), difference }),
+            ),
+            None if new.contains_key(&subject.whole()) || subject.is_whole() => {
+                changes.push(Change::Removed { subject: subject.clone() });
+            }
+            None => {}
+        }
+    }
+    for (subject, facts) in &new {
+        if !old.contains_key(subject) && (old.contains_key(&subject.whole()) || subject.is_whole()) {
+            changes.push(Change::Added { subject: subject.clone(), facts: facts.clone() });
+        }
+    }
+    changes.sort_by(|a, b| a.subject().cmp(b.subject()));
+    changes
+}
+
+/// The meters that both books have with another meaning.
+pub fn conflicts(old: &Book, new: &Book) -> Vec<Conflict> {
+    let both = old.meters.iter().filter_map(|(id, before)| Some((id, before, new.meters.get(id)?)));
+    both.filter(|(_, before, after)| before != after)
+        .map(|(id, before, after)| Conflict {
+            meter: id.clone(),
+            differences: differences(&facts::meter(before), &facts::meter(after)),
+        })
+        .collect()
+}
+
+fn differences(before: &Facts, after: &Facts) -> Vec<Difference> {
+    let gone = before.0.iter().filter(|(fact, _)| after.get(fact).is_none()).map(|(fact, _)| fact);
+    let names = after.0.iter().map(|(fact, _)| fact).chain(gone);
+    names
+        .map(|fact| Difference {
+            fact: fact.clone(),
+            before: before.get(fact).map(str::to_owned),
+            after: after.get(fact).map(str::to_owned),
+        })
+        .filter(|difference| !is_same(difference.before.as_deref(), difference.after.as_deref()))
+        .collect()
+}
+
+/// `0.10` says what `0.1` says.
+fn is_same(before: Option<&str>, after: Option<&str>) -> bool {
+    let number = |value: Option<&str>| value.and_then(|text| Decimal::from_str_exact(text).ok());
+    before == after || number(before).zip(number(after)).is_some_and(|(before, after)| before == after)
+}
+
+impl Subject {
+    fn is_whole(&self) -> bool {
+        self.part.is_empty()
+    }
+
+    fn whole(&self) -> Self {
+        Self { part: String::new(), ..self.clone() }
+    }
+}
+
+impl Change {
+    pub fn subject(&self) -> &Subject {
+        match self {
+            Self::Added { subject, .. } | Self::Removed { subject } | Self::Changed { subject, .. } => subject,
+        }
+    }
+}
+
+/// `plan api: component requests`
+impl fmt::Display for Subject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.thing)?;
+        if self.is_whole() { Ok(()) } else { write!(f, ": {}", self.part) }
+    }
+}
+
+/// `unit_amount 0.0020 → 0.0018`
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let said = |value: &Option<String>| value.clone().unwrap_or_else(|| "none".to_owned());
+        write!(f, "{} {} → {}", self.fact, said(&self.before), said(&self.after))
+    }
+}
+
+/// `plan api: component requests tier 2 unit_amount 0.0020 → 0.0018`
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Changed { subject, difference } if subject.is_whole() => write!(f, "{subject}: {difference}"),
+            Self::Changed { subject, difference } => write!(f, "{subject} {difference}"),
+            Self::Removed { subject } => write!(f, "{subject} is removed"),
+            Self::Added { subject, facts } => {
+                let facts: Vec<String> = facts.0.iter().map(|(name, value)| format!("{name} {value}")).collect();
+                write!(f, "{subject} is new: {}", facts.join(", "))
+            }
+        }
+    }
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { meter, differences } = self;
+        let differences: Vec<String> = differences.iter().map(ToString::to_string).collect();
+        write!(
+            f,
+            "meter {meter} is published and cannot change its meaning ({}); give the new meter a new id, such as \
+             {meter}-2, and let the components name it",
+            differences.join(", ")
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::book::SourceFile;
+    use crate::domain::book::parse;
+
+    const METERS: &str = r#"
+[[meter]]
+id = "requests"
+event_type = "api.request"
+aggregation = "count"
+"#;
+
+    const PLAN: &str = r#"
+[plan]
+id = "api"
+
+[[plan.component]]
+id = "base"
+kind = "fee"
+amount = "10.00"
+
+[[plan.component]]
+id = "requests"
+kind = "charge"
+meter = "requests"
+model = "graduated"
+free_quantity = "100"
+tiers = [ { up_to = "1000", unit_amount = "0.0030" }, { unit_amount = "0.0020" } ]
+"#;
+
+    fn book(meters: &str, plan: &str) -> Book {
+        let file = |path: &str, text: &str| SourceFile { path: path.to_owned(), text: text.to_owned() };
+        parse(&[
+            file("book.toml", "name = \"A\"\ncurrency = \"EUR\"\ntimezone = \"UTC\"\n"),
+            file("catalog/a.toml", "[[event_type]]\ntype = \"api.request\"\n"),
+            file("meters/a.toml", meters),
+            file("plans/a.toml", plan),
+        ])
+        .unwrap_or_else(|mistakes| panic!("{mistakes:#?}"))
+    }
+
+    fn words(old: &Book, new: &Book) -> Vec<String> {
+        changes(old, new).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_book_does_not_differ_from_itself() {
+        let book = book(METERS, PLAN);
+        assert!(changes(&book, &book).is_empty() && conflicts(&book, &book).is_empty());
+        assert!(changes(&book, &self::book(METERS, &PLAN.replace("0.0020", "0.002"))).is_empty());
+    }
+
+    #[test]
+    fn changed_prices_are_said_before_and_after() {
+        let new = PLAN.replace("0.0020", "0.0018").replace("id = \"api\"", "id = \"api\"\nminimum = \"5.00\"");
+        assert_eq!(
+            words(&book(METERS, PLAN), &book(METERS, &new.replace("free_quantity = \"100\"\n", ""))),
+            [
+                "plan api: minimum none → 5.00",
+                "plan api: component requests tier 2 unit_amount 0.0020 → 0.0018",
+                "plan api: component requests free_quantity 100 → none",
+            ]
+        );
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_said_once() {
+        let free = PLAN.replace("id = \"api\"", "id = \"free\"");
+        assert_eq!(
+            words(&book(METERS, PLAN), &book(METERS, &free)),
+            [
+                "plan api is removed",
+                "plan free is new: name free, currency EUR, interval month, anchor calendar, timezone UTC",
+            ]
+        );
+        let without_fee = PLAN.replace("id = \"base\"", "id = \"seat\"");
+        assert_eq!(
+            words(&book(METERS, PLAN), &book(METERS, &without_fee)),
+            [
+                "plan api: component base is removed",
+                "plan api: component seat is new: name seat, kind fee, amount 10.00, when arrears, prorate none",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_published_meter_cannot_change_its_meaning() {
+        let new = METERS.replace("\"count\"", "\"sum\"\nvalue = \"data.bytes\"");
+        let conflicts = conflicts(&book(METERS, PLAN), &book(&new, PLAN));
+        assert_eq!(
+            conflicts.iter().map(ToString::to_string).collect::<Vec<_>>(),
+            ["meter requests is published and cannot change its meaning (aggregation count → sum, value none → \
+              data.bytes); give the new meter a new id, such as requests-2, and let the components name it"]
+        );
+    }
 }

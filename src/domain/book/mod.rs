@@ -4,6 +4,7 @@
 
 pub mod catalog;
 pub mod diff;
+pub mod facts;
 pub mod meter;
 pub mod mistake;
 pub mod parse;

@@ -1,0 +1,269 @@
+//! A price book as plain facts, each a name and a value in the words of its files: what a comparison compares.
+//!
+//! Every struct is taken apart by name, so that a new field cannot be forgotten here.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+
+use rust_decimal::Decimal;
+use serde::Serialize;
+
+use crate::domain::book::Book;
+use crate::domain::book::Tax;
+use crate::domain::book::catalog::EventType;
+use crate::domain::book::meter::Meter;
+use crate::domain::book::meter::Operand;
+use crate::domain::book::meter::Operation;
+use crate::domain::book::meter::Test;
+use crate::domain::book::plan::Cap;
+use crate::domain::book::plan::CapLimit;
+use crate::domain::book::plan::Component;
+use crate::domain::book::plan::Direction;
+use crate::domain::book::plan::Fee;
+use crate::domain::book::plan::Model;
+use crate::domain::book::plan::Modifiers;
+use crate::domain::book::plan::Plan;
+use crate::domain::book::plan::Rounding;
+use crate::domain::book::plan::Tiers;
+use crate::domain::book::plan::Transform;
+use crate::domain::book::plan::UsageComponent;
+use crate::domain::book::program::Program;
+use crate::domain::period::Calendar;
+
+/// Names and values, in the order of reading.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Facts(pub Vec<(String, String)>);
+
+/// What facts are about: `plan api` as a whole (no part), or its `component requests`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Subject {
+    pub thing: String,
+    pub part: String,
+}
+
+impl Facts {
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    fn say(&mut self, name: impl Into<String>, value: impl Display) {
+        self.0.push((name.into(), value.to_string()));
+    }
+
+    fn say_if_any(&mut self, name: impl Into<String>, value: Option<impl Display>) {
+        if let Some(value) = value {
+            self.say(name, value);
+        }
+    }
+
+    fn say_if_not_zero(&mut self, name: impl Into<String>, value: Decimal) {
+        self.say_if_any(name, Some(value).filter(|value| !value.is_zero()));
+    }
+}
+
+/// Everything that a book says.
+pub fn of(book: &Book) -> BTreeMap<Subject, Facts> {
+    let Book { name, currency, zone, invoice_prefix, taxes, event_types, meters, plans, programs } = book;
+    let mut whole = Facts::default();
+    whole.say("name", name);
+    whole.say("currency", currency);
+    whole.say("timezone", zone.name());
+    whole.say("invoice prefix", invoice_prefix);
+    let mut facts = BTreeMap::from([(subject("book", ""), whole)]);
+    facts.extend(taxes.values().map(|item| (subject("tax", &item.id), tax(item))));
+    facts.extend(event_types.values().map(|item| (subject("event type", &item.id), event_type(item))));
+    facts.extend(meters.values().map(|item| (subject("meter", &item.id), meter(item))));
+    facts.extend(programs.values().map(|item| (subject("program", &item.id), program(item))));
+    for item in plans.values() {
+        let whole = subject("plan", &item.id);
+        let part = |component: &Component| Subject { part: format!("component {}", component.id()), ..whole.clone() };
+        facts.extend(item.components.iter().map(|item| (part(item), component(item))));
+        facts.insert(whole, plan(item));
+    }
+    facts
+}
+
+/// What a meter counts, without its id.
+pub fn meter(meter: &Meter) -> Facts {
+    let Meter { id: _, event_type, aggregation, value, party, tests, dimensions, bucket } = meter;
+    let mut facts = Facts::default();
+    facts.say("event_type", event_type);
+    facts.say("aggregation", word(aggregation));
+    facts.say_if_any("value", value.as_ref());
+    facts.say("party", party);
+    facts.say_if_any("where", conditions(tests));
+    for (name, path) in dimensions {
+        facts.say(format!("dimension {name}"), path);
+    }
+    facts.say("bucket", word(bucket));
+    facts
+}
+
+fn subject(kind: &str, id: &str) -> Subject {
+    Subject { thing: format!("{kind} {id}").trim_end().to_owned(), part: String::new() }
+}
+
+/// An enum value as it is written in a file.
+fn word(value: &impl Serialize) -> String {
+    let json = serde_json::to_value(value).unwrap_or_default();
+    json.as_str().map_or_else(|| json.to_string(), str::to_owned)
+}
+
+fn tax(tax: &Tax) -> Facts {
+    let Tax { id: _, jurisdiction, rate } = tax;
+    let mut facts = Facts::default();
+    facts.say("jurisdiction", jurisdiction);
+    facts.say("rate", rate);
+    facts
+}
+
+fn event_type(event_type: &EventType) -> Facts {
+    let EventType { id: _, title, description, lifecycle, owner, validation, schema, example } = event_type;
+    let mut facts = Facts::default();
+    facts.say("title", title);
+    facts.say("description", description);
+    facts.say("lifecycle", word(lifecycle));
+    facts.say_if_any("owner", owner.as_ref());
+    facts.say("validation", word(validation));
+    facts.say_if_any("schema", schema.as_ref());
+    facts.say_if_any("example", example.as_ref());
+    facts
+}
+
+fn program(program: &Program) -> Facts {
+    let Program { id: _, name, currency, window, budget, exhausted, hold_days, accounting, eligible } = program;
+    let mut facts = Facts::default();
+    facts.say("name", name);
+    facts.say("currency", currency);
+    facts.say("from", window.from());
+    facts.say("to", window.to());
+    facts.say_if_any("budget", *budget);
+    facts.say("exhausted", word(exhausted));
+    facts.say("hold", format!("{hold_days}d"));
+    facts.say("accounting", word(accounting));
+    facts.say_if_any("eligible", conditions(eligible));
+    facts
+}
+
+fn plan(plan: &Plan) -> Facts {
+    let Plan { id: _, name, currency, calendar, minimum, components: _ } = plan;
+    let Calendar { interval, anchor, zone } = calendar;
+    let mut facts = Facts::default();
+    facts.say("name", name);
+    facts.say("currency", currency);
+    facts.say("interval", word(interval));
+    facts.say("anchor", word(anchor));
+    facts.say("timezone", zone.name());
+    facts.say_if_any("minimum", *minimum);
+    facts
+}
+
+fn component(component: &Component) -> Facts {
+    match component {
+        Component::Fee(item) => fee(item),
+        Component::Usage(item) => usage(item),
+    }
+}
+
+fn fee(fee: &Fee) -> Facts {
+    let Fee { id: _, name, amount, when, prorate } = fee;
+    let mut facts = Facts::default();
+    facts.say("name", name);
+    facts.say("kind", "fee");
+    facts.say("amount", amount);
+    facts.say("when", word(when));
+    facts.say("prorate", word(prorate));
+    facts
+}
+
+fn usage(component: &UsageComponent) -> Facts {
+    let UsageComponent { id: _, name, direction, meter, model, modifiers, caps, group_by } = component;
+    let mut facts = Facts::default();
+    facts.say("name", name);
+    match direction {
+        Direction::Charge => facts.say("kind", "charge"),
+        Direction::Reward { program } => {
+            facts.say("kind", "reward");
+            facts.say("program", program);
+        }
+    }
+    facts.say("meter", meter);
+    say_model(&mut facts, model);
+    say_modifiers(&mut facts, modifiers);
+    for Cap { limit, per } in caps {
+        match limit {
+            CapLimit::Units(units) => facts.say(format!("cap units per {}", word(per)), units),
+            CapLimit::Amount(amount) => facts.say(format!("cap amount per {}", word(per)), amount),
+        }
+    }
+    facts.say_if_any("group_by", (!group_by.is_empty()).then(|| group_by.join(", ")));
+    facts
+}
+
+fn say_model(facts: &mut Facts, model: &Model) {
+    match model {
+        Model::Flat { amount } => {
+            facts.say("model", "flat");
+            facts.say("amount", amount);
+        }
+        Model::PerUnit { unit_amount } => {
+            facts.say("model", "per_unit");
+            facts.say("unit_amount", unit_amount);
+        }
+        Model::Package { package_size, package_amount, round } => {
+            facts.say("model", "package");
+            facts.say("package_size", package_size);
+            facts.say("package_amount", package_amount);
+            facts.say_if_any("round", Some(round).filter(|round| **round != Rounding::Up).map(word));
+        }
+        Model::Graduated(tiers) => say_tiers(facts, "graduated", tiers),
+        Model::Volume(tiers) => say_tiers(facts, "volume", tiers),
+    }
+}
+
+fn say_tiers(facts: &mut Facts, model: &str, tiers: &Tiers) {
+    facts.say("model", model);
+    for (number, tier) in (1..).zip(tiers.iter()) {
+        facts.say_if_any(format!("tier {number} up_to"), tier.up_to);
+        facts.say(format!("tier {number} unit_amount"), tier.unit_amount);
+        facts.say_if_not_zero(format!("tier {number} flat_amount"), tier.flat_amount);
+        facts.say_if_any(format!("tier {number} package_size"), tier.package_size);
+        facts.say_if_any(format!("tier {number} max_amount"), tier.max_amount);
+    }
+}
+
+fn say_modifiers(facts: &mut Facts, modifiers: &Modifiers) {
+    let Modifiers { transform, free_quantity, base_amount, percentage_discount, maximum_amount, minimum_amount } =
+        modifiers;
+    if let Some(Transform { divide_by, round }) = transform {
+        facts.say("transform divide_by", divide_by);
+        facts.say_if_any("transform round", round.as_ref().map(word));
+    }
+    facts.say_if_not_zero("free_quantity", *free_quantity);
+    facts.say_if_not_zero("base_amount", *base_amount);
+    facts.say_if_not_zero("percentage_discount", *percentage_discount);
+    facts.say_if_any("maximum_amount", *maximum_amount);
+    facts.say_if_any("minimum_amount", *minimum_amount);
+}
+
+/// `data.distance gt 0 and data.origin in EWR, JFK`; nothing if nothing is asked.
+fn conditions(tests: &[Test]) -> Option<String> {
+    let tests: Vec<String> =
+        tests.iter().map(|test| format!("{} {}", test.field, operation(&test.operation))).collect();
+    (!tests.is_empty()).then(|| tests.join(" and "))
+}
+
+fn operation(operation: &Operation) -> String {
+    let list = |operands: &[Operand]| operands.iter().map(|one| one.text.clone()).collect::<Vec<_>>().join(", ");
+    match operation {
+        Operation::Eq(operand) => format!("eq {}", operand.text),
+        Operation::Ne(operand) => format!("ne {}", operand.text),
+        Operation::In(operands) => format!("in {}", list(operands)),
+        Operation::Gt(number) => format!("gt {number}"),
+        Operation::Ge(number) => format!("ge {number}"),
+        Operation::Lt(number) => format!("lt {number}"),
+        Operation::Le(number) => format!("le {number}"),
+        Operation::Exists(flag) => format!("exists {flag}"),
+        Operation::Prefix(prefix) => format!("prefix {prefix}"),
+    }
+}
