@@ -46,15 +46,3 @@ create table session (
     api_key    text collate "C"    not null references api_key (id),
     expires_at bigint  not null
 );
-
--- Answers to unsafe calls that carried an Idempotency-Key.
-create table idempotency (
-    api_key    text collate "C"    not null references api_key (id),
-    key        text collate "C"    not null,
-    -- SHA-256 of method, path and body
-    request    text    not null,
-    status     bigint  not null,
-    body       text    not null,
-    created_at bigint  not null,
-    primary key (api_key, key)
-);

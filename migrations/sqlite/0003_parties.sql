@@ -46,15 +46,3 @@ create table session (
     api_key    text    not null references api_key (id),
     expires_at integer not null
 ) strict;
-
--- Answers to unsafe calls that carried an Idempotency-Key.
-create table idempotency (
-    api_key    text    not null references api_key (id),
-    key        text    not null,
-    -- SHA-256 of method, path and body
-    request    text    not null,
-    status     integer not null,
-    body       text    not null,
-    created_at integer not null,
-    primary key (api_key, key)
-) strict;

@@ -34,19 +34,21 @@ pub enum Error {
     EndsBeforeItStarts,
     #[error("the plan is in {plan}, and the consumer in {consumer}")]
     OtherCurrency { plan: Currency, consumer: Currency },
+    #[error("the idempotency key stands for another subscription, {0}")]
+    OtherRequest(SubscriptionId),
     #[error("no price book applies at {0}")]
     NoBook(Instant),
     #[error(transparent)]
     Store(#[from] store::Error),
 }
 
-/// Keeps a subscription, and gives it back with its id.
+/// Keeps a subscription under an id that is given, and gives it back. Asking again with the same id changes nothing.
 pub async fn subscribe(
     db: &Db,
     versions: &Versions,
+    id: SubscriptionId,
     request: Request,
     now: Instant,
-    random: [u8; 10],
 ) -> Result<Subscription, Error> {
     let Request { consumer, plan, start, end } = request;
     let mut tx = db.write().await?;
@@ -57,12 +59,19 @@ pub async fn subscribe(
     if currency != known.currency {
         return Err(Error::OtherCurrency { plan: currency, consumer: known.currency });
     }
-    let id = SubscriptionId::new(now, random);
     let subscription =
         Subscription { id, consumer, plan, starts_at, ends_at, created_at: now, closed_through: starts_at };
+    if let Some(known) = tx.subscription(&subscription.id).await? {
+        return if is_same(&known, &subscription) { Ok(known) } else { Err(Error::OtherRequest(known.id)) };
+    }
     tx.create_subscription(&subscription).await?;
     tx.commit().await?;
     Ok(subscription)
+}
+
+fn is_same(known: &Subscription, asked: &Subscription) -> bool {
+    let what = |it: &Subscription| (it.consumer.clone(), it.plan.clone(), it.starts_at, it.ends_at);
+    what(known) == what(asked)
 }
 
 fn times(versions: &Versions, plan: &str, start: &str, end: Option<&str>) -> Result<(Instant, Option<Instant>), Error> {

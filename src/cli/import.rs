@@ -108,7 +108,8 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
 
 /// Says whether to go on with the next file.
 async fn import_file(path: &Path, sink: &Sink, quarantine: bool, imported: &mut Imported) -> anyhow::Result<bool> {
-    let cannot = |error: std::io::Error| CannotOpen::File { path: path.display().to_string(), reason: error.to_string() };
+    let cannot =
+        |error: std::io::Error| CannotOpen::File { path: path.display().to_string(), reason: error.to_string() };
     let bar = progress_bar(path);
     let raw: Box<dyn Read + Send> = match path.as_os_str() == "-" {
         true => Box::new(std::io::stdin()),
@@ -161,13 +162,7 @@ fn decompressed(raw: Box<dyn Read + Send>) -> std::io::Result<Box<dyn BufRead + 
 }
 
 /// Sends one body. Says whether all of it was taken.
-async fn send(
-    path: &Path,
-    body: Body,
-    sink: &Sink,
-    quarantine: bool,
-    imported: &mut Imported,
-) -> anyhow::Result<bool> {
+async fn send(path: &Path, body: Body, sink: &Sink, quarantine: bool, imported: &mut Imported) -> anyhow::Result<bool> {
     let answer = match sink {
         Sink::Data(metering) => ingest(metering, &body.text, quarantine).await?,
         Sink::Server(server) => post(server, &body.text, quarantine)?,
@@ -177,7 +172,8 @@ async fn send(
     imported.conflicts += answer.conflicts.len();
     let all_taken = answer.rejected.is_empty();
     for fault in answer.rejected {
-        let (index, inside) = fault.at.trim_start_matches('/').split_once('/').unwrap_or((fault.at.trim_start_matches('/'), ""));
+        let (index, inside) =
+            fault.at.trim_start_matches('/').split_once('/').unwrap_or((fault.at.trim_start_matches('/'), ""));
         let line = index.parse::<usize>().ok().and_then(|index| body.lines.get(index)).copied().unwrap_or_default();
         let inside = if inside.is_empty() { String::new() } else { format!(" /{inside}") };
         let at = format!("{}:{line}{inside}", path.display());

@@ -94,8 +94,7 @@ impl Server {
 
     /// Posts a body, and gives back the status and the text of the answer.
     pub fn post_raw(&self, path: &str, content_type: &str, body: &[u8]) -> Result<(u16, String), CannotOpen> {
-        let cannot =
-            |error: ureq::Error| CannotOpen::Server { url: self.url.clone(), reason: error.to_string() };
+        let cannot = |error: ureq::Error| CannotOpen::Server { url: self.url.clone(), reason: error.to_string() };
         let mut answer = ureq::post(format!("{}{path}", self.url))
             .config()
             .http_status_as_error(false)
@@ -110,8 +109,7 @@ impl Server {
 
     /// Gets a text; a problem that the server answers is the error.
     pub fn get(&self, path: &str) -> anyhow::Result<String> {
-        let cannot =
-            |error: ureq::Error| CannotOpen::Server { url: self.url.clone(), reason: error.to_string() };
+        let cannot = |error: ureq::Error| CannotOpen::Server { url: self.url.clone(), reason: error.to_string() };
         let mut answer = ureq::get(format!("{}{path}", self.url))
             .config()
             .http_status_as_error(false)

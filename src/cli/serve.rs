@@ -112,4 +112,3 @@ async fn told_to_stop() {
         _ = terminate.recv() => {}
     }
 }
-

@@ -2,6 +2,7 @@
 
 use axum::extract::Path;
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::http::StatusCode;
 use axum::response::Json;
 use serde::Deserialize;
@@ -15,6 +16,7 @@ use crate::billing::subscribe::subscribe;
 use crate::clock;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::subscription::Subscription;
+use crate::domain::time::Instant;
 use crate::http::App;
 use crate::http::api::consumers::unprocessable;
 use crate::http::auth::Caller;
@@ -66,12 +68,19 @@ struct ListQuery {
 async fn create(
     State(app): State<App>,
     caller: Caller,
+    headers: HeaderMap,
     Body(request): Body<SubscriptionRequest>,
 ) -> Result<(StatusCode, Json<Subscription>), Problem> {
     caller.require(&[Role::Finance])?;
+    let now = clock::now();
+    // An idempotency key names the subscription: the same key can only ever make the same one, also after a crash.
+    let id = match headers.get("idempotency-key").and_then(|key| key.to_str().ok()) {
+        Some(key) => SubscriptionId::derive(Instant::from_micros(0), &[caller.key.as_str(), key]),
+        None => SubscriptionId::new(now, random::bytes()),
+    };
     let SubscriptionRequest { consumer, plan, start, end } = request;
     let request = subscribe::Request { consumer, plan, start, end };
-    let made = subscribe(&app.db, &app.metering.versions(), request, clock::now(), random::bytes()).await;
+    let made = subscribe(&app.db, &app.metering.versions(), id, request, now).await;
     Ok((StatusCode::CREATED, Json(made?)))
 }
 
@@ -100,6 +109,10 @@ impl From<subscribe::Error> for Problem {
             ),
             subscribe::Error::OtherCurrency { .. } => {
                 unprocessable("/plan", "other_currency", detail, "choose a plan in the consumer's currency")
+            }
+            subscribe::Error::OtherRequest(_) => {
+                Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", detail)
+                    .fix("use a new key for a new request")
             }
             subscribe::Error::NoBook(_) => {
                 unprocessable("/start", "no_price_book", detail, "publish a price book that applies by then")
