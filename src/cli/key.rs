@@ -10,10 +10,13 @@ use anyhow::Context;
 use anyhow::bail;
 use comfy_table::Table;
 use comfy_table::presets::NOTHING;
+use serde::Deserialize;
+use serde::Serialize;
 
-use crate::cli::place::DataArgs;
+use crate::cli::place::PlaceArgs;
 use crate::clock;
 use crate::domain::ids::KeyId;
+use crate::domain::time::Instant;
 use crate::http::api::keys::parse_role;
 use crate::http::auth::Role;
 use crate::http::auth::create_key;
@@ -21,6 +24,7 @@ use crate::http::auth::hash;
 use crate::store;
 use crate::store::Access;
 use crate::store::Db;
+use crate::store::keys::ApiKey;
 
 /// Sets the first operator key, instead of one that is made up.
 const OPERATOR_KEY: &str = "TALLYSTICK_OPERATOR_KEY";
@@ -40,20 +44,20 @@ pub enum Command {
         #[arg(long)]
         json: bool,
         #[command(flatten)]
-        data: DataArgs,
+        place: PlaceArgs,
     },
     /// List all keys, without what they are made of
     List {
         #[arg(long)]
         json: bool,
         #[command(flatten)]
-        data: DataArgs,
+        place: PlaceArgs,
     },
     /// Revoke a key: it stops working at once
     Revoke {
         id: String,
         #[command(flatten)]
-        data: DataArgs,
+        place: PlaceArgs,
     },
 }
 
@@ -61,49 +65,96 @@ fn role(text: &str) -> Result<Role, String> {
     parse_role(text).ok_or_else(|| "use operator, finance, ingest, or consumer:ID".to_owned())
 }
 
+/// A key as it is made or listed, by the server or here.
+#[derive(Deserialize, Serialize)]
+struct Shown {
+    id: String,
+    role: String,
+    consumer: Option<String>,
+    name: String,
+    created_at: Instant,
+    revoked_at: Option<Instant>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    secret: Option<String>,
+}
+
+impl Shown {
+    fn new(key: ApiKey, secret: Option<String>) -> Self {
+        let ApiKey { id, name, role, created_at, revoked_at } = key;
+        let consumer = role.consumer().map(str::to_owned);
+        Self { id: id.to_string(), role: role.name().to_owned(), consumer, name, created_at, revoked_at, secret }
+    }
+}
+
 pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
-        Command::Create { role, name, json, data } => {
-            let made = create_key(&data.open(Access::Owner).await?, role, &name, None, clock::now()).await?;
+        Command::Create { role, name, json, place } => {
+            let made = create(role, &name, &place).await?;
             match json {
-                true => println!("{}", serde_json::json!({ "id": made.key.id, "secret": made.secret })),
-                false => println!("{}\n{} (it is not shown again)", made.key.id, made.secret),
+                true => println!("{}", serde_json::to_string(&made)?),
+                false => println!("{}\n{} (it is not shown again)", made.id, made.secret.unwrap_or_default()),
             }
         }
-        Command::List { json, data } => list(&data.open(Access::Reader).await?, json).await?,
-        Command::Revoke { id, data } => {
-            let known = KeyId::parse(&id).with_context(|| format!("`{id}` is not the id of a key"))?;
-            let mut tx = data.open(Access::Owner).await?.write().await?;
-            match tx.revoke_key(&known, clock::now()).await {
-                Err(store::Error::Missing) => bail!("there is no key {id} to revoke; `tallystick key list` shows them"),
-                revoked => revoked?,
-            }
-            tx.commit().await?;
+        Command::List { json, place } => list(&place, json).await?,
+        Command::Revoke { id, place } => {
+            revoke(&id, &place).await?;
             println!("{id} is revoked");
         }
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn list(db: &Db, json: bool) -> anyhow::Result<()> {
-    let keys = db.read().await?.keys().await?;
+async fn create(role: Role, name: &str, place: &PlaceArgs) -> anyhow::Result<Shown> {
+    if let Some(server) = place.server() {
+        let role = match &role {
+            Role::Consumer(consumer) => format!("consumer:{consumer}"),
+            role => role.name().to_owned(),
+        };
+        let body = serde_json::json!({ "role": role, "name": name }).to_string();
+        return tokio::task::block_in_place(|| server.post("/v1/keys", "application/json", body.as_bytes()));
+    }
+    let made = create_key(&place.data().open(Access::Owner).await?, role, name, None, clock::now()).await?;
+    Ok(Shown::new(made.key, Some(made.secret)))
+}
+
+async fn revoke(id: &str, place: &PlaceArgs) -> anyhow::Result<()> {
+    let known = KeyId::parse(id).with_context(|| format!("`{id}` is not the id of a key"))?;
+    if let Some(server) = place.server() {
+        return tokio::task::block_in_place(|| server.delete(&format!("/v1/keys/{known}")));
+    }
+    let mut tx = place.data().open(Access::Owner).await?.write().await?;
+    match tx.revoke_key(&known, clock::now()).await {
+        Err(store::Error::Missing) => bail!("there is no key {id} to revoke; `tallystick key list` shows them"),
+        revoked => revoked?,
+    }
+    Ok(tx.commit().await?)
+}
+
+async fn keys(place: &PlaceArgs) -> anyhow::Result<Vec<Shown>> {
+    #[derive(Deserialize)]
+    struct List {
+        data: Vec<Shown>,
+    }
+    if let Some(server) = place.server() {
+        let text = tokio::task::block_in_place(|| server.get("/v1/keys"))?;
+        return Ok(serde_json::from_str::<List>(&text)?.data);
+    }
+    let keys = place.data().open(Access::Reader).await?.read().await?.keys().await?;
+    Ok(keys.into_iter().map(|key| Shown::new(key, None)).collect())
+}
+
+async fn list(place: &PlaceArgs, json: bool) -> anyhow::Result<()> {
+    let keys = keys(place).await?;
     if json {
-        let rows = keys.iter().map(|key| {
-            serde_json::json!({
-                "id": key.id, "role": key.role.name(), "consumer": key.role.consumer(), "name": key.name,
-                "created_at": key.created_at, "revoked_at": key.revoked_at,
-            })
-        });
-        println!("{}", serde_json::Value::from_iter(rows));
+        println!("{}", serde_json::to_string(&keys)?);
         return Ok(());
     }
     let mut table = Table::new();
     table.load_style(NOTHING).set_header(["ID", "ROLE", "CONSUMER", "NAME", "CREATED", "REVOKED"]);
     for key in keys {
         let revoked = key.revoked_at.map(|at| at.to_string()).unwrap_or_default();
-        let consumer = key.role.consumer().unwrap_or_default().to_owned();
-        let created = key.created_at.to_string();
-        table.add_row([key.id.as_str(), key.role.name(), &consumer, &key.name, &created, &revoked]);
+        let consumer = key.consumer.unwrap_or_default();
+        table.add_row([key.id, key.role, consumer, key.name, key.created_at.to_string(), revoked]);
     }
     println!("{table}");
     Ok(())

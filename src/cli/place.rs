@@ -11,6 +11,9 @@ use crate::store::Access;
 use crate::store::Db;
 use crate::store::Target;
 
+/// An export of the journal may be long.
+const ANSWER_BYTES_MAX: u64 = 1 << 30;
+
 /// What could not be reached or opened: exit code 3.
 #[derive(Debug, Error)]
 pub enum CannotOpen {
@@ -103,14 +106,23 @@ impl Server {
             .content_type(content_type)
             .send(body)
             .map_err(cannot)?;
-        let text = answer.body_mut().with_config().limit(1 << 30).read_to_string().map_err(cannot)?;
+        let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(cannot)?;
         Ok((answer.status().as_u16(), text))
     }
 
     /// Gets a text; a problem that the server answers is the error.
     pub fn get(&self, path: &str) -> anyhow::Result<String> {
+        self.answer(ureq::get(format!("{}{path}", self.url)))
+    }
+
+    /// Deletes; a problem that the server answers is the error.
+    pub fn delete(&self, path: &str) -> anyhow::Result<()> {
+        self.answer(ureq::delete(format!("{}{path}", self.url))).map(|_| ())
+    }
+
+    fn answer(&self, request: ureq::RequestBuilder<ureq::typestate::WithoutBody>) -> anyhow::Result<String> {
         let cannot = |error: ureq::Error| CannotOpen::Server { url: self.url.clone(), reason: error.to_string() };
-        let mut answer = ureq::get(format!("{}{path}", self.url))
+        let mut answer = request
             .config()
             .http_status_as_error(false)
             .build()
@@ -118,7 +130,7 @@ impl Server {
             .call()
             .map_err(cannot)?;
         let status = answer.status().as_u16();
-        let text = answer.body_mut().with_config().limit(1 << 30).read_to_string().map_err(cannot)?;
+        let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(cannot)?;
         if !(200..300).contains(&status) {
             bail!("{}", problem_text(&text).unwrap_or_else(|| format!("the server answers {status}: {text}")));
         }
