@@ -161,10 +161,7 @@ fn finished(line: Line, exact: Decimal) -> Result<Line, MoneyError> {
 }
 
 fn with_amount(mut line: Line, exact: Decimal, amount: Money) -> Line {
-    let rounding = explain::changed(StepKind::Rounding, exact, amount.decimal(), || {
-        format!("rounded to {}", explain::amount(amount.decimal(), amount.currency()))
-    });
-    line.explanation.steps.extend(rounding);
+    line.explanation.steps.extend(explain::rounding(exact, amount));
     line.amount = amount;
     line
 }

@@ -32,9 +32,13 @@ pub fn changed(step: StepKind, before: Decimal, after: Decimal, text: impl FnOnc
 /// Rounds an exact amount once, and says so if that changed it.
 pub fn round(exact: Decimal, currency: Currency) -> Result<(Money, Option<Step>), MoneyError> {
     let money = Money::round(exact, currency)?;
-    let text = || format!("rounded to {money}");
-    let step = changed(StepKind::Rounding, exact, money.decimal(), text);
-    Ok((money, step))
+    Ok((money, rounding(exact, money)))
+}
+
+/// From the exact amount to the money that it became.
+pub fn rounding(exact: Decimal, money: Money) -> Option<Step> {
+    let text = || format!("rounded to {}", amount(money.decimal(), money.currency()));
+    changed(StepKind::Rounding, exact, money.decimal(), text)
 }
 
 /// What was measured. A quantity below zero counts as zero.

@@ -27,7 +27,11 @@ mod quantity;
 pub mod tiers;
 
 #[cfg(test)]
+mod examples;
+#[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod laws;
 
 use std::collections::BTreeMap;
 
