@@ -94,6 +94,9 @@ const POSTGRES_LOCK: i64 = 0x74_61_6c_6c_79;
 /// Readers are cheap in WAL; more than this only fight for two cores.
 const READERS_MAX: u32 = 4;
 const POSTGRES_CONNECTIONS_MAX: u32 = 12;
+/// Five seconds in all, after which whoever keeps the lock is alive.
+const LOCK_TRIES: u32 = 50;
+const LOCK_RETRY: Duration = Duration::from_millis(100);
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Db {
@@ -136,24 +139,42 @@ impl Db {
         let guard = match access {
             Access::Owner => {
                 let mut connection = PgConnection::connect_with(&options).await?;
-                let (locked,): (bool,) = sqlx::query_as("select pg_try_advisory_lock($1)")
-                    .bind(POSTGRES_LOCK)
-                    .fetch_one(&mut connection)
-                    .await?;
-                if !locked {
+                if !lock_postgres(&mut connection).await? {
                     return Err(Error::InUse("the database".to_owned()));
                 }
                 Guard::Connection { _locked: Box::new(tokio::sync::Mutex::new(connection)) }
             }
             Access::Reader => Guard::None,
         };
-        let pool = PgPoolOptions::new().max_connections(POSTGRES_CONNECTIONS_MAX).connect_with(options).await?;
+        let pool = PgPoolOptions::new().max_connections(POSTGRES_CONNECTIONS_MAX).connect_with(options.clone()).await?;
         let pools = Pools::Postgres(pool);
         if access == Access::Owner {
             pools.migrate(&[LOG_STEPS, BOOKS_STEPS]).await?;
+            await_the_dead(&options).await?;
         }
         Ok(Self { books: pools.clone(), log: pools, _guard: Arc::new(guard) })
     }
+}
+
+/// Takes the lock, if nobody else keeps it. A process that was killed keeps it until Postgres notices that it is gone.
+async fn lock_postgres(connection: &mut PgConnection) -> Result<bool> {
+    for _ in 0..LOCK_TRIES {
+        let (locked,): (bool,) =
+            sqlx::query_as("select pg_try_advisory_lock($1)").bind(POSTGRES_LOCK).fetch_one(&mut *connection).await?;
+        if locked {
+            return Ok(true);
+        }
+        tokio::time::sleep(LOCK_RETRY).await;
+    }
+    Ok(false)
+}
+
+/// Waits until a batch that a killed process was appending is either in the log or rolled back: whoever reads the
+/// log's end before that would give the next batch the same number.
+async fn await_the_dead(options: &PgConnectOptions) -> Result<()> {
+    let mut connection = PgConnection::connect_with(options).await?;
+    sqlx::raw_sql("begin; lock table event_batch in share row exclusive mode; commit").execute(&mut connection).await?;
+    Ok(connection.close().await?)
 }
 
 async fn open_sqlite(file: &Path) -> Result<Pools> {
