@@ -114,8 +114,7 @@ fn the_same_journal_comes_from_the_command_line_and_over_http(engine: Engine) {
         server.data.run(&["export", kind, "--from", "2013-01-01", "--to", "2100-01-01", "-o", &path]).done();
         assert_eq!(&std::fs::read_to_string(&file).expect("an export"), expected, "{kind}");
     }
-    let to_stdout =
-        server.data.run(&["export", "journal.csv", "--from", "2013-01-01", "--to", "2100-01-01", "-o", "-"]);
+    let to_stdout = server.data.run(&["export", "journal.csv", "--from", "2013-01-01", "--to", "2100-01-01"]);
     assert_eq!(to_stdout.done(), over_http[0]);
 }
 
