@@ -1,4 +1,8 @@
 //! Billing turns periods into documents and entries, and shows finance what was booked.
 
+pub mod booking;
+pub mod close;
 pub mod export;
+mod schedule;
+pub mod statement;
 pub mod subscribe;

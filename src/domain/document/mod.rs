@@ -2,8 +2,10 @@
 //!
 //! A document is made from lines by [`closing`], gets its number in the transaction that keeps it, and never changes.
 
+pub mod closing;
 pub mod invoice;
 pub mod payout;
+pub mod statement;
 
 use std::fmt;
 

@@ -1,0 +1,89 @@
+//! What a document means to the ledger: its entry, dated by the plan's calendar.
+//!
+//! A closing is dated by the last day of its period, an opening by the first day of its subscription, and the passing
+//! of a hold by the day on which it passed. Pure: `verify` makes the same entries again and compares.
+
+use jiff::civil::Date;
+use thiserror::Error;
+
+use crate::domain::book::program::AccountingClass;
+use crate::domain::book::version::BookVersion;
+use crate::domain::document::Occasion;
+use crate::domain::document::invoice::Invoice;
+use crate::domain::document::payout::Hold;
+use crate::domain::document::payout::Payout;
+use crate::domain::ids::PayoutId;
+use crate::domain::ledger::entry::Entry;
+use crate::domain::ledger::entry::EntryError;
+use crate::domain::ledger::templates;
+use crate::domain::ledger::templates::Dates;
+use crate::domain::ledger::templates::InvoiceTotals;
+use crate::domain::ledger::templates::RewardTotals;
+use crate::domain::period::Period;
+use crate::domain::time::Instant;
+use crate::domain::time::Zone;
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum BookingError {
+    #[error("{document} cannot be booked: {source}")]
+    Entry { document: String, source: EntryError },
+    #[error("{document} cannot be booked: program {program} is not in price book {version}")]
+    UnknownProgram { document: String, program: String, version: String },
+}
+
+/// The accounting date of a document.
+pub fn effective_on(occasion: Occasion, period: Period, zone: &Zone) -> Date {
+    match occasion {
+        Occasion::Opening => period.from().date_in(zone),
+        Occasion::Closing => Instant::from_micros(period.to().micros().saturating_sub(1)).date_in(zone),
+    }
+}
+
+/// The finalisation of an invoice; none if it comes to nothing.
+pub fn of_invoice(invoice: &Invoice, zone: &Zone) -> Result<Option<Entry>, BookingError> {
+    let number = invoice.number.to_string();
+    let totals = &invoice.totals;
+    let booked = InvoiceTotals {
+        id: &invoice.id,
+        number: &number,
+        party: &invoice.consumer,
+        net: totals.lines.iter().map(|line| (line.component.as_str(), line.amount)).collect(),
+        tax: totals.taxes.iter().map(|taxed| (taxed.jurisdiction.as_str(), taxed.amount)).collect(),
+    };
+    let effective_on = effective_on(invoice.occasion, invoice.period, zone);
+    let dates = Dates { effective_on, recorded_at: invoice.issued_at };
+    templates::invoice_finalized(&booked, dates)
+        .map_err(|source| BookingError::Entry { document: format!("invoice {number}"), source })
+}
+
+/// What a payout statement grants, held.
+pub fn of_payout(payout: &Payout, version: &BookVersion, zone: &Zone) -> Result<Option<Entry>, BookingError> {
+    let document = || format!("payout {}", payout.number);
+    let class = |hold: &Hold| {
+        let program = version.book.programs.get(&hold.program).ok_or_else(|| BookingError::UnknownProgram {
+            document: document(),
+            program: hold.program.clone(),
+            version: version.id.clone(),
+        })?;
+        Ok::<AccountingClass, BookingError>(program.accounting)
+    };
+    let rewards = payout.holds.iter().map(|hold| Ok((hold.program.as_str(), class(hold)?, hold.amount)));
+    let rewards = rewards.collect::<Result<_, BookingError>>()?;
+    let effective_on = effective_on(Occasion::Closing, payout.period, zone);
+    let dates = Dates { effective_on, recorded_at: payout.issued_at };
+    templates::rewards_earned(&RewardTotals { id: &payout.id, party: &payout.consumer, rewards }, dates)
+        .map_err(|source| BookingError::Entry { document: document(), source })
+}
+
+/// The passing of a hold, written down at `recorded_at`.
+pub fn of_hold(
+    payout: &PayoutId,
+    party: &str,
+    hold: &Hold,
+    zone: &Zone,
+    recorded_at: Instant,
+) -> Result<Option<Entry>, BookingError> {
+    let dates = Dates { effective_on: hold.held_until.date_in(zone), recorded_at };
+    templates::hold_passed(payout, party, &hold.program, hold.amount, dates)
+        .map_err(|source| BookingError::Entry { document: format!("the hold of payout {payout}"), source })
+}

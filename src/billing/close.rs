@@ -1,0 +1,334 @@
+//! Closes periods: usage and fees into invoices, payout statements and journal entries.
+//!
+//! Promise: every period is closed once, all of it or nothing, however often closing is repeated or killed.
+//!
+//! How: everything that falls due at one instant is one closing, the oldest first. Its inputs are gathered in one read
+//! transaction, rated without touching anything ([`documents`]), and written in one write transaction: documents,
+//! entries, and `closed_through` by compare-and-set. Ids follow from what is closed, numbers are taken last. What a
+//! closing saw (how far usage was folded, the consumers as they were) is kept with it, so that `verify` can repeat it.
+//!
+//! - A period is rated under the price book in effect when it begins.
+//! - **Fees in advance** stand on the invoice that closes the period before theirs. Those of the first period stand on
+//!   an invoice of their own, of the occasion `opening`, which is due when the subscription begins.
+//! - **Nothing to say**: a period without usage and without an amount has no invoice, one without rewards no payout
+//!   statement. It is closed all the same.
+//! - **Budgets** of programs are spent in the order of closings, and inside one by bucket time over all parties. So
+//!   where plans have periods of different lengths, the one that ends first is served first.
+//! - **Holds** pass when they end by the time that is closed through; each is booked on the day on which it passed.
+//! - **Late events** for a period that is closed change its usage and not its documents. Nothing is lost: `usage` shows
+//!   them, and the log position that each closing keeps says which closings have not seen them. Putting the difference
+//!   on the next document is not done here yet.
+//!
+//! Usage that is not flushed is not seen: flush metering first.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::billing::booking;
+use crate::billing::booking::BookingError;
+use crate::billing::schedule::Item;
+use crate::billing::schedule::Schedule;
+pub use crate::billing::schedule::Through;
+use crate::domain::consumer::Consumer;
+use crate::domain::document::Number;
+use crate::domain::document::Occasion;
+use crate::domain::document::closing::ClosingError;
+use crate::domain::document::closing::Documents;
+use crate::domain::document::closing::Due;
+use crate::domain::document::closing::documents;
+use crate::domain::document::closing::plan_of;
+use crate::domain::document::invoice;
+use crate::domain::document::invoice::Invoice;
+use crate::domain::document::payout;
+use crate::domain::document::payout::Payout;
+use crate::domain::ids::SubscriptionId;
+use crate::domain::ledger::entry::Entry;
+use crate::domain::money::Money;
+use crate::domain::money::MoneyError;
+use crate::domain::period::PeriodError;
+use crate::domain::rating::line::Usage;
+use crate::domain::time::Instant;
+use crate::metering::versions::Versions;
+use crate::store;
+use crate::store::Db;
+use crate::store::Tx;
+use crate::store::Write;
+use crate::store::closings::ClosedPeriod;
+use crate::store::closings::Closing;
+use crate::store::recording::Held;
+
+/// How the numbers of payout statements begin.
+const PAYOUT_PREFIX: &str = "PO-";
+/// Holds that pass in one transaction.
+const HOLDS_A_TRANSACTION: usize = 1_000;
+
+/// What was closed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Closed {
+    pub closings: Vec<Summary>,
+    /// How many holds passed.
+    pub holds_passed: usize,
+}
+
+/// One closing in short.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    /// Where the periods end that were closed, and where the subscriptions begin that were opened.
+    pub due_at: Instant,
+    pub periods: usize,
+    pub invoices: usize,
+    pub payouts: usize,
+    /// Totals of the invoices, with tax, by currency.
+    pub invoiced: Vec<Money>,
+    /// Totals of the payout statements, by currency.
+    pub rewarded: Vec<Money>,
+}
+
+/// How far a closing has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The time over which something was due, and how far of it is closed.
+    pub from: Instant,
+    pub at: Instant,
+    pub to: Instant,
+    pub periods: usize,
+}
+
+#[derive(Debug, Error)]
+pub enum CloseError {
+    #[error("no price book is in effect at {at}, where subscription {subscription} begins a period")]
+    NoBook { subscription: SubscriptionId, at: Instant },
+    #[error("somebody else is closing at the same time; what they closed is closed, the rest is as it was")]
+    Overtaken,
+    #[error("consumer {0} of a subscription is not known")]
+    UnknownConsumer(String),
+    #[error(transparent)]
+    Closing(#[from] ClosingError),
+    #[error(transparent)]
+    Booking(#[from] BookingError),
+    #[error(transparent)]
+    Period(#[from] PeriodError),
+    #[error(transparent)]
+    Money(#[from] MoneyError),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// What a closing is rated from, as one snapshot.
+struct Gathered {
+    last_closing: i64,
+    usage_seq: i64,
+    granted: BTreeMap<String, i64>,
+    consumers: BTreeMap<String, Consumer>,
+    /// One for each item.
+    usage: Vec<BTreeMap<String, Vec<Usage>>>,
+}
+
+/// Closes every period that ended by `through`, oldest first, and lets holds pass that ended by then.
+pub async fn close(
+    db: &Db,
+    versions: &Versions,
+    through: Through,
+    now: Instant,
+    mut progress: impl FnMut(Progress),
+) -> Result<Closed, CloseError> {
+    let mut schedule = Schedule::read(db, versions, through, now).await?;
+    let span = schedule.span();
+    let mut closed = Closed::default();
+    let mut periods = 0;
+    while let Some((at, items)) = schedule.pop() {
+        let summary = close_together(db, at, &items, now).await?;
+        periods += summary.periods;
+        closed.closings.push(summary);
+        schedule.follow(items)?;
+        if let Some((from, to)) = span {
+            progress(Progress { from, at, to, periods });
+        }
+    }
+    closed.holds_passed = pass_holds(db, versions, through, now).await?;
+    Ok(closed)
+}
+
+/// Closes everything that is due at one instant: all of it, or none.
+async fn close_together(db: &Db, at: Instant, items: &[Item], now: Instant) -> Result<Summary, CloseError> {
+    let gathered = gather(db, items).await?;
+    let due = items.iter().zip(&gathered.usage).map(|(item, usage)| due(item, &gathered.consumers, usage));
+    let due = due.collect::<Result<Vec<_>, _>>()?;
+    let documents = documents(&due, &gathered.granted)?;
+
+    let closing = Closing { seq: gathered.last_closing + 1, due_at: at, usage_seq: gathered.usage_seq, closed_at: now };
+    let mut tx = db.write().await?;
+    tx.record_closing(&closing, &due.iter().map(closed_period).collect::<Vec<_>>()).await.map_err(overtaken)?;
+    for item in items.iter().filter(|item| item.occasion == Occasion::Closing) {
+        let period = item.period.covered;
+        if !tx.advance_closed_through(&item.subscription.id, period.from(), period.to()).await? {
+            return Err(CloseError::Overtaken);
+        }
+    }
+    let summary = record(&mut tx, &closing, &due, documents).await?;
+    tx.commit().await?;
+    Ok(summary)
+}
+
+async fn gather(db: &Db, items: &[Item]) -> Result<Gathered, CloseError> {
+    let mut tx = db.read().await?;
+    let mut ids: Vec<&str> = items.iter().map(|item| item.subscription.consumer.as_str()).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let mut usage = Vec::with_capacity(items.len());
+    for item in items {
+        usage.push(match item.occasion {
+            Occasion::Opening => BTreeMap::new(),
+            Occasion::Closing => tx.usage_of(&item.subscription.consumer, item.period.covered).await?,
+        });
+    }
+    Ok(Gathered {
+        last_closing: tx.last_closing().await?,
+        usage_seq: tx.applied_seq().await?,
+        granted: tx.granted_by_program().await?,
+        consumers: tx.consumers_named(&ids).await?,
+        usage,
+    })
+}
+
+fn due<'a>(
+    item: &'a Item,
+    consumers: &'a BTreeMap<String, Consumer>,
+    usage: &'a BTreeMap<String, Vec<Usage>>,
+) -> Result<Due<'a>, CloseError> {
+    let id = &item.subscription.consumer;
+    Ok(Due {
+        subscription: &item.subscription,
+        consumer: consumers.get(id).ok_or_else(|| CloseError::UnknownConsumer(id.clone()))?,
+        occasion: item.occasion,
+        period: item.period,
+        version: &item.version,
+        next: item.next.as_ref().map(|(period, version)| (*period, &**version)),
+        usage,
+    })
+}
+
+fn closed_period(due: &Due<'_>) -> ClosedPeriod {
+    ClosedPeriod {
+        subscription: due.subscription.id.clone(),
+        occasion: due.occasion,
+        period: due.period.covered,
+        book_version: due.version.id.clone(),
+        consumer: due.consumer.clone(),
+    }
+}
+
+fn overtaken(error: store::Error) -> CloseError {
+    match error {
+        store::Error::Taken => CloseError::Overtaken,
+        error => error.into(),
+    }
+}
+
+/// Numbers documents, records them, and posts their entries.
+async fn record(
+    tx: &mut Tx<Write>,
+    closing: &Closing,
+    due: &[Due<'_>],
+    documents: Vec<Documents>,
+) -> Result<Summary, CloseError> {
+    let mut numbers = Numbers::default();
+    let (mut invoices, mut payouts): (Vec<Invoice>, Vec<Payout>) = (Vec::new(), Vec::new());
+    let mut entries: Vec<Entry> = Vec::new();
+    for (due, Documents { invoice, payout }) in due.iter().zip(documents) {
+        let zone = &plan_of(due.subscription, due.version)?.calendar.zone;
+        if let Some(draft) = invoice {
+            let number = numbers.invoice(tx, &due.version.book.invoice_prefix).await?;
+            let invoice = invoice::Draft::finalize(draft, number, closing.closed_at);
+            entries.extend(booking::of_invoice(&invoice, zone)?);
+            invoices.push(invoice);
+        }
+        if let Some(draft) = payout {
+            let number = numbers.payout(tx).await?;
+            let payout = payout::Draft::finalize(draft, number, closing.closed_at);
+            entries.extend(booking::of_payout(&payout, due.version, zone)?);
+            payouts.push(payout);
+        }
+    }
+    tx.record_invoices(closing.seq, &invoices).await?;
+    tx.record_payouts(closing.seq, &payouts).await?;
+    tx.post(&entries).await?;
+    Ok(Summary {
+        due_at: closing.due_at,
+        periods: due.len(),
+        invoices: invoices.len(),
+        payouts: payouts.len(),
+        invoiced: by_currency(invoices.iter().map(|invoice| invoice.totals.total))?,
+        rewarded: by_currency(payouts.iter().map(|payout| payout.total))?,
+    })
+}
+
+/// Numbers that are handed out in this transaction. The first of a series is asked for, and holds the series.
+#[derive(Default)]
+struct Numbers {
+    invoices: BTreeMap<String, i64>,
+    payouts: Option<i64>,
+}
+
+impl Numbers {
+    async fn invoice(&mut self, tx: &mut Tx<Write>, prefix: &str) -> Result<Number, store::Error> {
+        let number = match self.invoices.get(prefix) {
+            Some(last) => Number { prefix: prefix.to_owned(), ordinal: last + 1 },
+            None => tx.next_invoice_number(prefix).await?,
+        };
+        self.invoices.insert(prefix.to_owned(), number.ordinal);
+        Ok(number)
+    }
+
+    async fn payout(&mut self, tx: &mut Tx<Write>) -> Result<Number, store::Error> {
+        let number = match self.payouts {
+            Some(last) => Number { prefix: PAYOUT_PREFIX.to_owned(), ordinal: last + 1 },
+            None => tx.next_payout_number(PAYOUT_PREFIX).await?,
+        };
+        self.payouts = Some(number.ordinal);
+        Ok(number)
+    }
+}
+
+fn by_currency(amounts: impl Iterator<Item = Money>) -> Result<Vec<Money>, MoneyError> {
+    let mut sums: BTreeMap<&'static str, Money> = BTreeMap::new();
+    for amount in amounts {
+        let sum = sums.entry(amount.currency().code()).or_insert(Money::zero(amount.currency()));
+        *sum = sum.checked_add(amount)?;
+    }
+    Ok(sums.into_values().collect())
+}
+
+/// Makes available what was held until `through`, in the zone of the plan that it was earned under.
+async fn pass_holds(db: &Db, versions: &Versions, through: Through, now: Instant) -> Result<usize, CloseError> {
+    let held = db.read().await?.holds_ending_by(through.latest().min(now)).await?;
+    let mut due = Vec::with_capacity(held.len());
+    for held in held {
+        let unknown = || ClosingError::UnknownPlan {
+            subscription: format!("of payout {}", held.payout),
+            plan: held.plan.clone(),
+            version: held.book_version.clone(),
+        };
+        let version = versions.by_id(&held.book_version).ok_or_else(unknown)?;
+        let zone = &version.book.plans.get(&held.plan).ok_or_else(unknown)?.calendar.zone;
+        if held.hold.held_until <= through.in_zone(zone) {
+            let entry = booking::of_hold(&held.payout, &held.consumer, &held.hold, zone, now)?;
+            due.push((held, entry));
+        }
+    }
+    for chunk in due.chunks(HOLDS_A_TRANSACTION) {
+        let mut tx = db.write().await?;
+        let mut entries = Vec::with_capacity(chunk.len());
+        for (Held { payout, hold, .. }, entry) in chunk {
+            if !tx.pass_hold(payout, &hold.program, now).await? {
+                return Err(CloseError::Overtaken);
+            }
+            entries.extend(entry.clone());
+        }
+        tx.post(&entries).await?;
+        tx.commit().await?;
+    }
+    Ok(due.len())
+}

@@ -1,0 +1,182 @@
+//! What falls due, in order: the oldest instant first, and at each instant everything together.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::civil::Date;
+
+use crate::billing::close::CloseError;
+use crate::domain::book::plan::Component;
+use crate::domain::book::plan::Plan;
+use crate::domain::book::plan::When;
+use crate::domain::book::version::BookVersion;
+use crate::domain::document::Occasion;
+use crate::domain::document::closing::plan_of;
+use crate::domain::subscription::BillingPeriod;
+use crate::domain::subscription::Subscription;
+use crate::domain::time::Instant;
+use crate::domain::time::Zone;
+use crate::metering::versions::Versions;
+use crate::store::Db;
+
+/// How far to close. A date is its beginning in the zone of each plan.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Through {
+    Date(Date),
+    Instant(Instant),
+}
+
+/// A period to close, or a subscription to open.
+#[derive(Clone, Debug)]
+pub(in crate::billing) struct Item {
+    pub subscription: Arc<Subscription>,
+    pub occasion: Occasion,
+    pub period: BillingPeriod,
+    pub version: Arc<BookVersion>,
+    pub next: Option<(BillingPeriod, Arc<BookVersion>)>,
+}
+
+/// Everything that is due by some time. What follows an item is added when the item is closed.
+pub(in crate::billing) struct Schedule<'a> {
+    versions: &'a Versions,
+    through: Through,
+    now: Instant,
+    due: BTreeMap<Instant, Vec<Item>>,
+}
+
+impl Through {
+    /// Reads a date or RFC 3339.
+    pub fn parse(text: &str) -> Option<Self> {
+        text.parse()
+            .ok()
+            .map(Self::Date)
+            .filter(|_| text.len() == 10)
+            .or_else(|| Instant::parse(text).map(Self::Instant))
+    }
+
+    pub fn in_zone(self, zone: &Zone) -> Instant {
+        match self {
+            Self::Instant(at) => at,
+            Self::Date(date) => Instant::start_of(date, zone).unwrap_or(Instant::BEGINNING),
+        }
+    }
+
+    /// Not before what it is in any zone: no zone is a day behind UTC.
+    pub fn latest(self) -> Instant {
+        const DAY: i64 = 24 * 3_600_000_000;
+        match self {
+            Self::Instant(at) => at,
+            Self::Date(_) => Instant::from_micros(self.in_zone(&Zone::utc()).micros().saturating_add(DAY)),
+        }
+    }
+}
+
+impl<'a> Schedule<'a> {
+    /// Finds what is due by `through`. What has not ended by `now` is not due, whatever `through` says.
+    pub async fn read(db: &Db, versions: &'a Versions, through: Through, now: Instant) -> Result<Self, CloseError> {
+        let mut schedule = Self { versions, through, now, due: BTreeMap::new() };
+        let mut tx = db.read().await?;
+        let opened = tx.opened_subscriptions().await?;
+        for subscription in tx.unfinished_subscriptions(through.latest().min(now)).await? {
+            let subscription = Arc::new(subscription);
+            if subscription.closed_through == subscription.starts_at && !opened.contains(&subscription.id) {
+                schedule.add_opening(&subscription)?;
+            }
+            schedule.add_closing(&subscription, subscription.closed_through)?;
+        }
+        Ok(schedule)
+    }
+
+    /// The oldest of what is due, sorted by subscription.
+    pub fn pop(&mut self) -> Option<(Instant, Vec<Item>)> {
+        let (at, mut items) = self.due.pop_first()?;
+        items.sort_by(|a, b| a.subscription.id.cmp(&b.subscription.id));
+        Some((at, items))
+    }
+
+    /// The span of time over which something is due.
+    pub fn span(&self) -> Option<(Instant, Instant)> {
+        let (first, _) = self.due.first_key_value()?;
+        Some((*first, self.through.latest().min(self.now).max(*first)))
+    }
+
+    /// Adds what comes after items that were closed.
+    pub fn follow(&mut self, closed: Vec<Item>) -> Result<(), CloseError> {
+        for item in closed.into_iter().filter(|item| item.occasion == Occasion::Closing) {
+            self.add_closing(&item.subscription, item.period.covered.to())?;
+        }
+        Ok(())
+    }
+
+    fn add_opening(&mut self, subscription: &Arc<Subscription>) -> Result<(), CloseError> {
+        let at = subscription.starts_at;
+        let Some((period, version)) = period_from(subscription, at, self.versions)? else { return Ok(()) };
+        let plan = plan_of(subscription, &version)?;
+        if !has_advance_fees(plan) || !self.is_due(at, &plan.calendar.zone) {
+            return Ok(());
+        }
+        let subscription = subscription.clone();
+        let item = Item { subscription, occasion: Occasion::Opening, period, version, next: None };
+        self.due.entry(at).or_default().push(item);
+        Ok(())
+    }
+
+    fn add_closing(&mut self, subscription: &Arc<Subscription>, from: Instant) -> Result<(), CloseError> {
+        let Some((period, version)) = period_from(subscription, from, self.versions)? else { return Ok(()) };
+        let at = period.covered.to();
+        if !self.is_due(at, &plan_of(subscription, &version)?.calendar.zone) {
+            return Ok(());
+        }
+        let next = period_from(subscription, at, self.versions)?;
+        let subscription = subscription.clone();
+        let item = Item { subscription, occasion: Occasion::Closing, period, version, next };
+        self.due.entry(at).or_default().push(item);
+        Ok(())
+    }
+
+    fn is_due(&self, at: Instant, zone: &Zone) -> bool {
+        at <= self.through.in_zone(zone) && at <= self.now
+    }
+}
+
+/// The billing period that begins at `from`, and the price book that it is rated under.
+pub(in crate::billing) fn period_from(
+    subscription: &Subscription,
+    from: Instant,
+    versions: &Versions,
+) -> Result<Option<(BillingPeriod, Arc<BookVersion>)>, CloseError> {
+    if subscription.ends_at.is_some_and(|end| end <= from) {
+        return Ok(None);
+    }
+    let no_book = || CloseError::NoBook { subscription: subscription.id.clone(), at: from };
+    let version = versions.at(from).ok_or_else(no_book)?;
+    let plan = plan_of(subscription, version)?;
+    let period = subscription.period_from(from, &plan.calendar)?;
+    Ok(period.map(|period| (period, version.clone())))
+}
+
+pub(in crate::billing) fn has_advance_fees(plan: &Plan) -> bool {
+    plan.components.iter().any(|component| matches!(component, Component::Fee(fee) if fee.when == When::Advance))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_date_is_its_beginning_in_each_zone_and_never_later_than_the_latest() {
+        let through = Through::parse("2013-04-01").expect("a date");
+        for (zone, begins) in
+            [("America/New_York", "2013-04-01T04:00:00Z"), ("Pacific/Kiritimati", "2013-03-31T10:00:00Z")]
+        {
+            let at = through.in_zone(&Zone::named(zone).expect("a zone"));
+            assert_eq!(at.to_string(), begins);
+            assert!(at <= through.latest());
+        }
+        let at = Instant::parse("2013-04-01T04:00:00Z").expect("a time");
+        assert_eq!(Through::parse("2013-04-01T00:00:00-04:00"), Some(Through::Instant(at)));
+        for wrong in ["soon", "2013-04", "2013-13-01", "20130401", ""] {
+            assert_eq!(Through::parse(wrong), None, "{wrong}");
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! A consumer's statement: from documents where the period is closed, else rated as it stands at this moment.
+//!
+//! A document belongs to the statement of the days that hold its accounting date (the last day of the period that it
+//! closes), and so does what is not closed yet. So statements of days that follow each other show everything once.
+//! What is so far is rated by the same functions as a closing, one consumer alone: of a program's budget it sees what
+//! closed periods have left, and not what others earn at the same time.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use csv::Writer;
+use thiserror::Error;
+
+use crate::billing::close::CloseError;
+use crate::billing::schedule::Item;
+use crate::billing::schedule::has_advance_fees;
+use crate::billing::schedule::period_from;
+use crate::domain::consumer::Consumer;
+use crate::domain::document::Occasion;
+use crate::domain::document::closing::Due;
+use crate::domain::document::closing::documents;
+use crate::domain::document::closing::plan_of;
+use crate::domain::document::statement::Asked;
+use crate::domain::document::statement::Contents;
+use crate::domain::document::statement::MeterDays;
+use crate::domain::document::statement::Statement;
+use crate::domain::document::statement::StatementState;
+use crate::domain::document::statement::by_day;
+use crate::domain::ids::SubscriptionId;
+use crate::domain::money::Money;
+use crate::domain::money::MoneyError;
+use crate::domain::period::Anchor;
+use crate::domain::period::Calendar;
+use crate::domain::period::Interval;
+use crate::domain::period::Period;
+use crate::domain::period::PeriodError;
+use crate::domain::rating::line::Line;
+use crate::domain::rating::line::Usage;
+use crate::domain::subscription::Subscription;
+use crate::domain::time::Instant;
+use crate::domain::time::Zone;
+use crate::metering::versions::Versions;
+use crate::store;
+use crate::store::Db;
+use crate::store::documents::Wanted;
+
+#[derive(Debug, Error)]
+pub enum StatementError {
+    #[error("there is no consumer `{0}`")]
+    UnknownConsumer(String),
+    #[error(
+        "`{0}` is not a period; write a month (2013-01), a day of a billing period (2013-01-15), or days from and before (2013-01-01..2013-02-01)"
+    )]
+    NotAPeriod(String),
+    #[error(transparent)]
+    SoFar(#[from] CloseError),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+impl From<PeriodError> for StatementError {
+    fn from(error: PeriodError) -> Self {
+        Self::SoFar(error.into())
+    }
+}
+
+impl From<MoneyError> for StatementError {
+    fn from(error: MoneyError) -> Self {
+        Self::SoFar(error.into())
+    }
+}
+
+/// The statement of a period as [`Asked`] reads it; without one, of the billing period that runs at `now`.
+/// Usage that is not flushed is not seen: flush metering first.
+pub async fn statement(
+    db: &Db,
+    versions: &Versions,
+    consumer: &str,
+    period: Option<&str>,
+    now: Instant,
+) -> Result<Statement, StatementError> {
+    let asked = period.map(|text| Asked::parse(text).ok_or_else(|| StatementError::NotAPeriod(text.to_owned())));
+    let asked = asked.transpose()?;
+    let mut tx = db.read().await?;
+    let consumer = tx.consumer(consumer).await?.ok_or_else(|| StatementError::UnknownConsumer(consumer.to_owned()))?;
+    let subscriptions = tx.subscriptions(Some(&consumer.id), None, i64::MAX).await?;
+    let (period, zone) = window(asked, &subscriptions, versions, now)?;
+
+    let mut contents = Contents::default();
+    for invoice in tx.invoices(Wanted::Dated { consumer: &consumer.id, period }).await? {
+        contents.documents.push(invoice.id.to_string());
+        contents.add_charges(invoice.totals);
+    }
+    for payout in tx.payouts(Wanted::Dated { consumer: &consumer.id, period }).await? {
+        contents.documents.push(payout.id.to_string());
+        contents.rewards.extend(payout.lines);
+    }
+    let opened = tx.opened_subscriptions().await?;
+    let open = open_items(&subscriptions, &opened, versions, period, now)?;
+    let state = if open.is_empty() && period.to() <= now { StatementState::Closed } else { StatementState::Open };
+    let mut usage = Vec::with_capacity(open.len());
+    for item in &open {
+        usage.push(tx.usage_of(&consumer.id, item.period.covered).await?);
+    }
+    let granted = tx.granted_by_program().await?;
+    let used = tx.usage_of(&consumer.id, period).await?;
+    drop(tx);
+
+    add_so_far(&mut contents, &consumer, &open, &usage, granted)?;
+    let usage = daily(&used, versions, period, &zone);
+    Ok(Statement::of(&consumer.id, consumer.currency, (period, zone), state, contents, usage)?)
+}
+
+/// The days that are asked for, in the zone of the consumer's plan, else of the book.
+fn window(
+    asked: Option<Asked>,
+    subscriptions: &[Subscription],
+    versions: &Versions,
+    now: Instant,
+) -> Result<(Period, Zone), StatementError> {
+    let outside = || StatementError::from(PeriodError::OutOfRange);
+    let book_zone = versions.at(now).map_or_else(Zone::utc, |version| version.book.zone.clone());
+    let runs_at = |at: Instant| {
+        subscriptions
+            .iter()
+            .find(move |subscription| subscription.starts_at <= at && subscription.ends_at.is_none_or(|end| at < end))
+    };
+    let calendar_of = |subscription: &Subscription, at: Instant| {
+        let plan = versions.at(at).and_then(|version| version.book.plans.get(&subscription.plan))?;
+        Some(plan.calendar.clone())
+    };
+    let wanted = match asked {
+        None => now,
+        Some(asked) => Instant::start_of(asked.days().ok_or_else(outside)?.0, &book_zone).ok_or_else(outside)?,
+    };
+    let nearest = runs_at(wanted).or_else(|| runs_at(now)).or(subscriptions.last());
+    let billed = nearest.and_then(|subscription| {
+        let calendar = calendar_of(subscription, wanted.max(subscription.starts_at))?;
+        Some((calendar, subscription.starts_at))
+    });
+    let (calendar, start) = billed.unwrap_or_else(|| {
+        (Calendar { interval: Interval::Month, anchor: Anchor::Calendar, zone: book_zone.clone() }, wanted)
+    });
+    let begins = |date| Instant::start_of(date, &calendar.zone).ok_or_else(outside);
+    let period = match asked {
+        None => calendar.period_at(start, now)?,
+        Some(Asked::Day(day)) => calendar.period_at(start, begins(day)?)?,
+        Some(Asked::Days(from, to)) => Period::new(begins(from)?, begins(to)?)?,
+    };
+    Ok((period, calendar.zone))
+}
+
+/// What is dated in the period, has begun, and is not closed.
+fn open_items(
+    subscriptions: &[Subscription],
+    opened: &BTreeSet<SubscriptionId>,
+    versions: &Versions,
+    window: Period,
+    now: Instant,
+) -> Result<Vec<Item>, StatementError> {
+    let mut items = Vec::new();
+    for subscription in subscriptions.iter().cloned().map(Arc::new) {
+        let mut from = subscription.closed_through;
+        let unopened = from == subscription.starts_at && !opened.contains(&subscription.id);
+        while from < window.to() && from <= now {
+            let Some((period, version)) = period_from(&subscription, from, versions)? else { break };
+            let to = period.covered.to();
+            let item = |occasion, next| Item {
+                subscription: subscription.clone(),
+                occasion,
+                period,
+                version: version.clone(),
+                next,
+            };
+            let opens = unopened && from == subscription.starts_at && window.contains(from);
+            if opens && has_advance_fees(plan_of(&subscription, &version).map_err(CloseError::from)?) {
+                items.push(item(Occasion::Opening, None));
+            }
+            if window.from() < to && to <= window.to() {
+                items.push(item(Occasion::Closing, period_from(&subscription, to, versions)?));
+            }
+            from = to;
+        }
+    }
+    Ok(items)
+}
+
+/// Rates what is open, one period after the other, so that each leaves less of the budgets to the next.
+fn add_so_far(
+    contents: &mut Contents,
+    consumer: &Consumer,
+    open: &[Item],
+    usage: &[BTreeMap<String, Vec<Usage>>],
+    mut granted: BTreeMap<String, i64>,
+) -> Result<(), StatementError> {
+    for (item, usage) in open.iter().zip(usage) {
+        let due = Due {
+            subscription: &item.subscription,
+            consumer,
+            occasion: item.occasion,
+            period: item.period,
+            version: &item.version,
+            next: item.next.as_ref().map(|(period, version)| (*period, &**version)),
+            usage,
+        };
+        for made in documents(&[due], &granted).map_err(CloseError::from)? {
+            if let Some(invoice) = made.invoice {
+                contents.add_charges(invoice.totals);
+            }
+            for line in made.payout.into_iter().flat_map(|payout| payout.lines) {
+                let program = line.program.clone().unwrap_or_default();
+                let spent = granted.entry(program).or_default();
+                *spent = spent.checked_add(line.amount.minor()).ok_or(MoneyError::Overflow)?;
+                contents.rewards.push(line);
+            }
+        }
+    }
+    Ok(())
+}
+
+fn daily(used: &BTreeMap<String, Vec<Usage>>, versions: &Versions, period: Period, zone: &Zone) -> Vec<MeterDays> {
+    let of = |(id, rows): (&String, &Vec<Usage>)| {
+        versions.meter(id).map(|meter| by_day(id, meter.aggregation, rows, period, zone))
+    };
+    used.iter().filter_map(of).collect()
+}
+
+const COLUMNS: [&str; 11] = [
+    "section",
+    "component",
+    "description",
+    "dimensions",
+    "from",
+    "to",
+    "quantity",
+    "amount",
+    "currency",
+    "program",
+    "why",
+];
+
+/// A statement as CSV: a row for each line, and the sums.
+#[expect(clippy::expect_used, reason = "memory takes whatever is written, and rows of one length")]
+pub fn csv(statement: &Statement) -> String {
+    let mut writer = Writer::from_writer(Vec::new());
+    let written = write(&mut writer, statement).and_then(|()| writer.flush().map_err(csv::Error::from));
+    written.expect("rows are written to memory");
+    let bytes = writer.into_inner().expect("memory is flushed");
+    String::from_utf8(bytes).expect("text makes text")
+}
+
+fn write(writer: &mut Writer<Vec<u8>>, statement: &Statement) -> csv::Result<()> {
+    writer.write_record(COLUMNS)?;
+    let sections =
+        [("charge", &statement.charges), ("reward", &statement.rewards), ("adjustment", &statement.adjustments)];
+    for (section, lines) in sections {
+        for line in lines {
+            write_line(writer, section, line)?;
+        }
+    }
+    let sums = [
+        ("charged", statement.charged),
+        ("tax", statement.tax),
+        ("rewarded", statement.rewarded),
+        ("net", statement.net),
+    ];
+    let (from, to) = (statement.period.from().to_string(), statement.period.to().to_string());
+    for (section, amount) in sums {
+        write_sum(writer, section, (&from, &to), amount)?;
+    }
+    Ok(())
+}
+
+fn write_line(writer: &mut Writer<Vec<u8>>, section: &str, line: &Line) -> csv::Result<()> {
+    let dimensions: Vec<String> = line.dimensions.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let why: Vec<&str> = line.explanation.steps.iter().map(|step| step.text.as_str()).collect();
+    writer.write_record([
+        section,
+        &line.component,
+        &line.description,
+        &dimensions.join("; "),
+        &line.from.to_string(),
+        &line.to.to_string(),
+        &line.quantity.to_string(),
+        &line.amount.decimal().to_string(),
+        line.amount.currency().code(),
+        line.program.as_deref().unwrap_or_default(),
+        &why.join("; "),
+    ])
+}
+
+fn write_sum(writer: &mut Writer<Vec<u8>>, section: &str, (from, to): (&str, &str), amount: Money) -> csv::Result<()> {
+    let (decimal, currency) = (amount.decimal().to_string(), amount.currency().code());
+    writer.write_record([section, "", "", "", from, to, "", &decimal, currency, "", ""])
+}

@@ -1,0 +1,254 @@
+//! Closing: from what falls due at one instant to its documents. Pure, so that a closing can be repeated.
+//!
+//! Everything that falls due together is rated together, because its rewards share the budgets of programs. When two
+//! price-book versions meet, a program's budget is that of the later one; its hold is that of the period's own.
+
+use std::collections::BTreeMap;
+
+use jiff::ToSpan;
+use thiserror::Error;
+
+use crate::domain::book::Book;
+use crate::domain::book::Tax;
+use crate::domain::book::plan::Plan;
+use crate::domain::book::program::Program;
+use crate::domain::book::version::BookVersion;
+use crate::domain::consumer::Consumer;
+use crate::domain::document::Occasion;
+use crate::domain::document::invoice;
+use crate::domain::document::invoice::Totals;
+use crate::domain::document::payout;
+use crate::domain::document::payout::HoldError;
+use crate::domain::ids::InvoiceId;
+use crate::domain::ids::PayoutId;
+use crate::domain::money::Money;
+use crate::domain::money::MoneyError;
+use crate::domain::rating;
+use crate::domain::rating::Inputs;
+use crate::domain::rating::RatingError;
+use crate::domain::rating::UnbudgetedReward;
+use crate::domain::rating::line::Line;
+use crate::domain::rating::line::Usage;
+use crate::domain::subscription::BillingPeriod;
+use crate::domain::subscription::Subscription;
+use crate::domain::time::Instant;
+use crate::domain::time::Zone;
+
+/// A period that is to be closed, or whose subscription is to be opened, and what that depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Due<'a> {
+    pub subscription: &'a Subscription,
+    pub consumer: &'a Consumer,
+    pub occasion: Occasion,
+    pub period: BillingPeriod,
+    /// The price book in effect when the period begins.
+    pub version: &'a BookVersion,
+    /// The period that follows and its price book, whose fees in advance are due now; none at the end.
+    pub next: Option<(BillingPeriod, &'a BookVersion)>,
+    /// What the consumer used in the period, by meter.
+    pub usage: &'a BTreeMap<String, Vec<Usage>>,
+}
+
+/// What a period came to. Without an amount and without usage there is no document.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Documents {
+    pub invoice: Option<invoice::Draft>,
+    pub payout: Option<payout::Draft>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+pub enum ClosingError {
+    #[error("plan {plan} of subscription {subscription} is not in price book {version}; publish one that has it")]
+    UnknownPlan { subscription: String, plan: String, version: String },
+    #[error("consumer {consumer} is subject to tax {tax}, which is not in price book {version}")]
+    UnknownTax { consumer: String, tax: String, version: String },
+    #[error("subscription {subscription}: {source}")]
+    Rating { subscription: String, source: RatingError },
+    #[error("program {program}: {source}")]
+    Budget { program: String, source: RatingError },
+    #[error("subscription {subscription}: {source}")]
+    Hold { subscription: String, source: HoldError },
+    #[error("subscription {subscription}: {source}")]
+    Money { subscription: String, source: MoneyError },
+}
+
+impl Due<'_> {
+    /// When it falls due: where its period ends, or where its subscription begins.
+    pub fn at(&self) -> Instant {
+        match self.occasion {
+            Occasion::Opening => self.period.covered.from(),
+            Occasion::Closing => self.period.covered.to(),
+        }
+    }
+
+    fn plan(&self) -> Result<&Plan, ClosingError> {
+        plan_of(self.subscription, self.version)
+    }
+
+    /// A consumer's tax must be known: to charge none would be to guess.
+    fn tax(&self) -> Result<Option<&Tax>, ClosingError> {
+        let Some(tax) = &self.consumer.tax else { return Ok(None) };
+        let unknown = || ClosingError::UnknownTax {
+            consumer: self.consumer.id.clone(),
+            tax: tax.clone(),
+            version: self.version.id.clone(),
+        };
+        self.version.book.taxes.get(tax).ok_or_else(unknown).map(Some)
+    }
+
+    fn rating(&self, source: RatingError) -> ClosingError {
+        ClosingError::Rating { subscription: self.subscription.id.to_string(), source }
+    }
+
+    fn money(&self, source: MoneyError) -> ClosingError {
+        ClosingError::Money { subscription: self.subscription.id.to_string(), source }
+    }
+}
+
+/// The plan of a subscription, as a price-book version has it.
+pub fn plan_of<'a>(subscription: &Subscription, version: &'a BookVersion) -> Result<&'a Plan, ClosingError> {
+    version.book.plans.get(&subscription.plan).ok_or_else(|| ClosingError::UnknownPlan {
+        subscription: subscription.id.to_string(),
+        plan: subscription.plan.clone(),
+        version: version.id.clone(),
+    })
+}
+
+/// What everything that is due comes to, in the order in which it was given. `granted` is what programs have granted
+/// before, in the minor unit.
+pub fn documents(due: &[Due<'_>], granted: &BTreeMap<String, i64>) -> Result<Vec<Documents>, ClosingError> {
+    let mut charges = Vec::with_capacity(due.len());
+    let mut rewards: BTreeMap<&str, Vec<(usize, UnbudgetedReward)>> = BTreeMap::new();
+    for (index, due) in due.iter().enumerate() {
+        let (lines, earned) = rated(due)?;
+        charges.push(lines);
+        for (program, reward) in earned {
+            rewards.entry(program).or_default().push((index, reward));
+        }
+    }
+    let mut earned: Vec<Vec<Line>> = due.iter().map(|_| Vec::new()).collect();
+    for (program, rewards) in rewards {
+        for (index, line) in settle(program, due, rewards, granted)? {
+            if let Some(lines) = earned.get_mut(index) {
+                lines.push(line);
+            }
+        }
+    }
+    let of_each = due.iter().zip(charges).zip(earned);
+    of_each
+        .map(|((due, charges), rewards)| {
+            Ok(Documents { invoice: invoice(due, charges)?, payout: payout(due, rewards)? })
+        })
+        .collect()
+}
+
+type Earned<'a> = Vec<(&'a str, UnbudgetedReward)>;
+
+/// The lines of the invoice, and the rewards of programs that the consumer is eligible for.
+fn rated<'a>(due: &Due<'a>) -> Result<(Vec<Line>, Earned<'a>), ClosingError> {
+    let Book { plans: _, programs, meters, .. } = &due.version.book;
+    let plan = due.plan()?;
+    let BillingPeriod { covered: period, whole } = due.period;
+    if due.occasion == Occasion::Opening {
+        let lines = rating::advance_fees(plan, period, whole).map_err(|source| due.rating(source))?;
+        return Ok((lines, Vec::new()));
+    }
+    let inputs = Inputs { plan, programs, meters, period, whole, usage: due.usage };
+    let rated = rating::rate(&inputs).map_err(|source| due.rating(source))?;
+    let mut lines = rated.lines;
+    if let Some((next, version)) = due.next {
+        let plan = plan_of(due.subscription, version)?;
+        let fees = rating::advance_fees(plan, next.covered, next.whole).map_err(|source| due.rating(source))?;
+        lines.extend(fees);
+    }
+    let eligible = |reward: &UnbudgetedReward| {
+        let (id, program) = programs.get_key_value(reward.line.program.as_deref()?)?;
+        rating::eligible(program, &|path| due.consumer.field(path)).then_some(id.as_str())
+    };
+    let earned = rated.rewards.into_iter().filter_map(|reward| Some((eligible(&reward)?, reward))).collect();
+    Ok((lines, earned))
+}
+
+fn settle(
+    id: &str,
+    due: &[Due<'_>],
+    rewards: Vec<(usize, UnbudgetedReward)>,
+    granted: &BTreeMap<String, i64>,
+) -> Result<Vec<(usize, Line)>, ClosingError> {
+    let failed = |source| ClosingError::Budget { program: id.to_owned(), source };
+    let versions = rewards.iter().filter_map(|(index, _)| due.get(*index)).map(|due| due.version);
+    let latest = versions.max_by_key(|version| version.effective_from);
+    // Rewards are made from programs that their version has, so there is one.
+    let Some(program) = latest.and_then(|version| version.book.programs.get(id)) else { return Ok(Vec::new()) };
+    let left = left_of(program, granted.get(id).copied().unwrap_or(0)).map_err(|source| failed(source.into()))?;
+    rating::settle_budget(program, left, rewards).map_err(failed)
+}
+
+/// What is left of a program's budget after it has granted so much; none if it has no limit.
+pub fn left_of(program: &Program, granted: i64) -> Result<Option<Money>, MoneyError> {
+    let Some(budget) = program.budget else { return Ok(None) };
+    let budget = Money::round(budget, program.currency)?;
+    budget.checked_sub(Money::from_minor(granted, program.currency)).map(Some)
+}
+
+fn invoice(due: &Due<'_>, lines: Vec<Line>) -> Result<Option<invoice::Draft>, ClosingError> {
+    let totals = Totals::of(due.plan()?.currency, lines, due.tax()?).map_err(|source| due.money(source))?;
+    if !totals.is_worth_recording() {
+        return Ok(None);
+    }
+    let period = due.period.covered;
+    let from = period.from().to_string();
+    let parts = [due.subscription.id.as_str(), &from, due.occasion.as_str()];
+    Ok(Some(invoice::Draft {
+        id: InvoiceId::derive(due.at(), &parts),
+        consumer: due.consumer.id.clone(),
+        subscription: due.subscription.id.clone(),
+        occasion: due.occasion,
+        period,
+        book_version: due.version.id.clone(),
+        totals,
+    }))
+}
+
+fn payout(due: &Due<'_>, lines: Vec<Line>) -> Result<Option<payout::Draft>, ClosingError> {
+    let plan = due.plan()?;
+    let total = Money::sum(plan.currency, lines.iter().map(|line| line.amount)).map_err(|source| due.money(source))?;
+    if total.is_zero() {
+        return Ok(None);
+    }
+    let programs = &due.version.book.programs;
+    let until = |program: &str| held_until(due.at(), programs.get(program)?.hold_days, &plan.calendar.zone);
+    let holds = payout::holds(plan.currency, &lines, until)
+        .map_err(|source| ClosingError::Hold { subscription: due.subscription.id.to_string(), source })?;
+    let from = due.period.covered.from().to_string();
+    Ok(Some(payout::Draft {
+        id: PayoutId::derive(due.at(), &[due.subscription.id.as_str(), &from]),
+        consumer: due.consumer.id.clone(),
+        subscription: due.subscription.id.clone(),
+        period: due.period.covered,
+        book_version: due.version.id.clone(),
+        lines,
+        holds,
+        total,
+    }))
+}
+
+/// A hold lasts whole days of the plan's zone, from the end of the period in which the reward was earned.
+fn held_until(earned_at: Instant, days: u32, zone: &Zone) -> Option<Instant> {
+    let zoned = earned_at.timestamp().to_zoned_datetime(zone.jiff().clone());
+    zoned.checked_add(i64::from(days).days()).ok().map(|zoned| zoned.timestamp().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_hold_lasts_whole_days_across_daylight_saving() {
+        let zone = Zone::named("America/New_York").expect("a zone");
+        let march = Instant::parse("2013-03-01T05:00:00Z").expect("a time");
+        let until = held_until(march, 14, &zone).expect("in the calendar");
+        assert_eq!(until.to_string(), "2013-03-15T04:00:00Z");
+        assert_eq!(held_until(march, 0, &zone), Some(march));
+    }
+}
