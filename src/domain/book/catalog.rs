@@ -13,8 +13,7 @@ pub struct EventType {
     pub description: String,
     pub lifecycle: Lifecycle,
     pub owner: Option<String>,
-    pub validation: Validation,
-    /// JSON Schema of `data`, as JSON.
+    /// JSON Schema of `data`, as JSON: what readers may expect.
     pub schema: Option<serde_json::Value>,
     pub example: Option<serde_json::Value>,
 }
@@ -27,13 +26,4 @@ pub enum Lifecycle {
     Published,
     Deprecated,
     Retired,
-}
-
-/// What happens to data that breaks the schema.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Validation {
-    Off,
-    Warn,
-    Enforce,
 }

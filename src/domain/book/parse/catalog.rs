@@ -2,7 +2,6 @@
 
 use crate::domain::book::catalog::EventType;
 use crate::domain::book::catalog::Lifecycle;
-use crate::domain::book::catalog::Validation;
 use crate::domain::book::parse::json::JsonFiles;
 use crate::domain::book::parse::json::to_json;
 use crate::domain::book::parse::named::Named;
@@ -15,8 +14,9 @@ const LIFECYCLES: [(&str, Lifecycle); 4] = [
     ("deprecated", Lifecycle::Deprecated),
     ("retired", Lifecycle::Retired),
 ];
-const VALIDATIONS: [(&str, Validation); 3] =
-    [("off", Validation::Off), ("warn", Validation::Warn), ("enforce", Validation::Enforce)];
+/// Data is not held against its schema yet, so a book that counts on it is refused.
+const VALIDATIONS: [(&str, ()); 1] = [("off", ())];
+const VALIDATIONS_LATER: [&str; 2] = ["warn", "enforce"];
 
 pub fn read(root: &mut Table<'_>, json: &mut JsonFiles<'_>, event_types: &mut Named<EventType>) {
     root.each("event_type", |value| {
@@ -34,7 +34,7 @@ fn event_type(table: &mut Table<'_>, id: Option<&Value<'_>>, json: &mut JsonFile
     let description = table.optional("description", Value::owned_text).unwrap_or_default();
     let lifecycle = table.optional("lifecycle", |value| value.one_of(&LIFECYCLES, &[]));
     let owner = table.optional("owner", Value::owned_text);
-    let validation = table.optional("validation", |value| value.one_of(&VALIDATIONS, &[]));
+    table.optional("validation", |value| value.one_of(&VALIDATIONS, &VALIDATIONS_LATER));
     let schema = table.optional("schema", |value| schema(value, json));
     let example = table.optional("example", to_json);
     let id = id?.raw_text()?;
@@ -44,8 +44,6 @@ fn event_type(table: &mut Table<'_>, id: Option<&Value<'_>>, json: &mut JsonFile
         description,
         lifecycle: lifecycle.unwrap_or(Lifecycle::Published),
         owner,
-        // A schema that nobody asked to be ignored is meant.
-        validation: validation.unwrap_or(if schema.is_some() { Validation::Enforce } else { Validation::Off }),
         schema,
         example,
     })
