@@ -12,10 +12,10 @@ use crate::domain::book::SourceFile;
 /// A price book that cannot be read, so that there is nothing to check.
 #[derive(Debug, Error)]
 pub enum Unreadable {
-    #[error("there is no folder {0}: name the folder that holds book.toml with --pricing DIR")]
-    NoFolder(PathBuf),
-    #[error("there is no TOML file in {0}: a price book begins with a book.toml")]
-    Empty(PathBuf),
+    #[error("there is no such folder: name the one that holds book.toml with --pricing DIR")]
+    NoFolder,
+    #[error("there is no TOML file in it: a price book begins with a book.toml")]
+    Empty,
     #[error("{0} is not UTF-8: save it as UTF-8 text")]
     NotText(PathBuf),
     #[error("{path} cannot be read: {source}")]
@@ -25,12 +25,12 @@ pub enum Unreadable {
 /// Every `.toml` and `.json` file below `folder`, sorted by path. Hidden files and folders are left alone.
 pub fn read(folder: &Path) -> Result<Vec<SourceFile>, Unreadable> {
     if !folder.is_dir() {
-        return Err(Unreadable::NoFolder(folder.to_owned()));
+        return Err(Unreadable::NoFolder);
     }
     let mut files = Vec::new();
     collect(folder, "", &mut files)?;
     if !files.iter().any(|file| file.path.ends_with(".toml")) {
-        return Err(Unreadable::Empty(folder.to_owned()));
+        return Err(Unreadable::Empty);
     }
     files.sort();
     Ok(files)
@@ -58,4 +58,29 @@ fn collect(folder: &Path, prefix: &str, files: &mut Vec<SourceFile>) -> Result<(
 fn text(path: &Path) -> Result<String, Unreadable> {
     let bytes = fs::read(path).map_err(|source| Unreadable::Io { path: path.to_owned(), source })?;
     String::from_utf8(bytes).map_err(|_| Unreadable::NotText(path.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_found_at_any_depth_and_sorted_and_hidden_ones_are_left_alone() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |path: &str, bytes: &[u8]| {
+            let path = folder.path().join(path);
+            fs::create_dir_all(path.parent().expect("a parent")).expect("a folder");
+            fs::write(path, bytes).expect("a file");
+        };
+        assert!(matches!(read(folder.path()), Err(Unreadable::Empty)));
+        for path in ["plans/b.toml", "plans/a.toml", "book.toml", "catalog/schemas/x.json", ".git/x.toml", "README.md"]
+        {
+            write(path, b"");
+        }
+        let paths: Vec<String> = read(folder.path()).expect("can be read").into_iter().map(|file| file.path).collect();
+        assert_eq!(paths, ["book.toml", "catalog/schemas/x.json", "plans/a.toml", "plans/b.toml"]);
+        write("plans/c.toml", b"name = \"Z\xfcrich\"");
+        assert!(matches!(read(folder.path()), Err(Unreadable::NotText(_))));
+        assert!(matches!(read(&folder.path().join("none")), Err(Unreadable::NoFolder)));
+    }
 }

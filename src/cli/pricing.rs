@@ -20,6 +20,7 @@ use crate::domain::book::Book;
 use crate::domain::book::Mistake;
 use crate::domain::book::SourceFile;
 use crate::domain::book::parse;
+use crate::domain::book::version;
 use crate::domain::book::version::files_from_json;
 use crate::domain::time::Instant;
 use crate::metering::ingest::Limits;
@@ -110,14 +111,14 @@ fn check(folder: &Path, json: bool) -> anyhow::Result<ExitCode> {
     if json {
         println!("{}", serde_json::json!({ "errors": mistakes }));
     } else if let Some(book) = &book {
-        println!("{}", summary(book));
+        println!("{}", summary(&files, book));
     } else {
         eprint!("{}", told(&files, &mistakes));
     }
     Ok(if mistakes.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NO) })
 }
 
-fn summary(book: &Book) -> String {
+fn summary(files: &[SourceFile], book: &Book) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);
     let mut row = |what: &str, names: Vec<&String>| {
@@ -129,12 +130,14 @@ fn summary(book: &Book) -> String {
     row("plans", book.plans.keys().collect());
     row("programs", book.programs.keys().collect());
     row("taxes", book.taxes.keys().collect());
-    format!("{}: no mistakes\n{table}", book.name)
+    let id = version::id(&version::hash(files));
+    format!("{}: no mistakes. {}, {}; as a version it is {id}\n{table}", book.name, book.currency, book.zone.name())
 }
 
 /// Each mistake with the line it is in and a mark under what is meant.
 fn told(files: &[SourceFile], mistakes: &[Mistake]) -> String {
-    let (bold, red, plain) = match std::io::stderr().is_terminal() {
+    let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let (bold, red, plain) = match coloured {
         true => ("\x1b[1m", "\x1b[31m", "\x1b[0m"),
         false => ("", "", ""),
     };
@@ -145,7 +148,10 @@ fn told(files: &[SourceFile], mistakes: &[Mistake]) -> String {
         let source = files.iter().find(|source| source.path == *file);
         if let Some(source) = source.and_then(|source| source.text.lines().nth(line.saturating_sub(1))) {
             let gutter = line.to_string();
-            let (before, mark) = (" ".repeat(column.saturating_sub(1)), "^".repeat(*width));
+            // A tab stays a tab, so that the mark stands under its word however wide tabs are.
+            let blank = |c: char| if c == '\t' { '\t' } else { ' ' };
+            let before: String = source.chars().take(column.saturating_sub(1)).map(blank).collect();
+            let mark = "^".repeat(*width);
             text.push_str(&format!("  {gutter} | {source}\n"));
             text.push_str(&format!("  {} | {before}{red}{mark}{plain}\n", " ".repeat(gutter.len())));
         }

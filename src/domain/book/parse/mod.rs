@@ -6,6 +6,8 @@
 mod calendar;
 mod catalog;
 mod component;
+#[cfg(test)]
+mod example;
 mod fields;
 mod json;
 mod meters;

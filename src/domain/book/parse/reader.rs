@@ -164,8 +164,10 @@ impl<'a> Table<'a> {
 
     /// Notes unknown and missing keys: as one mistake where an unknown one is likely to be the missing one misnamed.
     fn note_keys(mut self) {
-        let unknown: Vec<_> = self.entries.keys().filter(|key| !self.asked.contains(&key.get_ref().as_ref())).collect();
-        let unknown = if self.rest_accepted { Vec::new() } else { unknown };
+        let missing: Vec<&str> = self.missing.iter().map(|(missing, _)| *missing).collect();
+        let is_slip = |name: &str| nearest(name, missing.iter().copied()).is_some();
+        let is_unknown = |name: &str| !self.asked.contains(&name) && (!self.rest_accepted || is_slip(name));
+        let unknown: Vec<_> = self.entries.keys().filter(|key| is_unknown(key.get_ref())).collect();
         let alone = unknown.len() == 1 && self.missing.len() == 1;
         for key in unknown {
             let name = key.get_ref().as_ref();

@@ -424,3 +424,17 @@ fn one_unknown_key_where_one_is_missing_is_taken_for_it() {
     let text = message("book.toml", &BOOK.replace("name =", "title ="));
     assert_eq!(text, "book.toml:2: unknown key `title` in this book; did you mean `name`?");
 }
+
+#[test]
+fn a_component_whose_kind_is_misspelt_or_missing_is_one_mistake() {
+    let slip = PLAN.replace("kind = \"fee\"", "knid = \"fee\"");
+    assert_eq!(
+        message("plans/airline.toml", &slip),
+        "plans/airline.toml:8: unknown key `knid` in this component; did you mean `kind`?"
+    );
+    let none = PLAN.replace("kind = \"fee\"\n", "");
+    assert_eq!(
+        message("plans/airline.toml", &none),
+        "plans/airline.toml:6: this component has no `kind`; add `kind = …`"
+    );
+}
