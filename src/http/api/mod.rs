@@ -1,6 +1,7 @@
 //! The API: one file a resource, each handler beside its description.
 
 pub mod catalog;
+pub mod close;
 pub mod consumers;
 pub mod documents;
 pub mod events;
@@ -25,6 +26,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(consumers::routes())
         .merge(subscriptions::routes())
         .merge(documents::routes())
+        .merge(close::routes())
         .merge(ledger::routes())
         .merge(exports::routes())
         .merge(pricing::routes())
