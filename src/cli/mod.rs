@@ -1,6 +1,7 @@
 //! The command line: one file a command. Exit codes: 0 done, 1 the answer is no, 2 wrong usage, 3 cannot reach or open.
 
 mod book_files;
+mod demo;
 mod export;
 mod import;
 mod key;
@@ -30,6 +31,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// A whole platform in one command: temporary data, the example price book, events, closed periods, pages
+    Demo(demo::Args),
     /// Serve the API and the pages
     Serve(serve::Args),
     /// The price book: check it, publish it, show what is published
@@ -65,6 +68,7 @@ pub fn main() -> ExitCode {
 
 async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
+        Command::Demo(args) => demo::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Pricing(command) => pricing::run(command).await,
         Command::Events(command) => import::run(command).await,
