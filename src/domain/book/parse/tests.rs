@@ -304,6 +304,7 @@ example = { ratio = nan } #! not_json
 
 [[event_type]]
 type = "Flight Delayed" #! invalid_id
+validation = "enforce" #! not_supported_yet
 schema = "flight.json" #! wrong_type
 
 [event_types] #! unknown_key
