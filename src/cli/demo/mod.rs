@@ -9,6 +9,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Instant as Stopwatch;
 
 use comfy_table::CellAlignment;
@@ -19,6 +20,7 @@ use indicatif::ProgressStyle;
 use jiff::ToSpan;
 use jiff::civil::Date;
 use serde::Serialize;
+use tokio::task::JoinSet;
 
 use crate::billing::close::Through;
 use crate::billing::close::close;
@@ -47,6 +49,7 @@ use crate::store::Db;
 use crate::store::Target;
 
 const MONTHS: i64 = 6;
+const BODIES_AT_ONCE: usize = 2;
 
 macro_rules! book_files {
     ($($path:literal),+ $(,)?) => {
@@ -167,7 +170,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Makes the platform, unless the folder holds it already. Says how many events, invoices and payouts there are.
-async fn fill(db: &Db, metering: &Metering, now: Instant) -> anyhow::Result<(usize, (usize, usize))> {
+async fn fill(db: &Db, metering: &Arc<Metering>, now: Instant) -> anyhow::Result<(usize, (usize, usize))> {
     if metering.event_count() == 0 {
         let files = BOOK.map(|(path, text)| SourceFile { path: path.to_owned(), text: text.to_owned() }).to_vec();
         serve::publish_first(metering, files).await?;
@@ -228,26 +231,42 @@ async fn enrol(
     Ok(())
 }
 
-async fn ingest(metering: &Metering, first: Date, now: Instant) -> anyhow::Result<()> {
+/// A day is one body; two are read at once, on two cores.
+async fn ingest(metering: &Arc<Metering>, first: Date, now: Instant) -> anyhow::Result<()> {
     let today = now.date_in(&Zone::utc());
-    let bar = match std::io::stderr().is_terminal() {
-        true => ProgressBar::new(first.until(today)?.get_days().unsigned_abs().into()).with_style(
-            ProgressStyle::with_template("taking events in {bar:40} day {pos}/{len}")
-                .unwrap_or_else(|_| ProgressStyle::default_bar()),
-        ),
-        false => ProgressBar::hidden(),
-    };
+    let bar = progress_bar(first.until(today)?.get_days().unsigned_abs().into());
+    let mut under_way = JoinSet::new();
     let mut day = first;
     while day <= today {
-        let month =
-            (i32::from(day.year()) - i32::from(first.year())) * 12 + i32::from(day.month()) - i32::from(first.month());
-        let body = platform::events_of(day, month.unsigned_abs(), now);
-        metering.ingest(Format::Ndjson, body.as_bytes(), Invalid::Reject, now).await?;
-        bar.inc(1);
+        let metering = metering.clone();
+        under_way.spawn(async move {
+            let body = platform::events_of(day, months_between(first, day), now);
+            metering.ingest(Format::Ndjson, body.as_bytes(), Invalid::Reject, now).await
+        });
+        if under_way.len() >= BODIES_AT_ONCE {
+            under_way.join_next().await.transpose()?.transpose()?;
+            bar.inc(1);
+        }
         day = day.tomorrow()?;
+    }
+    while let Some(done) = under_way.join_next().await {
+        done??;
     }
     bar.finish_and_clear();
     Ok(())
+}
+
+fn months_between(first: Date, day: Date) -> u32 {
+    let count = |day: Date| i32::from(day.year()) * 12 + i32::from(day.month());
+    (count(day) - count(first)).unsigned_abs()
+}
+
+fn progress_bar(days: u64) -> ProgressBar {
+    if !std::io::stderr().is_terminal() {
+        return ProgressBar::hidden();
+    }
+    let style = ProgressStyle::with_template("taking events in {bar:40} day {pos}/{len}");
+    ProgressBar::new(days).with_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()))
 }
 
 async fn rows(db: &Db, metering: &Metering, month: &str, now: Instant) -> anyhow::Result<Vec<Row>> {
