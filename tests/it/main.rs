@@ -3,10 +3,12 @@
 #![expect(clippy::expect_used, reason = "a test says what it expects")]
 
 mod bad_input;
+mod demo;
 mod events;
 mod flights;
 mod journal;
 mod keys;
 mod kill;
 mod openapi;
+mod statement;
 mod support;
