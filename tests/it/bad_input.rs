@@ -198,9 +198,11 @@ fn other_calls_say_what_is_wrong_with_them(engine: Engine) {
     assert_problem(&usage("meter=flights&group_by=dest"), 400, "invalid_parameter", "");
     assert_problem(&usage(""), 400, "invalid_parameter", "meter");
 
-    for list in ["invoices", "payouts", "consumers"] {
+    for list in ["consumers", "subscriptions", "invoices", "payouts", "ledger/entries"] {
         assert_problem(&server.get(&format!("/v1/{list}?limit=0")), 400, "invalid_parameter", "1000");
         assert_problem(&server.get(&format!("/v1/{list}?limit=1001")), 400, "invalid_parameter", "1000");
+    }
+    for list in ["invoices", "payouts", "ledger/entries"] {
         assert_problem(&server.get(&format!("/v1/{list}?cursor=nowhere")), 400, "invalid_parameter", "next_cursor");
     }
     assert_problem(&server.get("/v1/invoices/inv_nothing"), 404, "unknown_invoice", "");

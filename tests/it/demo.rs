@@ -19,8 +19,8 @@ fn the_demo_shows_a_platform_with_closed_periods() {
     command.args(["demo", "--json", "--listen", "127.0.0.1:0", "--data"]).arg(folder.path().join("data"));
     command.current_dir(folder.path()).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
     let mut child = command.spawn().expect("the binary can be started");
-    // Ends it when the test does, whichever way that is.
-    let _leash = Leash::new(r#"kill -9 "$1""#, &[child.id().to_string().as_ref()]);
+    // Kills it when the test ends, whichever way that is.
+    let leash = Leash::new(r#"kill -9 "$1""#, &[child.id().to_string().as_ref()]);
 
     let said = BufReader::new(child.stdout.take().expect("a pipe")).lines().map_while(Result::ok);
     let mut parsed = said.filter_map(|line| serde_json::from_str::<Value>(&line).ok());
@@ -35,7 +35,7 @@ fn the_demo_shows_a_platform_with_closed_periods() {
         let status = client.get(page.strip_prefix(&url).expect("a page of the demo")).status;
         assert!([200, 303, 307].contains(&status), "{page}: {status}");
     }
-    child.kill().expect("the demo can be ended");
+    drop(leash);
     child.wait().expect("it ends");
 }
 

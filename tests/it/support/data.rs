@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::Write;
+use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
@@ -96,8 +97,12 @@ pub fn run<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>, stdin: &str)
         child.wait_with_output().expect("the binary can be waited for")
     });
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-    let ran =
-        Ran { code: output.status.code().unwrap_or(-1), stdout: text(&output.stdout), stderr: text(&output.stderr) };
+    let ran = Ran {
+        // A command that was ended by a signal has its number, below zero.
+        code: output.status.code().or(output.status.signal().map(|signal| -signal)).expect("a command ends in one way"),
+        stdout: text(&output.stdout),
+        stderr: text(&output.stderr),
+    };
     assert!(!ran.stderr.contains("panicked at"), "the command panicked: {ran:?}");
     ran
 }

@@ -46,7 +46,7 @@ struct Running {
     said: Arc<Mutex<String>>,
     listeners: Vec<JoinHandle<()>>,
     /// Kills the server, at the latest when the test process ends.
-    _leash: Leash,
+    leash: Leash,
 }
 
 impl Server {
@@ -87,10 +87,9 @@ impl Server {
 
     /// SIGTERM, and everything it has printed by its end.
     pub fn stop(&mut self) -> (ExitStatus, String) {
-        let mut running = self.running.take().expect("it runs");
+        let running = self.running.take().expect("it runs");
         terminate(&running.child);
-        let status = running.child.wait().expect("a server that is told to stop ends");
-        (status, running.last_words())
+        running.ended()
     }
 
     pub fn url(&self) -> &str {
@@ -152,7 +151,7 @@ impl Running {
             listen(child.stdout.take().expect("a pipe"), said.clone(), Some(found)),
             listen(child.stderr.take().expect("a pipe"), said.clone(), None),
         ];
-        let mut running = Self { child, url: String::new(), said, listeners, _leash: leash };
+        let mut running = Self { child, url: String::new(), said, listeners, leash };
         match ready.recv_timeout(READY_WITHIN) {
             Ok(url) => running.url = url,
             Err(why) => panic!("the server does not get ready ({why}); it said:\n{}", running.kill()),
@@ -163,18 +162,23 @@ impl Running {
     /// Kills it, and returns everything it has printed.
     fn kill(mut self) -> String {
         self.child.kill().expect("a server can be killed");
-        self.child.wait().expect("a killed server ends");
-        self.last_words()
+        self.ended().1
     }
 
-    /// Everything that a server has printed that has ended. Whatever a test does to a server, it never panics.
-    fn last_words(self) -> String {
-        for listener in self.listeners {
+    /// Waits for its end; how it ended, and everything it has printed. Whatever a test does to a server, it never
+    /// panics.
+    fn ended(self) -> (ExitStatus, String) {
+        let Self { mut child, said, listeners, leash, .. } = self;
+        // Its pipes close when it ends. Its number is another process's to have only once it has been waited for, and
+        // then nothing may kill that number any more: so the leash goes in between.
+        for listener in listeners {
             listener.join().expect("a listener reads to the end");
         }
-        let said = text(&self.said);
+        drop(leash);
+        let status = child.wait().expect("a server can be waited for");
+        let said = text(&said);
         assert!(!said.contains("panicked at"), "the server panicked:\n{said}");
-        said
+        (status, said)
     }
 }
 
