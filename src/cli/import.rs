@@ -164,7 +164,7 @@ fn decompressed(raw: Box<dyn Read + Send>) -> std::io::Result<Box<dyn BufRead + 
 /// Sends one body. Says whether all of it was taken.
 async fn send(path: &Path, body: Body, sink: &Sink, quarantine: bool, imported: &mut Imported) -> anyhow::Result<bool> {
     let answer = match sink {
-        Sink::Data(metering) => ingest(metering, &body.text, quarantine).await?,
+        Sink::Data(metering) => ingest(metering, body.text, quarantine).await?,
         Sink::Server(server) => post(server, &body.text, quarantine)?,
     };
     imported.accepted += answer.accepted;
@@ -203,7 +203,7 @@ struct PlacedFault {
     fix: String,
 }
 
-async fn ingest(metering: &Metering, body: &[u8], quarantine: bool) -> anyhow::Result<Answer> {
+async fn ingest(metering: &Metering, body: Vec<u8>, quarantine: bool) -> anyhow::Result<Answer> {
     let invalid = if quarantine { Invalid::Quarantine } else { Invalid::Reject };
     let (receipt, faulty) = match metering.ingest(Format::Ndjson, body, invalid, clock::now()).await {
         Ok(receipt) => (receipt.clone(), receipt.rejected),

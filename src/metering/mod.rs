@@ -50,6 +50,8 @@ use crate::store::Db;
 
 /// Bodies that may wait for the writer. More are refused, so that memory stays bounded.
 const WAITING_BODIES_MAX: usize = 256;
+/// About a tenth of a millisecond's work.
+const READ_INLINE_BYTES_MAX: usize = 16 << 10;
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
 
 /// The meter of everything: open it once a process, and share it.
@@ -127,10 +129,16 @@ impl Metering {
     }
 
     /// Takes a body of events. It is answered after the events are durable and counted.
-    pub async fn ingest(&self, format: Format, body: &[u8], invalid: Invalid, now: Instant) -> Result<Receipt, Error> {
+    pub async fn ingest(
+        &self,
+        format: Format,
+        body: Vec<u8>,
+        invalid: Invalid,
+        now: Instant,
+    ) -> Result<Receipt, Error> {
+        let body = Arc::new(body);
         loop {
-            let versions = self.versions();
-            let (prepared, faulty) = ingest::prepare(format, body, &versions, &self.limits, now);
+            let (prepared, faulty) = self.prepare(format, &body, now).await?;
             if !faulty.is_empty() && invalid == Invalid::Reject {
                 return Err(Error::Invalid(faulty.into_iter().map(|(faulty, _)| faulty).collect()));
             }
@@ -148,6 +156,22 @@ impl Metering {
                 }
             }
         }
+    }
+
+    /// Reads a body; a long one on a thread of its own, so that nobody else waits for it.
+    async fn prepare(
+        &self,
+        format: Format,
+        body: &Arc<Vec<u8>>,
+        now: Instant,
+    ) -> Result<(Prepared, Vec<(Faulty, String)>), Error> {
+        let versions = self.versions();
+        if body.len() <= READ_INLINE_BYTES_MAX {
+            return Ok(ingest::prepare(format, body, &versions, &self.limits, now));
+        }
+        let (body, limits) = (body.clone(), self.limits.clone());
+        let read = move || ingest::prepare(format, &body, &versions, &limits, now);
+        tokio::task::spawn_blocking(read).await.map_err(|_| Error::Stopped)
     }
 
     async fn append(&self, prepared: Prepared) -> Result<Option<Receipt>, Error> {

@@ -109,7 +109,7 @@ async fn open(folder: &Path) -> (Db, Metering) {
 
 async fn send(metering: &Metering, numbers: &[u32]) -> Receipt {
     let body: String = numbers.iter().map(|number| event(*number) + "\n").collect();
-    metering.ingest(Format::Ndjson, body.as_bytes(), Invalid::Reject, NOW).await.expect("is taken")
+    metering.ingest(Format::Ndjson, body.clone().into_bytes(), Invalid::Reject, NOW).await.expect("is taken")
 }
 
 async fn stored(db: &Db) -> BTreeMap<Key, Delta> {
@@ -193,7 +193,8 @@ fn a_duplicate_that_says_something_else_is_a_conflict_and_the_first_stands() {
         let reordered = event(1).replace(r#""specversion":"1.0","id":"1","#, r#""id":"1", "specversion":"1.0","#);
         let other = event(1).replace("\"seconds\":7.1", "\"seconds\":8");
         let body = format!("{reordered}\n{other}\n");
-        let receipt = metering.ingest(Format::Ndjson, body.as_bytes(), Invalid::Reject, NOW).await.expect("is taken");
+        let receipt =
+            metering.ingest(Format::Ndjson, body.clone().into_bytes(), Invalid::Reject, NOW).await.expect("is taken");
         assert_eq!((receipt.accepted, receipt.duplicates, receipt.conflicts), (0, 2, vec![1]));
         let kept = metering.event("/t", "1").await.expect("reads").expect("exists");
         assert_eq!(kept.text, event(1));
@@ -207,13 +208,15 @@ fn with_one_invalid_event_nothing_is_stored_unless_it_may_be_kept_aside() {
         let (db, metering) = open(folder.path()).await;
         metering.publish(three_meters(), "test", "", NOW).await.expect("publishes");
         let body = format!("{}\n{}\n", event(1), event(2).replace("job.done", "job.dnoe"));
-        let refused = metering.ingest(Format::Ndjson, body.as_bytes(), Invalid::Reject, NOW).await;
+        let refused = metering.ingest(Format::Ndjson, body.clone().into_bytes(), Invalid::Reject, NOW).await;
         let Err(Error::Invalid(faulty)) = refused else { panic!("is refused: {refused:?}") };
         assert_eq!((faulty[0].index, faulty[0].errors[0].code), (1, "unknown_event_type"));
         assert!(faulty[0].errors[0].fix.contains("job.done"), "{}", faulty[0].errors[0].fix);
         assert_eq!(metering.event_count(), 0);
-        let receipt =
-            metering.ingest(Format::Ndjson, body.as_bytes(), Invalid::Quarantine, NOW).await.expect("is taken");
+        let receipt = metering
+            .ingest(Format::Ndjson, body.clone().into_bytes(), Invalid::Quarantine, NOW)
+            .await
+            .expect("is taken");
         assert_eq!((receipt.accepted, receipt.rejected.len()), (1, 1));
         assert_eq!(db.read_log().await.expect("reads").quarantine_size().await.expect("reads"), 1);
     });
@@ -247,8 +250,8 @@ fn an_event_without_a_time_gets_that_of_its_receipt_and_stays_a_duplicate() {
         let (_db, metering) = open(folder.path()).await;
         metering.publish(three_meters(), "test", "", NOW).await.expect("publishes");
         let timeless = event(5).replace("\"time\":\"2013-01-06T05:10:00Z\",", "");
-        let body = timeless.as_bytes();
-        let first = metering.ingest(Format::Single, body, Invalid::Reject, NOW).await.expect("is taken");
+        let body = timeless.into_bytes();
+        let first = metering.ingest(Format::Single, body.clone(), Invalid::Reject, NOW).await.expect("is taken");
         let later = Instant::from_micros(NOW.micros() + 5_000_000);
         let second = metering.ingest(Format::Single, body, Invalid::Reject, later).await.expect("is taken");
         assert_eq!((first.accepted, second.duplicates, second.conflicts.len()), (1, 1, 0));

@@ -241,7 +241,7 @@ async fn ingest(metering: &Arc<Metering>, first: Date, now: Instant) -> anyhow::
         let metering = metering.clone();
         under_way.spawn(async move {
             let body = platform::events_of(day, months_between(first, day), now);
-            metering.ingest(Format::Ndjson, body.as_bytes(), Invalid::Reject, now).await
+            metering.ingest(Format::Ndjson, body.into_bytes(), Invalid::Reject, now).await
         });
         if under_way.len() >= BODIES_AT_ONCE {
             under_way.join_next().await.transpose()?.transpose()?;

@@ -108,7 +108,7 @@ async fn ingest(
         WhenInvalid::Quarantine => Invalid::Quarantine,
     };
     let (format, body) = read_body(&headers, &body)?;
-    let receipt = app.metering.ingest(format, &body, invalid, clock::now()).await?;
+    let receipt = app.metering.ingest(format, body.into_owned(), invalid, clock::now()).await?;
     Ok(Json(answer(receipt)))
 }
 
