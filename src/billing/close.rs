@@ -23,6 +23,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
 use serde::Serialize;
 use thiserror::Error;
 
@@ -65,7 +66,7 @@ const PAYOUT_PREFIX: &str = "PO-";
 const HOLDS_A_TRANSACTION: usize = 1_000;
 
 /// What was closed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Closed {
     pub closings: Vec<Summary>,
     /// How many holds passed.
@@ -73,7 +74,7 @@ pub struct Closed {
 }
 
 /// One closing in short.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
     /// Where the periods end that were closed, and where the subscriptions begin that were opened.
     pub due_at: Instant,

@@ -6,3 +6,6 @@ pub mod export;
 mod schedule;
 pub mod statement;
 pub mod subscribe;
+#[cfg(test)]
+mod tests;
+pub mod verify;

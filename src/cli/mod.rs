@@ -1,6 +1,7 @@
 //! The command line: one file a command. Exit codes: 0 done, 1 the answer is no, 2 wrong usage, 3 cannot reach or open.
 
 mod book_files;
+mod close;
 mod demo;
 mod export;
 mod import;
@@ -8,6 +9,7 @@ mod key;
 mod place;
 mod pricing;
 mod serve;
+mod verify;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -41,6 +43,10 @@ enum Command {
     /// Events: import files
     #[command(subcommand)]
     Events(import::Command),
+    /// Close and finalise every period that ended by a date
+    Close(close::Args),
+    /// Recompute usage, documents and journal from the log, check the chain, and name every difference
+    Verify(verify::Args),
     /// Export the journal
     Export(export::Args),
     /// API keys: create, list, revoke
@@ -72,6 +78,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Serve(args) => serve::run(args).await,
         Command::Pricing(command) => pricing::run(command).await,
         Command::Events(command) => import::run(command).await,
+        Command::Close(args) => close::run(args).await,
+        Command::Verify(args) => verify::run(args).await,
         Command::Export(args) => export::run(args).await,
         Command::Key(command) => key::run(command).await,
     }

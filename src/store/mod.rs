@@ -23,7 +23,7 @@ pub mod keys;
 pub mod recording;
 pub mod subscriptions;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 pub mod usage;
 
 pub use columns::Quantity;

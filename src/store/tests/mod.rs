@@ -45,20 +45,20 @@ macro_rules! both_engines {
         }
     };
 }
-pub(in crate::store::tests) use both_engines;
+pub(crate) use both_engines;
 
-async fn sqlite() -> (Db, TempDir) {
+pub(crate) async fn sqlite() -> (Db, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let db = Db::open(&Target::Folder(folder.path().to_owned()), Access::Owner).await.expect("opens");
     (db, folder)
 }
 
-async fn postgres() -> Db {
+pub(crate) async fn postgres() -> Db {
     Db::open(&Target::Url(postgres::fresh_database()), Access::Owner).await.expect("opens")
 }
 
 /// Sends statements as they are, in a transaction of their own.
-async fn sent(db: &Db, statements: &[&str]) -> Result<()> {
+pub(crate) async fn sent(db: &Db, statements: &[&str]) -> Result<()> {
     let mut tx = db.write().await?;
     for statement in statements {
         send(&mut tx, statement).await?;
@@ -80,7 +80,7 @@ async fn refused(db: &Db, statements: &[&str]) -> String {
     }
 }
 
-fn is_sqlite(db: &Db) -> bool {
+pub(crate) fn is_sqlite(db: &Db) -> bool {
     matches!(db.books, Pools::Sqlite { .. })
 }
 

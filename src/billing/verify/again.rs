@@ -1,0 +1,407 @@
+//! Repeats every closing in order, and compares its documents with those that were recorded.
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use crate::billing::close::CloseError;
+use crate::billing::schedule::period_from;
+use crate::billing::verify::Difference;
+use crate::billing::verify::Progress;
+use crate::billing::verify::Verified;
+use crate::billing::verify::VerifyError;
+use crate::billing::verify::from_log;
+use crate::domain::book::version::BookVersion;
+use crate::domain::document::Occasion;
+use crate::domain::document::closing::Documents;
+use crate::domain::document::closing::Due;
+use crate::domain::document::closing::documents;
+use crate::domain::document::invoice;
+use crate::domain::document::invoice::Invoice;
+use crate::domain::document::payout;
+use crate::domain::document::payout::Hold;
+use crate::domain::document::payout::Payout;
+use crate::domain::ids::SubscriptionId;
+use crate::domain::measure::delta::Delta;
+use crate::domain::measure::delta::Key;
+use crate::domain::money::MoneyError;
+use crate::domain::period::Period;
+use crate::domain::rating::line::Line;
+use crate::domain::rating::line::Usage;
+use crate::domain::subscription::BillingPeriod;
+use crate::domain::subscription::Subscription;
+use crate::domain::time::Instant;
+use crate::metering::versions::Versions;
+use crate::store::Db;
+use crate::store::Read;
+use crate::store::Tx;
+use crate::store::closings::ClosedPeriod;
+use crate::store::closings::Closing;
+use crate::store::documents::Wanted;
+
+/// What the closings so far came to.
+struct Tally {
+    /// What programs have granted.
+    granted: BTreeMap<String, i64>,
+    /// How far each subscription is closed.
+    closed_through: BTreeMap<SubscriptionId, Instant>,
+    /// The last number of each series.
+    numbers: BTreeMap<String, i64>,
+}
+
+/// A closed period with what its rating depends on.
+struct Member {
+    closed: ClosedPeriod,
+    subscription: Subscription,
+    version: Arc<BookVersion>,
+    period: BillingPeriod,
+    next: Option<(BillingPeriod, Arc<BookVersion>)>,
+    usage: BTreeMap<String, Vec<Usage>>,
+}
+
+impl Member {
+    fn due(&self) -> Due<'_> {
+        Due {
+            subscription: &self.subscription,
+            consumer: &self.closed.consumer,
+            occasion: self.closed.occasion,
+            period: self.period,
+            version: &self.version,
+            next: self.next.as_ref().map(|(period, version)| (*period, &**version)),
+            usage: &self.usage,
+        }
+    }
+}
+
+pub(super) async fn repeat(
+    db: &Db,
+    tx: &mut Tx<Read>,
+    versions: &Versions,
+    (mut seq, mut usage): (i64, BTreeMap<Key, Delta>),
+    verified: &mut Verified,
+    progress: &mut impl FnMut(Progress),
+) -> Result<(), VerifyError> {
+    let mut books = Books::new(tx, versions).await?;
+    let subscriptions = tx.subscriptions(None, None, i64::MAX).await?;
+    let subscriptions: BTreeMap<_, _> = subscriptions.into_iter().map(|known| (known.id.clone(), known)).collect();
+    let mut tally = Tally { granted: BTreeMap::new(), closed_through: BTreeMap::new(), numbers: BTreeMap::new() };
+    let closings = tx.closings().await?;
+    verified.closings = closings.len();
+    for (index, closing) in closings.iter().enumerate() {
+        progress(Progress::Closings { closings: index, closings_total: closings.len() });
+        if closing.usage_seq != seq {
+            // What this closing saw. Closings made together saw the same, so this is rarely repeated.
+            let Some(seen) = from_log(db, versions, closing.usage_seq, &mut verified.differences, progress).await?
+            else {
+                return Ok(());
+            };
+            (seq, usage) = (closing.usage_seq, seen);
+        }
+        let known = books.published_by(closing.closed_at);
+        let closed = tx.closed_periods(closing.seq).await?;
+        let invoices = tx.invoices(Wanted::Closing(closing.seq)).await?;
+        let payouts = tx.payouts(Wanted::Closing(closing.seq)).await?;
+        verified.documents += invoices.len() + payouts.len();
+        tally.check_numbers(&invoices, &payouts, &mut verified.differences);
+        let members = members(closed, &subscriptions, known, &usage);
+        let differences = match members.and_then(|members| tally.close_again(closing, &members, invoices, payouts)) {
+            Ok(differences) => differences,
+            Err(why) => vec![Difference::NotRepeatable { closing: closing.seq, why: why.to_string() }],
+        };
+        verified.differences.extend(differences);
+    }
+    verified.differences.extend(tally.check_subscriptions(closings.len(), &subscriptions));
+    Ok(())
+}
+
+/// Price books as they were published over time.
+struct Books {
+    published: Vec<(Instant, Arc<BookVersion>)>,
+    known: (usize, Versions),
+}
+
+impl Books {
+    async fn new(tx: &mut Tx<Read>, versions: &Versions) -> Result<Self, VerifyError> {
+        let mut published = Vec::new();
+        for book in tx.book_versions().await? {
+            published.extend(versions.by_id(&book.id).map(|version| (book.published_at, version.clone())));
+        }
+        published.sort_by_key(|(published_at, _)| *published_at);
+        Ok(Self { published, known: (0, Versions::new(Vec::new())) })
+    }
+
+    /// Those that a closing at this time knew.
+    fn published_by(&mut self, at: Instant) -> &Versions {
+        let count = self.published.partition_point(|(published_at, _)| *published_at <= at);
+        if self.known.0 != count {
+            let versions = self.published.iter().take(count).map(|(_, version)| version.clone()).collect();
+            self.known = (count, Versions::new(versions));
+        }
+        &self.known.1
+    }
+}
+
+fn members(
+    closed: Vec<ClosedPeriod>,
+    subscriptions: &BTreeMap<SubscriptionId, Subscription>,
+    versions: &Versions,
+    usage: &BTreeMap<Key, Delta>,
+) -> Result<Vec<Member>, CloseError> {
+    let mut members = Vec::with_capacity(closed.len());
+    for closed in closed {
+        let from = closed.period.from();
+        let no_book = || CloseError::NoBook { subscription: closed.subscription.clone(), at: from };
+        let subscription = subscriptions.get(&closed.subscription).ok_or_else(no_book)?.clone();
+        let (period, version) = period_from(&subscription, from, versions)?.ok_or_else(no_book)?;
+        let (next, usage) = match closed.occasion {
+            Occasion::Opening => (None, BTreeMap::new()),
+            Occasion::Closing => (
+                period_from(&subscription, period.covered.to(), versions)?,
+                usage_of(usage, &version, &subscription.consumer, period.covered),
+            ),
+        };
+        members.push(Member { closed, subscription, version, period, next, usage });
+    }
+    Ok(members)
+}
+
+/// The same as `Tx::usage_of`, from usage in memory.
+fn usage_of(
+    usage: &BTreeMap<Key, Delta>,
+    version: &BookVersion,
+    party: &str,
+    period: Period,
+) -> BTreeMap<String, Vec<Usage>> {
+    let at = |meter: &str, bucket| Key { meter: meter.into(), party: party.into(), bucket, dimensions: "".into() };
+    let mut of_meters = BTreeMap::new();
+    for meter in version.book.meters.keys() {
+        let range = (Bound::Included(at(meter, period.from())), Bound::Excluded(at(meter, period.to())));
+        let row = |(key, delta): (&Key, &Delta)| Usage {
+            bucket: key.bucket,
+            dimensions: serde_json::from_str(&key.dimensions).unwrap_or_default(),
+            value: delta.value,
+            count: delta.count,
+        };
+        let rows: Vec<Usage> = usage.range(range).map(row).collect();
+        if !rows.is_empty() {
+            of_meters.insert(meter.clone(), rows);
+        }
+    }
+    of_meters
+}
+
+impl Tally {
+    /// Rates a closing once more, and says how that differs from what was recorded.
+    fn close_again(
+        &mut self,
+        closing: &Closing,
+        members: &[Member],
+        invoices: Vec<Invoice>,
+        payouts: Vec<Payout>,
+    ) -> Result<Vec<Difference>, CloseError> {
+        let due: Vec<Due<'_>> = members.iter().map(Member::due).collect();
+        let mut differences: Vec<Difference> =
+            members.iter().flat_map(|member| self.check_period(closing, member)).collect();
+        let mut found = Found::new(invoices, payouts);
+        for (member, made) in members.iter().zip(documents(&due, &self.granted)?) {
+            self.grant(&made)?;
+            found.compare(closing, member, made, &mut differences);
+        }
+        differences.extend(found.left());
+        Ok(differences)
+    }
+
+    fn grant(&mut self, made: &Documents) -> Result<(), CloseError> {
+        for line in made.payout.iter().flat_map(|payout| &payout.lines) {
+            let granted = self.granted.entry(line.program.clone().unwrap_or_default()).or_default();
+            *granted = granted.checked_add(line.amount.minor()).ok_or(MoneyError::Overflow)?;
+        }
+        Ok(())
+    }
+
+    /// The period follows the one before it, ends where the calendar says, and has the price book of its beginning.
+    fn check_period(&mut self, closing: &Closing, member: &Member) -> Vec<Difference> {
+        let Member { closed, subscription, version, period, .. } = member;
+        let difference = |what, stored: String, recomputed: String| {
+            (stored != recomputed).then(|| Difference::Period {
+                closing: closing.seq,
+                subscription: subscription.id.clone(),
+                what,
+                stored,
+                recomputed,
+            })
+        };
+        let mut differences = vec![
+            difference("the end of the period", closed.period.to().to_string(), period.covered.to().to_string()),
+            difference("the price book", closed.book_version.clone(), version.id.clone()),
+        ];
+        if closed.occasion == Occasion::Closing {
+            let before = self.closed_through.insert(subscription.id.clone(), closed.period.to());
+            let follows = before.unwrap_or(subscription.starts_at).to_string();
+            differences.push(difference("the start of the period", closed.period.from().to_string(), follows));
+        }
+        differences.into_iter().flatten().collect()
+    }
+
+    fn check_subscriptions(
+        &self,
+        closings: usize,
+        subscriptions: &BTreeMap<SubscriptionId, Subscription>,
+    ) -> Vec<Difference> {
+        let closing = i64::try_from(closings).unwrap_or(i64::MAX);
+        let differs = |subscription: &&Subscription| {
+            let through = self.closed_through.get(&subscription.id).copied().unwrap_or(subscription.starts_at);
+            subscription.closed_through != through
+        };
+        let difference = |subscription: &Subscription| Difference::Period {
+            closing,
+            subscription: subscription.id.clone(),
+            what: "the time that it is closed through",
+            stored: subscription.closed_through.to_string(),
+            recomputed: self.closed_through.get(&subscription.id).unwrap_or(&subscription.starts_at).to_string(),
+        };
+        subscriptions.values().filter(differs).map(difference).collect()
+    }
+
+    fn check_numbers(&mut self, invoices: &[Invoice], payouts: &[Payout], differences: &mut Vec<Difference>) {
+        let invoices = invoices.iter().map(|invoice| ("invoice", &invoice.number));
+        for (kind, number) in invoices.chain(payouts.iter().map(|payout| ("payout", &payout.number))) {
+            let last = self.numbers.entry(format!("{kind} {}", number.prefix)).or_default();
+            *last += 1;
+            if number.ordinal != *last {
+                differences.push(Difference::Document {
+                    document: format!("{kind} {number}"),
+                    what: "the count in its number".to_owned(),
+                    stored: number.ordinal.to_string(),
+                    recomputed: last.to_string(),
+                });
+                *last = number.ordinal;
+            }
+        }
+    }
+}
+
+/// The documents of a closing as they were recorded, by what they are for.
+struct Found {
+    invoices: BTreeMap<(SubscriptionId, Occasion), Invoice>,
+    payouts: BTreeMap<SubscriptionId, Payout>,
+}
+
+impl Found {
+    fn new(invoices: Vec<Invoice>, payouts: Vec<Payout>) -> Self {
+        let of = |invoice: Invoice| ((invoice.subscription.clone(), invoice.occasion), invoice);
+        Self {
+            invoices: invoices.into_iter().map(of).collect(),
+            payouts: payouts.into_iter().map(|payout| (payout.subscription.clone(), payout)).collect(),
+        }
+    }
+
+    fn compare(&mut self, closing: &Closing, member: &Member, made: Documents, differences: &mut Vec<Difference>) {
+        let subscription = &member.subscription.id;
+        let missing = |document| Difference::DocumentMissing {
+            document,
+            subscription: subscription.clone(),
+            closing: closing.seq,
+        };
+        let not_due = |document| Difference::DocumentNotDue { document };
+        match (self.invoices.remove(&(subscription.clone(), member.closed.occasion)), made.invoice) {
+            (Some(found), Some(made)) => differences.extend(invoice_differences(&found, &made)),
+            (Some(found), None) => differences.push(not_due(format!("invoice {}", found.number))),
+            (None, Some(_)) => differences.push(missing("an invoice")),
+            (None, None) => {}
+        }
+        if member.closed.occasion == Occasion::Closing {
+            match (self.payouts.remove(subscription), made.payout) {
+                (Some(found), Some(made)) => differences.extend(payout_differences(&found, &made)),
+                (Some(found), None) => differences.push(not_due(format!("payout {}", found.number))),
+                (None, Some(_)) => differences.push(missing("a payout statement")),
+                (None, None) => {}
+            }
+        }
+    }
+
+    fn left(self) -> impl Iterator<Item = Difference> {
+        let invoices = self.invoices.into_values().map(|invoice| format!("invoice {}", invoice.number));
+        let payouts = self.payouts.into_values().map(|payout| format!("payout {}", payout.number));
+        invoices.chain(payouts).map(|document| Difference::DocumentNotDue { document })
+    }
+}
+
+fn invoice_differences(found: &Invoice, made: &invoice::Draft) -> Vec<Difference> {
+    let mut fields = Fields::of(format!("invoice {}", found.number));
+    fields.compare("its id", &found.id, &made.id);
+    fields.compare("the consumer", &found.consumer, &made.consumer);
+    fields.compare("the price book", &found.book_version, &made.book_version);
+    fields.compare("the end of the period", found.period.to(), made.period.to());
+    fields.lines(&found.totals.lines, &made.totals.lines);
+    fields.compare("the net", found.totals.net, made.totals.net);
+    fields.compare("the number of taxes", found.totals.taxes.len(), made.totals.taxes.len());
+    for (found, made) in found.totals.taxes.iter().zip(&made.totals.taxes) {
+        fields.compare("the jurisdiction of the tax", &found.jurisdiction, &made.jurisdiction);
+        fields.compare("the rate of the tax", found.rate.normalize(), made.rate.normalize());
+        fields.compare("the tax", found.amount, made.amount);
+    }
+    fields.compare("the total", found.totals.total, made.totals.total);
+    fields.differences
+}
+
+fn payout_differences(found: &Payout, made: &payout::Draft) -> Vec<Difference> {
+    let mut fields = Fields::of(format!("payout {}", found.number));
+    fields.compare("its id", &found.id, &made.id);
+    fields.compare("the consumer", &found.consumer, &made.consumer);
+    fields.compare("the price book", &found.book_version, &made.book_version);
+    fields.compare("the end of the period", found.period.to(), made.period.to());
+    fields.lines(&found.lines, &made.lines);
+    fields.compare("the total", found.total, made.total);
+    let said = |holds: &[Hold]| {
+        let hold = |hold: &Hold| format!("{} of {} until {}", hold.amount, hold.program, hold.held_until);
+        holds.iter().map(hold).collect::<Vec<_>>().join(", ")
+    };
+    fields.compare("what is held", said(&found.holds), said(&made.holds));
+    fields.differences
+}
+
+/// The differences between two documents.
+struct Fields {
+    document: String,
+    differences: Vec<Difference>,
+}
+
+impl Fields {
+    fn of(document: String) -> Self {
+        Self { document, differences: Vec::new() }
+    }
+
+    fn compare<T: PartialEq + ToString>(&mut self, what: &str, stored: T, recomputed: T) {
+        if stored != recomputed {
+            self.differences.push(Difference::Document {
+                document: self.document.clone(),
+                what: what.to_owned(),
+                stored: stored.to_string(),
+                recomputed: recomputed.to_string(),
+            });
+        }
+    }
+
+    fn lines(&mut self, found: &[Line], made: &[Line]) {
+        self.compare("the number of lines", found.len(), made.len());
+        for (number, (found, made)) in (1..).zip(found.iter().zip(made)) {
+            let before = self.differences.len();
+            let of = |what: &str| format!("{what} of line {number} ({})", found.component);
+            self.compare(&of("the component"), &found.component, &made.component);
+            self.compare(&of("the quantity"), found.quantity.normalize(), made.quantity.normalize());
+            self.compare(&of("the amount"), found.amount, made.amount);
+            if self.differences.len() == before && without_words(found) != without_words(made) {
+                let shown = |line: &Line| serde_json::to_string(&without_words(line)).unwrap_or_default();
+                self.compare(&of("the explanation"), shown(found), shown(made));
+            }
+        }
+    }
+}
+
+fn without_words(line: &Line) -> Line {
+    let mut line = line.clone();
+    line.description.clear();
+    line.explanation.steps.iter_mut().for_each(|step| step.text.clear());
+    line
+}

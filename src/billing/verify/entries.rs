@@ -1,0 +1,129 @@
+//! Makes every entry again from its document, and compares it with the journal.
+
+use std::collections::BTreeMap;
+
+use crate::billing::booking;
+use crate::billing::booking::BookingError;
+use crate::billing::verify::Difference;
+use crate::billing::verify::Verified;
+use crate::billing::verify::VerifyError;
+use crate::domain::book::version::BookVersion;
+use crate::domain::document::invoice::Invoice;
+use crate::domain::document::payout::Payout;
+use crate::domain::ids::SubscriptionId;
+use crate::domain::ledger::entry::Entry;
+use crate::domain::time::Zone;
+use crate::metering::versions::Versions;
+use crate::store::Read;
+use crate::store::Tx;
+use crate::store::documents::Wanted;
+
+/// Entries and documents that are read at once.
+const PAGE: i64 = 1_000;
+
+/// The entry that should stand under a key: what it should say, and whose it is.
+type Expected = BTreeMap<String, (String, String)>;
+
+pub(super) async fn compare(
+    tx: &mut Tx<Read>,
+    versions: &Versions,
+    verified: &mut Verified,
+) -> Result<(), VerifyError> {
+    let mut expected = expected(tx, versions, &mut verified.differences).await?;
+    let mut after = 0;
+    loop {
+        let page = tx.journal_entries(after, PAGE).await?;
+        let Some(last) = page.last() else { break };
+        after = last.seq;
+        verified.entries += page.len();
+        for booked in &page {
+            let key = booked.entry.heading().key.clone();
+            match expected.remove(&key) {
+                None => verified.differences.push(Difference::EntryOfNothing { seq: booked.seq, key }),
+                Some((hash, document)) if hash != booked.entry.content_hash() => {
+                    verified.differences.push(Difference::EntryDiffers { seq: booked.seq, key, document });
+                }
+                Some(_) => {}
+            }
+        }
+    }
+    let missing = |(key, (_, document))| Difference::EntryMissing { document, key };
+    verified.differences.extend(expected.into_iter().map(missing));
+    Ok(())
+}
+
+async fn expected(
+    tx: &mut Tx<Read>,
+    versions: &Versions,
+    differences: &mut Vec<Difference>,
+) -> Result<Expected, VerifyError> {
+    let subscriptions = tx.subscriptions(None, None, i64::MAX).await?;
+    let plans = subscriptions.into_iter().map(|known| (known.id, known.plan)).collect();
+    let books = Books { versions, plans };
+    let mut expected = Expected::new();
+    for closing in tx.closings().await? {
+        for invoice in tx.invoices(Wanted::Closing(closing.seq)).await? {
+            let document = format!("invoice {}", invoice.number);
+            keep(&mut expected, differences, document, books.of_invoice(&invoice));
+        }
+        for payout in tx.payouts(Wanted::Closing(closing.seq)).await? {
+            let document = format!("payout {}", payout.number);
+            keep(&mut expected, differences, document, books.of_payout(&payout));
+        }
+    }
+    Ok(expected)
+}
+
+fn keep(
+    expected: &mut Expected,
+    differences: &mut Vec<Difference>,
+    document: String,
+    made: Result<Vec<Entry>, NotBookable>,
+) {
+    match made {
+        Ok(entries) => expected.extend(
+            entries.into_iter().map(|entry| (entry.heading().key.clone(), (entry.content_hash(), document.clone()))),
+        ),
+        Err(why) => differences.push(Difference::NotBookable { document, why: why.to_string() }),
+    }
+}
+
+/// What entries are made with.
+struct Books<'a> {
+    versions: &'a Versions,
+    plans: BTreeMap<SubscriptionId, String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+enum NotBookable {
+    #[error("its plan is not in price book {0}")]
+    UnknownPlan(String),
+    #[error(transparent)]
+    Booking(#[from] BookingError),
+}
+
+impl Books<'_> {
+    fn of_invoice(&self, invoice: &Invoice) -> Result<Vec<Entry>, NotBookable> {
+        let (_, zone) = self.version(&invoice.subscription, &invoice.book_version)?;
+        Ok(booking::of_invoice(invoice, zone)?.into_iter().collect())
+    }
+
+    /// The reward, and the holds that have passed.
+    fn of_payout(&self, payout: &Payout) -> Result<Vec<Entry>, NotBookable> {
+        let (version, zone) = self.version(&payout.subscription, &payout.book_version)?;
+        let mut entries: Vec<Entry> = booking::of_payout(payout, version, zone)?.into_iter().collect();
+        for hold in &payout.holds {
+            if let Some(passed_at) = hold.passed_at {
+                entries.extend(booking::of_hold(&payout.id, &payout.consumer, hold, zone, passed_at)?);
+            }
+        }
+        Ok(entries)
+    }
+
+    fn version(&self, subscription: &SubscriptionId, version: &str) -> Result<(&BookVersion, &Zone), NotBookable> {
+        let found = self.versions.by_id(version).zip(self.plans.get(subscription));
+        let plan = found.and_then(|(known, plan)| Some((known, known.book.plans.get(plan)?)));
+        let (known, plan) = plan.ok_or_else(|| NotBookable::UnknownPlan(version.to_owned()))?;
+        Ok((known, &plan.calendar.zone))
+    }
+}

@@ -1,0 +1,154 @@
+//! Recomputes everything from the log up, and names every difference.
+//!
+//! Usage from the log, documents from usage and price books ([`again`]), the journal from documents ([`entries`]), and
+//! the chain over the journal. A closing is repeated with what it saw: the log as far as it was folded then, the
+//! consumers as they were, the price books that were published, and what programs had granted before. So an event that
+//! came later is no difference. Descriptions and the sentences of explanations are not compared: they are words, and
+//! may be put better by a newer program; every number behind them is.
+
+mod again;
+mod entries;
+
+use std::collections::BTreeMap;
+
+use rust_decimal::Decimal;
+use thiserror::Error;
+
+use crate::domain::ids::SubscriptionId;
+use crate::domain::ledger::audit;
+use crate::domain::measure::delta::Delta;
+use crate::domain::measure::delta::Key;
+use crate::domain::time::Instant;
+use crate::metering;
+use crate::metering::log::DamagedBatch;
+use crate::metering::recover::recompute;
+use crate::metering::versions::Versions;
+use crate::store;
+use crate::store::Db;
+
+/// What was looked at, and what was found.
+#[derive(Debug, Default)]
+pub struct Verified {
+    /// Batches of the log.
+    pub batches: i64,
+    pub usage_rows: usize,
+    pub closings: usize,
+    pub documents: usize,
+    pub entries: usize,
+    pub differences: Vec<Difference>,
+}
+
+/// How far it has come.
+#[derive(Clone, Copy, Debug)]
+pub enum Progress {
+    /// Reading the log.
+    Log { batches: i64, batches_total: i64 },
+    /// Repeating closings.
+    Closings { closings: usize, closings_total: usize },
+}
+
+/// Something that is not as it should be.
+#[derive(Debug, Error)]
+pub enum Difference {
+    #[error("{0}")]
+    Log(DamagedBatch),
+    #[error("usage of {meter} by {party} at {bucket} {dimensions}: stored {stored}, recomputed {recomputed}")]
+    Usage { meter: String, party: String, bucket: Instant, dimensions: String, stored: Measured, recomputed: Measured },
+    #[error("closing {closing} cannot be repeated: {why}")]
+    NotRepeatable { closing: i64, why: String },
+    #[error("closing {closing}, subscription {subscription}: {what} is {stored}, recomputed {recomputed}")]
+    Period { closing: i64, subscription: SubscriptionId, what: &'static str, stored: String, recomputed: String },
+    #[error("{document} is recorded, but there is nothing that it is for")]
+    DocumentNotDue { document: String },
+    #[error("{document} of subscription {subscription} is missing from closing {closing}")]
+    DocumentMissing { document: &'static str, subscription: SubscriptionId, closing: i64 },
+    #[error("{document}: {what} is {stored}, recomputed {recomputed}")]
+    Document { document: String, what: String, stored: String, recomputed: String },
+    #[error("the entry {key} of {document} is missing from the journal")]
+    EntryMissing { document: String, key: String },
+    #[error("entry {seq} of the journal, {key}, is not what {document} comes to")]
+    EntryDiffers { seq: i64, key: String, document: String },
+    #[error("entry {seq} of the journal, {key}, belongs to no document")]
+    EntryOfNothing { seq: i64, key: String },
+    #[error("{document} cannot be booked again: {why}")]
+    NotBookable { document: String, why: String },
+    #[error(transparent)]
+    Journal(audit::Difference),
+}
+
+/// What stands in a bucket, or that nothing does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Measured(Option<(Decimal, i64)>);
+
+#[derive(Debug, Error)]
+pub enum VerifyError {
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Metering(#[from] metering::Error),
+}
+
+/// Goes through everything that is stored.
+pub async fn verify(db: &Db, versions: &Versions, mut progress: impl FnMut(Progress)) -> Result<Verified, VerifyError> {
+    let mut verified = Verified::default();
+    let mut tx = db.read().await?;
+    let applied = tx.applied_seq().await?;
+    let stored = tx.usage_all().await?;
+    (verified.batches, verified.usage_rows) = (applied, stored.len());
+    if let Some(recomputed) = from_log(db, versions, applied, &mut verified.differences, &mut progress).await? {
+        verified.differences.extend(usage(&stored, &recomputed));
+        again::repeat(db, &mut tx, versions, (applied, recomputed), &mut verified, &mut progress).await?;
+    }
+    entries::compare(&mut tx, versions, &mut verified).await?;
+    verified.differences.extend(tx.verify_journal().await?.into_iter().map(Difference::Journal));
+    Ok(verified)
+}
+
+/// Usage from the log; none, and a difference, if the log is damaged.
+async fn from_log(
+    db: &Db,
+    versions: &Versions,
+    until_seq: i64,
+    differences: &mut Vec<Difference>,
+    progress: &mut impl FnMut(Progress),
+) -> Result<Option<BTreeMap<Key, Delta>>, VerifyError> {
+    let show = |read: metering::recover::Progress| {
+        progress(Progress::Log { batches: read.batches, batches_total: read.batches_total });
+    };
+    match recompute(db, versions, until_seq, show).await {
+        Ok(usage) => Ok(Some(usage)),
+        Err(metering::Error::Damaged(damaged)) => {
+            differences.push(Difference::Log(damaged));
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn usage<'a>(
+    stored: &'a BTreeMap<Key, Delta>,
+    recomputed: &'a BTreeMap<Key, Delta>,
+) -> impl Iterator<Item = Difference> + 'a {
+    let missing = recomputed.keys().filter(|key| !stored.contains_key(key));
+    stored.keys().chain(missing).filter_map(|key| {
+        let measured = |usage: &BTreeMap<Key, Delta>| Measured(usage.get(key).map(|delta| (delta.value, delta.count)));
+        let (stored, recomputed) = (measured(stored), measured(recomputed));
+        (stored != recomputed).then(|| Difference::Usage {
+            meter: key.meter.to_string(),
+            party: key.party.to_string(),
+            bucket: key.bucket,
+            dimensions: key.dimensions.to_string(),
+            stored,
+            recomputed,
+        })
+    })
+}
+
+impl std::fmt::Display for Measured {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.0 {
+            Some((value, count)) => write!(f, "{} from {count} events", value.normalize()),
+            None => f.write_str("nothing"),
+        }
+    }
+}
