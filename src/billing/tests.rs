@@ -151,7 +151,7 @@ async fn fly(metering: &Metering, carrier: &str, time: &str, count: u32, distanc
         )
     };
     let body = (0..count).map(event).collect::<Vec<_>>().join("\n");
-    let receipt = metering.ingest(Format::Ndjson, body.as_bytes(), Invalid::Reject, NOW).await.expect("is taken");
+    let receipt = metering.ingest(Format::Ndjson, body.into_bytes(), Invalid::Reject, NOW).await.expect("is taken");
     assert_eq!(receipt.accepted, count as usize);
     metering.flush().await.expect("is flushed");
 }
