@@ -4,9 +4,12 @@ use std::fmt::Write;
 
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
+use axum::http::HeaderValue;
 use axum::http::StatusCode;
 use axum::http::header::AUTHORIZATION;
 use axum::http::header::COOKIE;
+use axum::http::header::HOST;
+use axum::http::header::ORIGIN;
 use axum::http::request::Parts;
 use sha2::Digest;
 use sha2::Sha256;
@@ -45,6 +48,9 @@ impl FromRequestParts<App> for Caller {
         let mut tx = app.db.read().await?;
         let key = match (bearer(&parts.headers), session(&parts.headers)) {
             (Some(secret), _) => tx.key_by_hash(&hash(secret)).await?,
+            (None, Some(_)) if !parts.method.is_safe() && !is_same_origin(&parts.headers) => {
+                return Err(from_elsewhere());
+            }
             (None, Some(secret)) => tx.key_of_session(&hash(secret), clock::now()).await?,
             (None, None) => None,
         };
@@ -109,7 +115,7 @@ pub fn hash(secret: &str) -> String {
     hex(&Sha256::digest(secret.as_bytes()))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut hex, byte| {
         // Writing to a String cannot fail.
         let _ = write!(hex, "{byte:02x}");
@@ -127,6 +133,26 @@ pub fn session(headers: &HeaderMap) -> Option<&str> {
     let cookies = headers.get_all(COOKIE).into_iter().filter_map(|cookies| cookies.to_str().ok());
     let pairs = cookies.flat_map(|cookies| cookies.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.into_iter().find(|(name, _)| *name == SESSION_COOKIE).map(|(_, secret)| secret)
+}
+
+/// Whether a browser sends this from one of our own pages. Other programs do not say where they come from, and
+/// nobody can make a browser leave it out.
+pub fn is_same_origin(headers: &HeaderMap) -> bool {
+    let text = |name| headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    match (headers.get(ORIGIN), text(HOST)) {
+        (None, _) => true,
+        (Some(origin), Some(host)) => {
+            let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://"));
+            origin.is_some_and(|(_, from)| from.eq_ignore_ascii_case(host))
+        }
+        (Some(_), None) => false,
+    }
+}
+
+/// Another site's page tries to act with somebody's session.
+pub fn from_elsewhere() -> Problem {
+    Problem::new(StatusCode::FORBIDDEN, "from_elsewhere", "this comes from a page of another site")
+        .fix("use the pages of this server, or send a key")
 }
 
 fn unauthorized() -> Problem {

@@ -2,6 +2,7 @@
 //!
 //! Every route is registered together with its description, so there is none that `/openapi.json` does not know.
 
+mod accept;
 pub mod api;
 pub mod auth;
 pub mod body;

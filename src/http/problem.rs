@@ -56,10 +56,10 @@ impl Serialize for Kind {
 pub struct Place {
     /// A JSON pointer, a parameter, or `file:line`.
     #[schema(example = "/2/data/bytes")]
-    at: String,
-    code: String,
-    detail: String,
-    fix: String,
+    pub at: String,
+    pub code: String,
+    pub detail: String,
+    pub fix: String,
 }
 
 impl Problem {
@@ -110,8 +110,20 @@ impl Problem {
         self.code
     }
 
+    pub fn title(&self) -> &'static str {
+        self.title
+    }
+
     pub fn detail(&self) -> &str {
         &self.detail
+    }
+
+    pub fn remedy(&self) -> Option<&str> {
+        self.fix.as_deref()
+    }
+
+    pub fn places(&self) -> &[Place] {
+        &self.errors
     }
 }
 
@@ -133,7 +145,7 @@ impl Place {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let status = self.status();
-        let mut response = (status, Json(self)).into_response();
+        let mut response = (status, Json(&self)).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE) {
@@ -142,6 +154,8 @@ impl IntoResponse for Problem {
         if status == StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+        // For the page that a person gets instead.
+        response.extensions_mut().insert(self);
         response
     }
 }

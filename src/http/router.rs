@@ -45,11 +45,12 @@ pub fn router(app: App) -> Router {
     let json = description.clone();
     routes
         .route("/openapi.json", get(async move || Json(json.as_ref().clone())))
-        .merge(pages::routes(description))
+        .merge(pages::routes())
         .fallback(unknown_address)
         .method_not_allowed_fallback(wrong_method)
-        .layer(middleware::from_fn(with_safe_headers))
         .layer(CatchPanicLayer::custom(after_panic))
+        .layer(middleware::from_fn(pages::for_people))
+        .layer(middleware::from_fn(with_safe_headers))
         .with_state(app)
 }
 

@@ -18,7 +18,7 @@ pub mod budget;
 pub mod caps;
 mod component;
 mod exact;
-mod explain;
+pub mod explain;
 pub mod fees;
 pub mod line;
 pub mod models;

@@ -10,6 +10,7 @@ pub mod health;
 pub mod keys;
 pub mod ledger;
 pub mod pricing;
+pub mod statement;
 pub mod subscriptions;
 pub mod usage;
 
@@ -24,6 +25,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(catalog::routes())
         .merge(usage::routes())
         .merge(consumers::routes())
+        .merge(statement::routes())
         .merge(subscriptions::routes())
         .merge(documents::routes())
         .merge(close::routes())
