@@ -240,7 +240,7 @@ const COLUMNS: [&str; 11] = [
     "why",
 ];
 
-/// A statement as CSV: a row for each line, and the sums.
+/// A statement as CSV: a row for each line, then the tax and the net.
 #[expect(clippy::expect_used, reason = "memory takes whatever is written, and rows of one length")]
 pub fn csv(statement: &Statement) -> String {
     let mut writer = Writer::from_writer(Vec::new());
@@ -259,12 +259,8 @@ fn write(writer: &mut Writer<Vec<u8>>, statement: &Statement) -> csv::Result<()>
             write_line(writer, section, line)?;
         }
     }
-    let sums = [
-        ("charged", statement.charged),
-        ("tax", statement.tax),
-        ("rewarded", statement.rewarded),
-        ("net", statement.net),
-    ];
+    // Charges and rewards are summed by whoever reads their rows; tax and net are on none of them.
+    let sums = [("tax", statement.tax), ("net", statement.net)];
     let (from, to) = (statement.period.from().to_string(), statement.period.to().to_string());
     for (section, amount) in sums {
         write_sum(writer, section, (&from, &to), amount)?;
