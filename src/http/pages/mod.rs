@@ -12,7 +12,6 @@ pub mod statement;
 
 pub use problem::for_people;
 
-
 use askama::Template;
 use axum::Router;
 use axum::http::HeaderMap;
