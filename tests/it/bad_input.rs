@@ -214,7 +214,7 @@ fn other_calls_say_what_is_wrong_with_them(engine: Engine) {
     );
     assert_problem(&server.get("/v1/consumers/UA/statement?period=2013-13"), 400, "invalid_parameter", "2013-01");
     assert_problem(&server.get("/v1/nowhere"), 404, "unknown_address", "/docs");
-    assert_problem(&server.send("DELETE", "/v1/events", &[], b""), 405, "method_not_allowed", "");
+    assert_problem(&server.send("DELETE", "/v1/events", &[], b""), 405, "wrong_method", "/docs");
 }
 
 fn a_file_with_a_bad_line_is_refused_by_its_line(engine: Engine) {
