@@ -229,6 +229,9 @@ mod tests {
         let heights: Vec<String> = chart.bars.iter().map(|bar| bar.height.normalize().to_string()).collect();
         assert_eq!(heights, ["40", "80", "1.5", "160"]);
         let last = chart.bars.last().expect("a bar");
-        assert_eq!((last.x.to_string(), last.width.to_string()), ("78.5".to_owned(), "18".to_owned()));
+        assert_eq!(
+            (last.x.normalize().to_string(), last.width.normalize().to_string()),
+            ("78.5".to_owned(), "18".to_owned())
+        );
     }
 }
