@@ -1,5 +1,5 @@
-//! `tallystick demo`: a whole platform in one command. It publishes the example price book, takes in half a year of
-//! events, closes every month that is over, says what came of it, and goes on serving.
+//! `tallystick demo`: a whole platform in one command. It publishes the example price book, takes in the events of some
+//! months, closes every month that is over, says what came of it, and goes on serving.
 
 mod platform;
 
@@ -48,7 +48,7 @@ use crate::store::Access;
 use crate::store::Db;
 use crate::store::Target;
 
-const MONTHS: i64 = 6;
+const MONTHS: i64 = 3;
 const BODIES_AT_ONCE: usize = 2;
 
 macro_rules! book_files {
@@ -186,7 +186,7 @@ async fn fill(db: &Db, metering: &Arc<Metering>, now: Instant) -> anyhow::Result
     Ok((metering.event_count(), (count(|closing| closing.invoices), count(|closing| closing.payouts))))
 }
 
-/// The first day of the month half a year ago.
+/// The first day of the demo: of the month that lies [`MONTHS`] back.
 fn first_day(now: Instant) -> Date {
     let this_month = now.date_in(&Zone::utc()).first_of_month();
     this_month.saturating_sub(MONTHS.months())

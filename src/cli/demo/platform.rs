@@ -39,7 +39,7 @@ pub const MEMBERS: [Member; 12] = [
         name: "Zorgwijzer BV",
         plan: "pro",
         tax: STANDARD,
-        requests: 21_000,
+        requests: 6_000,
         imports: 9,
         ..NOBODY
     },
@@ -48,7 +48,7 @@ pub const MEMBERS: [Member; 12] = [
         name: "Sozialkarte GmbH",
         plan: "pro",
         tax: Some("nl-reverse-charge"),
-        requests: 9_000,
+        requests: 3_000,
         imports: 2,
         ..NOBODY
     },
