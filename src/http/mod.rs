@@ -6,11 +6,15 @@ mod accept;
 pub mod api;
 pub mod auth;
 pub mod body;
+mod codes;
+mod description;
 mod pages;
+pub mod path;
 pub mod problem;
 pub mod query;
 mod router;
 
+pub use router::description;
 pub use router::router;
 
 use std::sync::Arc;

@@ -4,18 +4,20 @@
 use std::any::Any;
 
 use axum::Router;
+use axum::body::Bytes;
 use axum::extract::Request;
 use axum::http::HeaderName;
 use axum::http::HeaderValue;
 use axum::http::Method;
 use axum::http::StatusCode;
 use axum::http::Uri;
+use axum::http::header::CONTENT_TYPE;
 use axum::middleware;
 use axum::middleware::Next;
 use axum::response::IntoResponse;
-use axum::response::Json;
 use axum::response::Response;
 use axum::routing::get;
+use serde_json::Value;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa::openapi::security::HttpAuthScheme;
@@ -25,6 +27,7 @@ use utoipa_axum::router::OpenApiRouter;
 
 use crate::http::App;
 use crate::http::api;
+use crate::http::description::finished;
 use crate::http::pages;
 use crate::http::problem::Problem;
 
@@ -40,18 +43,24 @@ struct Description;
 
 /// The whole server.
 pub fn router(app: App) -> Router {
-    let (routes, description) = described().split_for_parts();
-    let description = std::sync::Arc::new(description);
-    let json = description.clone();
+    let (routes, described) = described().split_for_parts();
+    let description = finished(&described);
+    let pages = pages::routes(&description);
+    let json = Bytes::from(description.to_string());
     routes
-        .route("/openapi.json", get(async move || Json(json.as_ref().clone())))
-        .merge(pages::routes())
+        .route("/openapi.json", get(async move || ([(CONTENT_TYPE, "application/json")], json)))
+        .merge(pages)
         .fallback(unknown_address)
         .method_not_allowed_fallback(wrong_method)
         .layer(CatchPanicLayer::custom(after_panic))
         .layer(middleware::from_fn(pages::for_people))
         .layer(middleware::from_fn(with_safe_headers))
         .with_state(app)
+}
+
+/// What the server says of itself, without a server.
+pub fn description() -> Value {
+    finished(described().get_openapi())
 }
 
 fn described() -> OpenApiRouter<App> {
@@ -100,7 +109,7 @@ mod tests {
 
     #[test]
     fn the_description_is_openapi_3_1_and_every_call_says_what_it_answers() {
-        let description = serde_json::to_value(described().to_openapi()).expect("serialises");
+        let description = description();
         assert_eq!(description["openapi"].as_str().map(|version| &version[..3]), Some("3.1"));
         let paths = description["paths"].as_object().expect("paths");
         assert!(paths.len() > 10, "{} paths", paths.len());

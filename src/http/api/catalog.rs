@@ -1,6 +1,5 @@
 //! `/v1/event-types`: the catalog of events.
 
-use axum::extract::Path;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Json;
@@ -10,6 +9,7 @@ use utoipa_axum::routes;
 use crate::domain::book::catalog::EventType;
 use crate::http::App;
 use crate::http::auth::Caller;
+use crate::http::path::Path;
 use crate::http::problem::Problem;
 use crate::http::query::Page;
 

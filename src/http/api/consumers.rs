@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use axum::extract::Path;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Json;
@@ -19,6 +18,7 @@ use crate::http::App;
 use crate::http::auth::Caller;
 use crate::http::auth::Role;
 use crate::http::body::Body;
+use crate::http::path::Path;
 use crate::http::problem::Problem;
 use crate::http::query::Page;
 use crate::http::query::Query;
@@ -48,6 +48,7 @@ struct ConsumerRequest {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct PageQuery {
     /// 1 to 1000; 100 if it is left out.
     limit: Option<String>,

@@ -1,6 +1,5 @@
 //! `/v1/invoices` and `/v1/payouts`: what closings made.
 
-use axum::extract::Path;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Json;
@@ -16,6 +15,7 @@ use crate::domain::ids::PayoutId;
 use crate::http::App;
 use crate::http::auth::Caller;
 use crate::http::auth::Role;
+use crate::http::path::Path;
 use crate::http::problem::Problem;
 use crate::http::query::Page;
 use crate::http::query::Query;
@@ -32,6 +32,7 @@ pub fn routes() -> OpenApiRouter<App> {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct ListQuery {
     consumer: Option<String>,
     /// 1 to 1000; 100 if it is left out.

@@ -6,7 +6,6 @@ use std::borrow::Cow;
 use std::io::Read;
 
 use axum::body::Body;
-use axum::extract::Path;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::StatusCode;
@@ -26,6 +25,7 @@ use crate::clock;
 use crate::http::App;
 use crate::http::auth::Caller;
 use crate::http::auth::Role;
+use crate::http::path::Path;
 use crate::http::problem::Place;
 use crate::http::problem::Problem;
 use crate::metering::Receipt;
@@ -42,6 +42,7 @@ pub fn routes() -> OpenApiRouter<App> {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct IngestQuery {
     /// `reject` (the default) stores nothing of a body with an invalid event; `quarantine` stores the good ones and
     /// keeps the others aside.
@@ -60,6 +61,7 @@ enum WhenInvalid {
 
 /// What became of a body of events.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Taken)]
 struct Answer {
     /// Events that are stored and counted now.
     accepted: usize,

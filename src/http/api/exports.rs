@@ -1,6 +1,5 @@
 //! `/v1/exports/{kind}`: the journal in the formats that finance reads.
 
-use axum::extract::Path;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::http::header::CONTENT_DISPOSITION;
@@ -19,6 +18,7 @@ use crate::http::App;
 use crate::http::api::ledger::date;
 use crate::http::auth::Caller;
 use crate::http::auth::Role;
+use crate::http::path::Path;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 
@@ -27,6 +27,7 @@ pub fn routes() -> OpenApiRouter<App> {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct Range {
     /// First accounting date; from the beginning if it is left out.
     from: Option<String>,

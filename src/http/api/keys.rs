@@ -1,6 +1,5 @@
 //! `/v1/keys`: API keys. A key's secret is answered once, when it is made.
 
-use axum::extract::Path;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Json;
@@ -18,6 +17,7 @@ use crate::http::auth::Caller;
 use crate::http::auth::Role;
 use crate::http::auth::create_key;
 use crate::http::body::Body;
+use crate::http::path::Path;
 use crate::http::problem::Problem;
 use crate::http::query::Page;
 use crate::store::keys::ApiKey;

@@ -33,12 +33,14 @@ pub fn routes() -> OpenApiRouter<App> {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct AtQuery {
     /// The end of this day, by accounting date; without it, everything.
     at: Option<String>,
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct PageQuery {
     /// 1 to 1000; 100 if it is left out.
     limit: Option<String>,

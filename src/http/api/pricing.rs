@@ -47,6 +47,7 @@ struct Publication {
 
 /// What became of it.
 #[derive(Serialize, ToSchema)]
+#[schema(as = Published)]
 struct Answer {
     id: String,
     /// False if this very book was published before.

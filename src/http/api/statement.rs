@@ -1,6 +1,5 @@
 //! `GET /v1/consumers/{id}/statement`: what a consumer was charged, was rewarded and used, and why.
 
-use axum::extract::Path;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::StatusCode;
@@ -27,6 +26,7 @@ use crate::http::api::consumers::unknown_consumer;
 use crate::http::auth::Caller;
 use crate::http::auth::Role;
 use crate::http::pages;
+use crate::http::path::Path;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 use crate::http::query::invalid;
@@ -36,6 +36,7 @@ pub fn routes() -> OpenApiRouter<App> {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct StatementQuery {
     /// A month (`2013-01`), a year (`2013`), a day of a billing period (`2013-01-15`), or the days from one to before
     /// another (`2013-01-01..2013-02-15`), in the time zone of the consumer's plan. The current billing period if it is

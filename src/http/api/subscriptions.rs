@@ -1,6 +1,5 @@
 //! `/v1/subscriptions`: consumer × plan × time.
 
-use axum::extract::Path;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::StatusCode;
@@ -22,6 +21,7 @@ use crate::http::api::consumers::unprocessable;
 use crate::http::auth::Caller;
 use crate::http::auth::Role;
 use crate::http::body::Body;
+use crate::http::path::Path;
 use crate::http::problem::Problem;
 use crate::http::query::Page;
 use crate::http::query::Query;
@@ -47,6 +47,7 @@ struct SubscriptionRequest {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct ListQuery {
     consumer: Option<String>,
     /// 1 to 1000; 100 if it is left out.

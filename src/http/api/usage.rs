@@ -31,6 +31,7 @@ pub fn routes() -> OpenApiRouter<App> {
 }
 
 #[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
 struct UsageQuery {
     meter: String,
     /// Whose; everybody's if it is left out.
@@ -48,6 +49,7 @@ struct UsageQuery {
 }
 
 #[derive(Serialize, ToSchema)]
+#[schema(as = Usage)]
 struct Answer {
     meter: String,
     #[schema(value_type = Vec<Object>, example = json!([{

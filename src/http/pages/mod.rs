@@ -4,6 +4,7 @@
 //! this is compiled; they are given text that is ready to be shown, and decide nothing.
 
 mod chart;
+mod docs;
 mod home;
 mod login;
 mod problem;
@@ -24,6 +25,7 @@ use axum::response::Html;
 use axum::response::IntoResponse;
 use axum::response::Response;
 use axum::routing::get;
+use serde_json::Value;
 
 use crate::http::App;
 use crate::http::auth::Caller;
@@ -33,12 +35,13 @@ use crate::http::problem::Problem;
 const STYLE: &str = include_str!("style.css");
 const ICON: &str = include_str!("icon.svg");
 
-pub fn routes() -> Router<App> {
+pub fn routes(description: &Value) -> Router<App> {
     Router::new()
         .route("/style.css", get(async |headers: HeaderMap| asset(&headers, "text/css; charset=utf-8", STYLE)))
         .route("/icon.svg", get(async |headers: HeaderMap| asset(&headers, "image/svg+xml", ICON)))
         .merge(home::routes())
         .merge(login::routes())
+        .merge(docs::routes(description))
 }
 
 /// What every page shows around its content.

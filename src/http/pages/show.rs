@@ -4,6 +4,7 @@ use jiff::ToSpan;
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 
+use crate::domain::money::Currency;
 use crate::domain::money::Money;
 use crate::domain::period::Period;
 use crate::domain::rating::explain;
@@ -12,7 +13,12 @@ use crate::domain::time::Zone;
 
 /// `1,234.50`, without its currency.
 pub fn amount(money: Money) -> String {
-    let text = explain::amount(money.decimal(), money.currency());
+    exact(money.decimal(), money.currency())
+}
+
+/// `0.008`: an amount that may have more decimals than its currency, without it.
+pub fn exact(amount: Decimal, currency: Currency) -> String {
+    let text = explain::amount(amount, currency);
     text.split(' ').next().unwrap_or_default().to_owned()
 }
 

@@ -13,6 +13,7 @@ use crate::domain::document::statement::Day;
 use crate::domain::document::statement::MeterDays;
 use crate::domain::document::statement::Statement;
 use crate::domain::document::statement::StatementState;
+use crate::domain::money::Currency;
 use crate::domain::rating::line::Explanation;
 use crate::domain::rating::line::Line;
 use crate::domain::rating::line::LineKind;
@@ -268,14 +269,15 @@ fn row(line: &Line, statement: &Statement) -> Row {
         days: days.map(|days| show::period(days, zone)),
         quantity: if is_measured { show::number(line.quantity) } else { String::new() },
         amount: show::amount(line.amount),
-        steps: line.explanation.steps.iter().map(step).collect(),
+        steps: line.explanation.steps.iter().map(|one| step(one, line.amount.currency())).collect(),
         source: source(&line.explanation, line.program.as_deref()),
     }
 }
 
-fn step(step: &crate::domain::rating::line::Step) -> Step {
+fn step(step: &crate::domain::rating::line::Step, currency: Currency) -> Step {
     // A price in one tier is said in the sentence already.
-    let tiers = if step.tiers.len() > 1 { step.tiers.iter().map(tier).collect() } else { Vec::new() };
+    let tiers =
+        if step.tiers.len() > 1 { step.tiers.iter().map(|one| tier(one, currency)).collect() } else { Vec::new() };
     Step { name: step_name(step.step), text: step.text.clone(), tiers }
 }
 
@@ -297,17 +299,18 @@ fn step_name(kind: StepKind) -> &'static str {
     }
 }
 
-fn tier(tier: &TierStep) -> Tier {
+fn tier(tier: &TierStep, currency: Currency) -> Tier {
     let from = show::number(tier.from);
     Tier {
         range: match tier.up_to {
+            Some(up_to) if tier.from.is_zero() => format!("up to {}", show::number(up_to)),
             Some(up_to) => format!("above {from} up to {}", show::number(up_to)),
             None => format!("above {from}"),
         },
         units: show::number(tier.units),
-        unit_amount: tier.unit_amount.normalize().to_string(),
-        flat_amount: (tier.flat_amount != Decimal::ZERO).then(|| tier.flat_amount.normalize().to_string()),
-        amount: show::number(tier.amount),
+        unit_amount: show::exact(tier.unit_amount, currency),
+        flat_amount: (tier.flat_amount != Decimal::ZERO).then(|| show::exact(tier.flat_amount, currency)),
+        amount: show::exact(tier.amount, currency),
     }
 }
 

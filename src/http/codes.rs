@@ -1,0 +1,100 @@
+//! Every code that a problem can have, and what it means: the reading page shows them, and `type` leads there.
+
+/// Never renamed: programs look at them.
+pub const CODES: [(&str, &str); 50] = [
+    ("body_too_large", "The body is longer than this call takes. Send it in parts."),
+    ("broken_encoding", "The body is not what `Content-Encoding` says, or a part of it is missing."),
+    ("busy", "More bodies wait than can be written at once. Nothing was stored; try again after `Retry-After`."),
+    ("cannot_close", "A period cannot be closed because of what is named. Nothing of its group was kept."),
+    ("cannot_rate", "What is not closed yet cannot be priced because of what is named."),
+    ("closing_already", "Somebody else was closing at the same time. Closing again changes nothing that is closed."),
+    ("currency_is_fixed", "A consumer with a subscription is billed in one currency for ever."),
+    ("empty_name", "A name that stands on documents cannot be empty."),
+    ("ends_before_it_starts", "An end is exclusive, and comes after the start."),
+    ("exists_already", "Something with this id exists already."),
+    ("forbidden", "The key's role does not allow this call."),
+    ("from_elsewhere", "A page of another site tried to use the session of this browser."),
+    ("idempotency_key_reused", "This idempotency key was used for another request. A new request needs a new key."),
+    ("internal", "The server met something that it did not expect. Its log says more."),
+    ("invalid_address", "A part of the path is not percent-encoded UTF-8."),
+    ("invalid_body", "The body is JSON, but not of the shape that this call takes."),
+    ("invalid_events", "At least one event cannot be taken; each is named. Nothing of the body was stored."),
+    ("invalid_json", "The body is not JSON. The place says where it ends to be."),
+    ("invalid_parameter", "A query parameter cannot be read. The place names it."),
+    ("invalid_time", "Neither a date nor an RFC 3339 time."),
+    ("no_price_book", "No price book applies at that time."),
+    ("not_acceptable", "The answer has none of the forms that `Accept` names."),
+    ("not_after_the_last", "A price book takes effect after the one before it: published prices never change."),
+    ("not_found", "There is no such thing."),
+    ("not_on_the_hour", "Usage is kept by the hour, so prices and subscriptions begin and end on one."),
+    ("not_yours", "A consumer's key sees this consumer only, whether another one exists or not."),
+    ("other_currency", "A consumer and its plans have one currency."),
+    ("price_book_conflicts", "The price book changes what must stay: a published meter keeps its meaning."),
+    ("price_book_has_mistakes", "The price book cannot be read. Every mistake is named with its file and line."),
+    ("stopping", "The server is stopping, and takes nothing new."),
+    ("store_unavailable", "The store cannot be used right now. Nothing was kept; try again after `Retry-After`."),
+    ("unauthorized", "There is no key with the call, or it is not valid, or it was revoked."),
+    ("unknown_address", "Nothing has this address."),
+    ("unknown_consumer", "Nobody has told about this consumer."),
+    ("unknown_currency", "Currencies are known by their ISO 4217 codes, in capitals."),
+    ("unknown_event", "No event with this source and id is in the log."),
+    ("unknown_event_type", "The catalog does not have this event type."),
+    ("unknown_export", "There is no such export."),
+    ("unknown_invoice", "There is no such invoice."),
+    ("unknown_key", "There is no such key, or it is revoked already."),
+    ("unknown_meter", "No published price book has this meter."),
+    ("unknown_payout", "There is no such payout statement."),
+    ("unknown_plan", "The price book of that time does not have this plan."),
+    ("unknown_role", "A role is operator, finance, ingest, or consumer:ID."),
+    ("unknown_subscription", "There is no such subscription."),
+    ("unknown_tax", "The price book does not have this tax."),
+    ("unsupported_encoding", "Bodies may be compressed with gzip or zstd."),
+    ("unsupported_media_type", "This call does not take bodies of this content type."),
+    ("unusable_id", "An id is at most 512 bytes long, and has no control characters."),
+    ("wrong_method", "This address takes other methods."),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+    use std::fs;
+    use std::path::Path;
+
+    use super::*;
+
+    /// What stands before a code in our sources: nothing but white space and commas lies between.
+    const BEFORE: [&str; 3] = ["StatusCode::", "unprocessable(", "problem("];
+
+    fn sources(folder: &Path, text: &mut String) {
+        for entry in fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            match path.is_dir() {
+                true => sources(&path, text),
+                false => text.push_str(&fs::read_to_string(&path).expect("text")),
+            }
+        }
+    }
+
+    /// The first text in quotes after `rest`, if it looks like a code; of `unprocessable` the second.
+    fn code<'t>(before: &str, rest: &'t str) -> Option<&'t str> {
+        let rest = rest.trim_start_matches(|c: char| c.is_ascii_uppercase() || c == '_');
+        let mut quoted = rest.trim_start_matches(|c: char| c == ',' || c.is_whitespace()).strip_prefix('"')?.split('"');
+        let first = quoted.next()?;
+        let code = if before == "unprocessable(" { quoted.nth(1)? } else { first };
+        (!code.is_empty() && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')).then_some(code)
+    }
+
+    #[test]
+    fn every_code_that_is_answered_is_explained_and_every_other_is_not() {
+        let mut text = String::new();
+        sources(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src/http"), &mut text);
+        let mut used: BTreeSet<&str> = BTreeSet::new();
+        for before in BEFORE {
+            used.extend(text.split(before).skip(1).filter_map(|rest| code(before, rest)));
+        }
+        // Chosen by a condition, so that they do not stand behind a status.
+        used.extend(["invalid_body", "invalid_json", "unknown_invoice", "unknown_payout"]);
+        let explained: Vec<&str> = CODES.iter().map(|(code, _)| *code).collect();
+        assert_eq!(explained, used.into_iter().collect::<Vec<_>>());
+    }
+}
