@@ -97,6 +97,11 @@ fn text<'d>(value: &'d Value, name: &str) -> &'d str {
     value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
+/// A text with `code` in it, in parts, and which of them are code.
+pub fn parts(text: &str) -> Vec<(bool, &str)> {
+    text.split('`').enumerate().map(|(place, part)| (place % 2 == 1, part)).collect()
+}
+
 fn groups(description: &Value) -> Vec<Group<'_>> {
     let tags = description["tags"].as_array().into_iter().flatten();
     let group = |tag| {
@@ -251,5 +256,6 @@ mod tests {
         for (code, _) in CODES {
             assert!(page.contains(&format!("id=\"{code}\"")), "{code}");
         }
+        assert!(!page.contains('`'), "code is shown as code");
     }
 }
