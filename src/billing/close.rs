@@ -217,6 +217,7 @@ fn closed_period(due: &Due<'_>) -> ClosedPeriod {
         occasion: due.occasion,
         period: due.period.covered,
         book_version: due.version.id.clone(),
+        next_book_version: due.next.map(|(_, version)| version.id.clone()),
         consumer: due.consumer.clone(),
     }
 }

@@ -150,9 +150,17 @@ pub(in crate::billing) fn period_from(
     }
     let no_book = || CloseError::NoBook { subscription: subscription.id.clone(), at: from };
     let version = versions.at(from).ok_or_else(no_book)?;
+    Ok(period_under(subscription, from, version)?.map(|period| (period, version.clone())))
+}
+
+/// The billing period that begins at `from`, by the calendar that a price book gives the plan.
+pub(in crate::billing) fn period_under(
+    subscription: &Subscription,
+    from: Instant,
+    version: &BookVersion,
+) -> Result<Option<BillingPeriod>, CloseError> {
     let plan = plan_of(subscription, version)?;
-    let period = subscription.period_from(from, &plan.calendar)?;
-    Ok(period.map(|period| (period, version.clone())))
+    Ok(subscription.period_from(from, &plan.calendar)?)
 }
 
 pub(in crate::billing) fn has_advance_fees(plan: &Plan) -> bool {

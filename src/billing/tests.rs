@@ -327,6 +327,13 @@ async fn what_comes_later_is_no_difference(db: Db) {
     let expected = "INV-000006 UA closing: platform 1000, miles 202, gate 10000; tax 0, total 11202";
     assert_eq!(last.as_deref(), Some(expected), "no tax any more");
     assert_eq!(payouts.len(), 2, "not eligible any more");
+    // A price book for March, published when its fees in advance were charged already.
+    let dearer = |(path, text): (&str, &str)| {
+        let text = text.replace("amount = \"100.00\"", "amount = \"200.00\"");
+        SourceFile { path: path.to_owned(), text }
+    };
+    let version = BookVersion::new(BOOK.map(dearer).to_vec(), at("2013-03-01T05:00:00Z")).expect("is a book");
+    metering.publish(version, "test", "", Instant::from_micros(0)).await.expect("is published");
     assert_eq!(words(&verified(&db, &metering).await), [""; 0]);
 }
 

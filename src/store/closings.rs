@@ -18,7 +18,7 @@ use crate::store::Tx;
 use crate::store::Write;
 use crate::store::on;
 
-/// Both engines take this many rows of seven values in one statement.
+/// Both engines take this many rows of eight values in one statement.
 const ROWS_A_STATEMENT: usize = 2_000;
 
 /// One closing: everything that fell due at one instant.
@@ -40,6 +40,8 @@ pub struct ClosedPeriod {
     pub occasion: Occasion,
     pub period: Period,
     pub book_version: String,
+    /// Whose fees in advance it charged for the period after.
+    pub next_book_version: Option<String>,
     /// As it was.
     pub consumer: Consumer,
 }
@@ -68,17 +70,19 @@ impl<Mode> Tx<Mode> {
     /// What was rated in a closing, by subscription.
     pub async fn closed_periods(&mut self, closing: i64) -> Result<Vec<ClosedPeriod>> {
         const SQL: &str = "
-            select subscription, occasion, period_from, period_to, book_version, consumer_as_of
+            select subscription, occasion, period_from, period_to, book_version, next_book_version,
+                   consumer_as_of
             from closed_period where closing = $1 order by subscription, period_from, occasion";
-        type Row = (String, String, i64, i64, String, String);
+        type Row = (String, String, i64, i64, String, Option<String>, String);
         let rows: Vec<Row> = on!(self, conn => sqlx::query_as(SQL).bind(closing).fetch_all(conn).await?);
-        let closed_period = |(subscription, occasion, from, to, book_version, consumer): Row| {
+        let closed_period = |(subscription, occasion, from, to, book_version, next_book_version, consumer): Row| {
             let damaged = |what: &str| Error::Damaged(format!("the {what} of a closed period of {subscription}"));
             let period = Period::new(Instant::from_micros(from), Instant::from_micros(to));
             Ok(ClosedPeriod {
                 occasion: Occasion::parse(&occasion).ok_or_else(|| damaged("occasion"))?,
                 period: period.map_err(|_| damaged("end"))?,
                 book_version,
+                next_book_version,
                 consumer: serde_json::from_str(&consumer).map_err(|_| damaged("consumer"))?,
                 subscription: SubscriptionId::parse(&subscription).ok_or_else(|| damaged("id"))?,
             })
@@ -125,7 +129,8 @@ impl Tx<Write> {
             on!(self, conn => {
                 let mut query = QueryBuilder::new(
                     "insert into closed_period
-                     (subscription, period_from, occasion, period_to, closing, book_version, consumer_as_of) ",
+                     (subscription, period_from, occasion, period_to, closing, book_version, next_book_version,
+                      consumer_as_of) ",
                 );
                 query.push_values(chunk, |mut row, (closed, consumer)| {
                     row.push_bind(closed.subscription.as_str())
@@ -134,6 +139,7 @@ impl Tx<Write> {
                         .push_bind(closed.period.to().micros())
                         .push_bind(closing.seq)
                         .push_bind(&closed.book_version)
+                        .push_bind(&closed.next_book_version)
                         .push_bind(consumer);
                 });
                 query.build().execute(conn).await?;

@@ -85,8 +85,13 @@ macro_rules! step {
 }
 
 const LOG_STEPS: &[Step] = &[step!(1, "0001_log")];
-const BOOKS_STEPS: &[Step] =
-    &[step!(2, "0002_metering"), step!(3, "0003_parties"), step!(4, "0004_ledger"), step!(5, "0005_documents")];
+const BOOKS_STEPS: &[Step] = &[
+    step!(2, "0002_metering"),
+    step!(3, "0003_parties"),
+    step!(4, "0004_ledger"),
+    step!(5, "0005_documents"),
+    step!(6, "0006_next_book"),
+];
 
 /// A number of our own, so that no other program's advisory lock is ours: `tally` in ASCII.
 const POSTGRES_LOCK: i64 = 0x74_61_6c_6c_79;

@@ -5,7 +5,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::billing::close::CloseError;
-use crate::billing::schedule::period_from;
+use crate::billing::schedule::period_under;
 use crate::billing::verify::Difference;
 use crate::billing::verify::Progress;
 use crate::billing::verify::Verified;
@@ -81,7 +81,6 @@ pub(super) async fn repeat(
     verified: &mut Verified,
     progress: &mut impl FnMut(Progress),
 ) -> Result<(), VerifyError> {
-    let mut books = Books::new(tx, versions).await?;
     let subscriptions = tx.subscriptions(None, None, i64::MAX).await?;
     let subscriptions: BTreeMap<_, _> = subscriptions.into_iter().map(|known| (known.id.clone(), known)).collect();
     let mut tally = Tally { granted: BTreeMap::new(), closed_through: BTreeMap::new(), numbers: BTreeMap::new() };
@@ -97,13 +96,12 @@ pub(super) async fn repeat(
             };
             (seq, usage) = (closing.usage_seq, seen);
         }
-        let known = books.published_by(closing.closed_at);
         let closed = tx.closed_periods(closing.seq).await?;
         let invoices = tx.invoices(Wanted::Closing(closing.seq)).await?;
         let payouts = tx.payouts(Wanted::Closing(closing.seq)).await?;
         verified.documents += invoices.len() + payouts.len();
         tally.check_numbers(&invoices, &payouts, &mut verified.differences);
-        let members = members(closed, &subscriptions, known, &usage);
+        let members = members(closed, &subscriptions, versions, &usage);
         let differences = match members.and_then(|members| tally.close_again(closing, &members, invoices, payouts)) {
             Ok(differences) => differences,
             Err(why) => vec![Difference::NotRepeatable { closing: closing.seq, why: why.to_string() }],
@@ -112,33 +110,6 @@ pub(super) async fn repeat(
     }
     verified.differences.extend(tally.check_subscriptions(closings.len(), &subscriptions));
     Ok(())
-}
-
-/// Price books as they were published over time.
-struct Books {
-    published: Vec<(Instant, Arc<BookVersion>)>,
-    known: (usize, Versions),
-}
-
-impl Books {
-    async fn new(tx: &mut Tx<Read>, versions: &Versions) -> Result<Self, VerifyError> {
-        let mut published = Vec::new();
-        for book in tx.book_versions().await? {
-            published.extend(versions.by_id(&book.id).map(|version| (book.published_at, version.clone())));
-        }
-        published.sort_by_key(|(published_at, _)| *published_at);
-        Ok(Self { published, known: (0, Versions::new(Vec::new())) })
-    }
-
-    /// Those that a closing at this time knew.
-    fn published_by(&mut self, at: Instant) -> &Versions {
-        let count = self.published.partition_point(|(published_at, _)| *published_at <= at);
-        if self.known.0 != count {
-            let versions = self.published.iter().take(count).map(|(_, version)| version.clone()).collect();
-            self.known = (count, Versions::new(versions));
-        }
-        &self.known.1
-    }
 }
 
 fn members(
@@ -150,15 +121,21 @@ fn members(
     let mut members = Vec::with_capacity(closed.len());
     for closed in closed {
         let from = closed.period.from();
-        let no_book = || CloseError::NoBook { subscription: closed.subscription.clone(), at: from };
-        let subscription = subscriptions.get(&closed.subscription).ok_or_else(no_book)?.clone();
-        let (period, version) = period_from(&subscription, from, versions)?.ok_or_else(no_book)?;
-        let (next, usage) = match closed.occasion {
-            Occasion::Opening => (None, BTreeMap::new()),
-            Occasion::Closing => (
-                period_from(&subscription, period.covered.to(), versions)?,
-                usage_of(usage, &version, &subscription.consumer, period.covered),
-            ),
+        let lost = |at| CloseError::NoBook { subscription: closed.subscription.clone(), at };
+        let subscription = subscriptions.get(&closed.subscription).ok_or_else(|| lost(from))?.clone();
+        let version = versions.by_id(&closed.book_version).ok_or_else(|| lost(from))?.clone();
+        let period = period_under(&subscription, from, &version)?.ok_or_else(|| lost(from))?;
+        let to = period.covered.to();
+        let next = match &closed.next_book_version {
+            Some(id) => {
+                let version = versions.by_id(id).ok_or_else(|| lost(to))?.clone();
+                period_under(&subscription, to, &version)?.map(|period| (period, version))
+            }
+            None => None,
+        };
+        let usage = match closed.occasion {
+            Occasion::Opening => BTreeMap::new(),
+            Occasion::Closing => usage_of(usage, &version, &subscription.consumer, period.covered),
         };
         members.push(Member { closed, subscription, version, period, next, usage });
     }
@@ -219,9 +196,9 @@ impl Tally {
         Ok(())
     }
 
-    /// The period follows the one before it, ends where the calendar says, and has the price book of its beginning.
+    /// The period follows the one before it, and ends where the calendar says.
     fn check_period(&mut self, closing: &Closing, member: &Member) -> Vec<Difference> {
-        let Member { closed, subscription, version, period, .. } = member;
+        let Member { closed, subscription, period, .. } = member;
         let difference = |what, stored: String, recomputed: String| {
             (stored != recomputed).then(|| Difference::Period {
                 closing: closing.seq,
@@ -231,10 +208,8 @@ impl Tally {
                 recomputed,
             })
         };
-        let mut differences = vec![
-            difference("the end of the period", closed.period.to().to_string(), period.covered.to().to_string()),
-            difference("the price book", closed.book_version.clone(), version.id.clone()),
-        ];
+        let mut differences =
+            vec![difference("the end of the period", closed.period.to().to_string(), period.covered.to().to_string())];
         if closed.occasion == Occasion::Closing {
             let before = self.closed_through.insert(subscription.id.clone(), closed.period.to());
             let follows = before.unwrap_or(subscription.starts_at).to_string();

@@ -2,7 +2,7 @@
 //!
 //! Usage from the log, documents from usage and price books ([`again`]), the journal from documents ([`entries`]), and
 //! the chain over the journal. A closing is repeated with what it saw: the log as far as it was folded then, the
-//! consumers as they were, the price books that were published, and what programs had granted before. So an event that
+//! consumers as they were, the price books that it named, and what programs had granted before. So an event that
 //! came later is no difference. Descriptions and the sentences of explanations are not compared: they are words, and
 //! may be put better by a newer program; every number behind them is.
 

@@ -28,6 +28,7 @@ pub fn closed(name: &str, consumer_id: &str, occasion: Occasion) -> ClosedPeriod
         occasion,
         period: period(),
         book_version: VERSION.to_owned(),
+        next_book_version: (occasion == Occasion::Closing).then(|| VERSION.to_owned()),
         consumer: consumer(consumer_id),
     }
 }
