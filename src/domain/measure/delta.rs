@@ -1,11 +1,12 @@
-//! Deltas: what events add to usage. They commute, so that any order and any grouping gives the same usage.
+//! Deltas: what events add to usage. They are a commutative group: any order and any grouping gives the same usage,
+//! and taking an event back is adding its opposite.
 
 use std::sync::Arc;
 
 use rust_decimal::Decimal;
 use thiserror::Error;
 
-use crate::domain::book::meter::Aggregation;
+use crate::domain::measure::nano::Nano;
 use crate::domain::time::Instant;
 
 /// Which row of usage a delta belongs to.
@@ -16,28 +17,37 @@ pub struct Key {
     pub bucket: Instant,
     /// A JSON object with sorted keys and text values.
     pub dimensions: Arc<str>,
+    /// What the aggregation keeps apart within the bucket; empty where it only adds up.
+    pub item: Arc<str>,
 }
 
 /// What was measured so far: the number, and from how many events.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Delta {
-    pub value: Decimal,
+    pub value: Nano,
     pub count: i64,
 }
 
-/// A sum that would need more than the 28 digits that are kept exactly.
+/// A number beyond what can be kept exactly.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the usage is larger than can be kept exactly")]
 pub struct TooLarge;
 
 impl Delta {
     /// Brings two measurements of one row together.
-    pub fn merge(self, other: Self, aggregation: Aggregation) -> Result<Self, TooLarge> {
-        let value = match aggregation {
-            Aggregation::Count | Aggregation::Sum => exact_add(self.value, other.value).ok_or(TooLarge)?,
-            Aggregation::Max => self.value.max(other.value),
-        };
-        Ok(Self { value, count: self.count.checked_add(other.count).ok_or(TooLarge)? })
+    pub fn merge(self, other: Self) -> Result<Self, TooLarge> {
+        let count = self.count.checked_add(other.count).ok_or(TooLarge)?;
+        Ok(Self { value: self.value.checked_add(other.value)?, count })
+    }
+
+    /// What takes this measurement back.
+    pub fn opposite(self) -> Result<Self, TooLarge> {
+        Ok(Self { value: self.value.checked_neg()?, count: self.count.checked_neg().ok_or(TooLarge)? })
+    }
+
+    /// A row that measured nothing is no row.
+    pub fn is_nothing(self) -> bool {
+        self == Self::default()
     }
 }
 
@@ -53,8 +63,9 @@ mod tests {
 
     use super::*;
 
-    fn delta(mantissa: i64) -> Delta {
-        Delta { value: Decimal::new(mantissa, 3), count: 1 }
+    fn sum(deltas: &[i64]) -> Delta {
+        let delta = |value: &i64| Delta { value: Nano::from(*value), count: 1 };
+        deltas.iter().map(delta).fold(Delta::default(), |sum, delta| sum.merge(delta).expect("fits"))
     }
 
     #[test]
@@ -65,15 +76,14 @@ mod tests {
     }
 
     proptest! {
-        /// In any order and any grouping, merging gives what one pass gives.
+        /// In any grouping, merging gives what one pass gives, and taking a part back leaves the other.
         #[test]
-        fn merging_commutes_and_associates(values in prop::collection::vec(-1_000_000_000_i64..1_000_000_000, 1..50), cut in 0_usize..50) {
-            for aggregation in [Aggregation::Count, Aggregation::Sum, Aggregation::Max] {
-                let all = |values: &[i64]| values.iter().map(|value| delta(*value)).reduce(|a, b| a.merge(b, aggregation).expect("fits"));
-                let (left, right) = values.split_at(cut.min(values.len()));
-                let parts = [all(right), all(left)].into_iter().flatten().reduce(|a, b| a.merge(b, aggregation).expect("fits"));
-                prop_assert_eq!(all(&values), parts);
-            }
+        fn deltas_are_a_commutative_group(values in prop::collection::vec(any::<i64>(), 0..50), cut in 0_usize..50) {
+            let (left, right) = values.split_at(cut.min(values.len()));
+            let all = sum(&values);
+            prop_assert_eq!(sum(right).merge(sum(left)).expect("fits"), all);
+            prop_assert_eq!(all.merge(sum(left).opposite().expect("fits")).expect("fits"), sum(right));
+            prop_assert!(all.merge(all.opposite().expect("fits")).expect("fits").is_nothing());
         }
     }
 }

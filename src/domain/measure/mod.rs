@@ -3,4 +3,5 @@
 pub mod delta;
 pub mod field;
 pub mod meters;
+pub mod nano;
 pub mod test;
