@@ -22,6 +22,7 @@ use crate::domain::book::SourceFile;
 use crate::http;
 use crate::http::App;
 use crate::metering::Metering;
+use crate::metering::Options;
 use crate::metering::ingest::Limits;
 use crate::metering::publish::publish;
 use crate::store::Access;
@@ -53,7 +54,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         event_bytes_max: args.max_event,
         future_micros_max: i64::from(args.max_future).saturating_mul(1_000_000),
     };
-    let metering = open_metering(db.clone(), limits).await?;
+    let metering = open_metering(db.clone(), args.data.metering(limits)).await?;
     if let Some(files) = book {
         publish_first(&metering, files).await?;
     }
@@ -67,7 +68,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Opens the meter, with a bar on a terminal while it reads the log.
-pub async fn open_metering(db: Db, limits: Limits) -> anyhow::Result<Arc<Metering>> {
+pub async fn open_metering(db: Db, options: Options) -> anyhow::Result<Arc<Metering>> {
     let bar = match std::io::stderr().is_terminal() {
         true => ProgressBar::new(0).with_style(
             ProgressStyle::with_template("reading the log {bar:40} {pos}/{len} batches {eta}")
@@ -75,7 +76,7 @@ pub async fn open_metering(db: Db, limits: Limits) -> anyhow::Result<Arc<Meterin
         ),
         false => ProgressBar::hidden(),
     };
-    let metering = Metering::open(db, limits, |progress| {
+    let metering = Metering::open(db, options, |progress| {
         bar.set_length(progress.batches_total.unsigned_abs());
         bar.set_position(progress.batches.unsigned_abs());
     })

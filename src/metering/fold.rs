@@ -10,19 +10,18 @@ use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
+use hashbrown::DefaultHashBuilder;
 use tokio::sync::RwLock;
 
-use crate::domain::book::meter::Aggregation;
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
 use crate::domain::measure::delta::TooLarge;
-use crate::domain::measure::meters::Contribution;
 use crate::metering::Error;
 use crate::store::Db;
 use crate::store::Read;
 use crate::store::Tx;
 
-pub type Deltas = HashMap<Key, (Aggregation, Delta)>;
+pub type Deltas = HashMap<Key, Delta, DefaultHashBuilder>;
 
 #[derive(Debug)]
 pub struct Fold {
@@ -39,6 +38,8 @@ struct State {
     folded_seq: i64,
     /// The newest batch that is stored.
     stored_seq: i64,
+    /// Events that are folded and not stored: what a crash would have to read again.
+    unstored_events: u64,
     pending: Deltas,
     /// What a flush is writing at this moment.
     leaving: Arc<Deltas>,
@@ -47,35 +48,55 @@ struct State {
 impl Fold {
     /// An empty fold that stands where the stored usage stands.
     pub fn new(stored_seq: i64) -> Self {
-        let state =
-            State { folded_seq: stored_seq, stored_seq, pending: Deltas::new(), leaving: Arc::new(Deltas::new()) };
+        let state = State {
+            folded_seq: stored_seq,
+            stored_seq,
+            unstored_events: 0,
+            pending: Deltas::default(),
+            leaving: Arc::new(Deltas::default()),
+        };
         Self { state: Mutex::new(state), gate: RwLock::new(()), flushing: tokio::sync::Mutex::new(()) }
     }
 
     /// Adds a batch. Batches must come in the order of the log.
-    pub fn add(&self, seq: i64, contributions: impl IntoIterator<Item = Contribution>) -> Result<(), TooLarge> {
+    pub fn add(
+        &self,
+        seq: i64,
+        events: u64,
+        deltas: impl IntoIterator<Item = (Key, Delta)>,
+    ) -> Result<(), TooLarge> {
         let mut state = self.state();
-        for contribution in contributions {
-            add(&mut state.pending, contribution.key, contribution.aggregation, contribution.delta)?;
+        for (key, delta) in deltas {
+            add(&mut state.pending, key, delta)?;
         }
         state.folded_seq = seq;
+        state.unstored_events = state.unstored_events.saturating_add(events);
         Ok(())
+    }
+
+    /// Events that are counted in memory only.
+    pub fn unstored_events(&self) -> u64 {
+        self.state().unstored_events
     }
 
     /// Writes what is pending, and the position it reaches, in one transaction.
     pub async fn flush(&self, db: &Db) -> Result<(), Error> {
         let _one_at_a_time = self.flushing.lock().await;
-        let (deltas, from, to) = {
+        let (deltas, events, from, to) = {
             let mut state = self.state();
             if state.folded_seq == state.stored_seq {
                 return Ok(());
             }
             state.leaving = Arc::new(std::mem::take(&mut state.pending));
-            (state.leaving.clone(), state.stored_seq, state.folded_seq)
+            (state.leaving.clone(), state.unstored_events, state.stored_seq, state.folded_seq)
         };
         let written = self.write(db, &deltas, from, to).await;
-        if written.is_err() {
-            self.take_back()?;
+        match written {
+            Ok(()) => {
+                let mut state = self.state();
+                state.unstored_events = state.unstored_events.saturating_sub(events);
+            }
+            Err(_) => self.take_back()?,
         }
         written
     }
@@ -86,16 +107,17 @@ impl Fold {
         // In the order of the table, so that its pages are written once.
         keys.sort_unstable();
         let stored = tx.usage_at(&keys).await?;
-        let mut rows = Vec::with_capacity(keys.len());
+        let (mut rows, mut nothing) = (Vec::with_capacity(keys.len()), Vec::new());
         for key in keys {
-            let Some((aggregation, delta)) = deltas.get(key) else { continue };
-            let total = match stored.get(key) {
-                Some(before) => before.merge(*delta, *aggregation)?,
-                None => *delta,
-            };
-            rows.push((key, total));
+            let Some(delta) = deltas.get(key) else { continue };
+            let total = stored.get(key).copied().unwrap_or_default().merge(*delta)?;
+            match total.is_nothing() {
+                true => nothing.push(key),
+                false => rows.push((key, total)),
+            }
         }
         tx.put_usage(&rows).await?;
+        tx.drop_usage(&nothing).await?;
         if !tx.advance_applied_seq(from, to).await? {
             return Err(Error::Fenced);
         }
@@ -103,7 +125,7 @@ impl Fold {
         tx.commit().await?;
         let mut state = self.state();
         state.stored_seq = to;
-        state.leaving = Arc::new(Deltas::new());
+        state.leaving = Arc::new(Deltas::default());
         Ok(())
     }
 
@@ -111,8 +133,8 @@ impl Fold {
     fn take_back(&self) -> Result<(), TooLarge> {
         let mut state = self.state();
         let leaving = std::mem::take(&mut state.leaving);
-        for (key, (aggregation, delta)) in leaving.iter() {
-            add(&mut state.pending, key.clone(), *aggregation, *delta)?;
+        for (key, delta) in leaving.iter() {
+            add(&mut state.pending, key.clone(), *delta)?;
         }
         Ok(())
     }
@@ -129,11 +151,11 @@ impl Fold {
         let _open = self.gate.read().await;
         let mut tx = db.read().await?;
         let stored = read(&mut tx).await?;
-        let mut unflushed = Deltas::new();
+        let mut unflushed = Deltas::default();
         let state = self.state();
-        for (key, (aggregation, delta)) in state.leaving.iter().chain(&state.pending) {
+        for (key, delta) in state.leaving.iter().chain(&state.pending) {
             if wanted(key) {
-                add(&mut unflushed, key.clone(), *aggregation, *delta)?;
+                add(&mut unflushed, key.clone(), *delta)?;
             }
         }
         Ok((stored, unflushed))
@@ -144,15 +166,15 @@ impl Fold {
     }
 }
 
-/// Adds one delta to a map of them.
-pub fn add(deltas: &mut Deltas, key: Key, aggregation: Aggregation, delta: Delta) -> Result<(), TooLarge> {
+/// Adds one delta to a map of them. A row that comes to nothing stays, since what is stored may not be nothing.
+pub fn add(deltas: &mut Deltas, key: Key, delta: Delta) -> Result<(), TooLarge> {
     match deltas.entry(key) {
         std::collections::hash_map::Entry::Occupied(mut known) => {
-            let merged = known.get().1.merge(delta, aggregation)?;
-            known.get_mut().1 = merged;
+            let merged = known.get().merge(delta)?;
+            known.insert(merged);
         }
         std::collections::hash_map::Entry::Vacant(new) => {
-            new.insert((aggregation, delta));
+            new.insert(delta);
         }
     }
     Ok(())

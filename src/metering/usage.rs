@@ -69,7 +69,7 @@ impl Metering {
             .fold
             .read(&self.db, wanted, async |tx| tx.usage_in(&query.meter.id, query.consumer, query.period).await)
             .await?;
-        let unflushed = unflushed.into_iter().map(|(key, (_, delta))| (key, delta));
+        let unflushed = unflushed.into_iter().map(|(key, delta)| (key, delta));
         let mut windows = Windows { query, last: None };
         let mut groups: BTreeMap<Group, Delta> = BTreeMap::new();
         for (key, delta) in stored.into_iter().chain(unflushed) {
@@ -77,16 +77,16 @@ impl Metering {
             dimensions.retain(|name, _| query.group_by.contains(name));
             let group = (key.party.to_string(), windows.of(key.bucket), dimensions);
             let merged = match groups.get(&group) {
-                Some(known) => known.merge(delta, query.meter.aggregation)?,
+                Some(known) => known.merge(delta)?,
                 None => delta,
             };
             groups.insert(group, merged);
         }
         let measured = groups.into_iter().map(|((consumer, window, dimensions), delta)| {
-            let value = delta.value.normalize();
-            Measured { consumer, from: window.from(), to: window.to(), dimensions, value, count: delta.count }
+            let value = delta.value.decimal()?;
+            Ok(Measured { consumer, from: window.from(), to: window.to(), dimensions, value, count: delta.count })
         });
-        Ok(measured.collect())
+        measured.collect()
     }
 }
 

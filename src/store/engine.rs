@@ -91,6 +91,7 @@ const BOOKS_STEPS: &[Step] = &[
     step!(4, "0004_ledger"),
     step!(5, "0005_documents"),
     step!(6, "0006_next_book"),
+    step!(7, "0007_usage_items"),
 ];
 
 /// A number of our own, so that no other program's advisory lock is ours: `tally` in ASCII.

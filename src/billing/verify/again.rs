@@ -149,13 +149,14 @@ fn usage_of(
     party: &str,
     period: Period,
 ) -> BTreeMap<String, Vec<Usage>> {
-    let at = |meter: &str, bucket| Key { meter: meter.into(), party: party.into(), bucket, dimensions: "".into() };
+    let at = |meter: &str, bucket| Key { meter: meter.into(), party: party.into(), bucket, dimensions: "".into(), item: "".into() };
     let mut of_meters = BTreeMap::new();
     for meter in version.book.meters.keys() {
         let range = (Bound::Included(at(meter, period.from())), Bound::Excluded(at(meter, period.to())));
         let row = |(key, delta): (&Key, &Delta)| Usage {
             bucket: key.bucket,
             dimensions: serde_json::from_str(&key.dimensions).unwrap_or_default(),
+            item: key.item.to_string(),
             value: delta.value,
             count: delta.count,
         };

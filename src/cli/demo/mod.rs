@@ -43,6 +43,7 @@ use crate::http::auth::create_key;
 use crate::metering::Metering;
 use crate::metering::ingest::Format;
 use crate::metering::ingest::Invalid;
+use crate::metering::Options;
 use crate::metering::ingest::Limits;
 use crate::store::Access;
 use crate::store::Db;
@@ -94,7 +95,7 @@ pub struct Args {
 /// What came of it.
 #[derive(Serialize)]
 struct Told {
-    events: usize,
+    events: u64,
     invoices: usize,
     payouts: usize,
     month: String,
@@ -140,7 +141,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let listener = if args.no_serve { None } else { Some(serve::bind(args.listen).await?) };
     let db =
         Db::open(&Target::Folder(folder.clone()), Access::Owner).await.map_err(crate::cli::place::CannotOpen::Data)?;
-    let metering = serve::open_metering(db.clone(), Limits::default()).await?;
+    let metering = serve::open_metering(db.clone(), Options { limits: Limits::default(), seen: folder.join("seen"), seen_memory: 64 << 20 }).await?;
     let now = clock::now();
     let (events, (invoices, payouts)) = fill(&db, &metering, now).await?;
     let key = create_key(&db, Role::Operator, "demo", None, now).await?;
@@ -170,7 +171,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 }
 
 /// Makes the platform, unless the folder holds it already. Says how many events, invoices and payouts there are.
-async fn fill(db: &Db, metering: &Arc<Metering>, now: Instant) -> anyhow::Result<(usize, (usize, usize))> {
+async fn fill(db: &Db, metering: &Arc<Metering>, now: Instant) -> anyhow::Result<(u64, (usize, usize))> {
     if metering.event_count() == 0 {
         let files = BOOK.map(|(path, text)| SourceFile { path: path.to_owned(), text: text.to_owned() }).to_vec();
         serve::publish_first(metering, files).await?;

@@ -167,13 +167,14 @@ pub fn by_day(meter: &str, aggregation: Aggregation, usage: &[Usage], period: Pe
     let dates = period.from().date_in(zone).series(1.day()).take_while(|date| *date <= last);
     let mut days: BTreeMap<Date, Decimal> = dates.map(|date| (date, Decimal::ZERO)).collect();
     for row in usage {
+        let measured = row.value.decimal().unwrap_or(Decimal::MAX);
         if let Some(value) = days.get_mut(&row.bucket.date_in(zone)) {
             *value = match aggregation {
                 // A chart may round where the sum has more digits than fit.
                 Aggregation::Count | Aggregation::Sum => {
-                    exact_add(*value, row.value).unwrap_or_else(|| value.saturating_add(row.value))
+                    exact_add(*value, measured).unwrap_or_else(|| value.saturating_add(measured))
                 }
-                Aggregation::Max => row.value.max(*value),
+                Aggregation::Max => measured.max(*value),
             };
         }
     }
@@ -186,6 +187,7 @@ mod tests {
     use jiff::civil::date;
 
     use super::*;
+    use crate::domain::measure::nano::Nano;
     use crate::domain::document::invoice::tests::line;
     use crate::domain::document::invoice::tests::usd;
     use crate::domain::rating::line::LineKind;
@@ -212,7 +214,8 @@ mod tests {
         let usage = |bucket: &str, value: i64| Usage {
             bucket: at(bucket),
             dimensions: BTreeMap::new(),
-            value: Decimal::from(value),
+            item: String::new(),
+            value: Nano::from(value),
             count: 1,
         };
         let rows =

@@ -4,4 +4,5 @@ pub mod delta;
 pub mod field;
 pub mod meters;
 pub mod nano;
+pub mod tally;
 pub mod test;

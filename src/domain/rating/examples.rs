@@ -28,6 +28,7 @@ use crate::domain::book::plan::When;
 use crate::domain::book::program::AccountingClass;
 use crate::domain::book::program::Exhausted;
 use crate::domain::book::program::Program;
+use crate::domain::measure::nano::Nano;
 use crate::domain::money::Currency;
 use crate::domain::money::Money;
 use crate::domain::period::Anchor;
@@ -73,7 +74,8 @@ pub fn hour(index: i64) -> Instant {
 
 pub fn usage(index: i64, value: Decimal, origin: &str) -> Usage {
     let dimensions = BTreeMap::from([("origin".to_owned(), origin.to_owned())]);
-    Usage { bucket: hour(index), dimensions, value, count: 1 }
+    let value = Nano::from_decimal(value).expect("nine decimals");
+    Usage { bucket: hour(index), dimensions, item: String::new(), value, count: 1 }
 }
 
 pub fn program(window: Option<Period>) -> Program {

@@ -6,6 +6,7 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::domain::measure::nano::Nano;
 use crate::domain::money::Money;
 use crate::domain::time::Instant;
 
@@ -14,7 +15,9 @@ use crate::domain::time::Instant;
 pub struct Usage {
     pub bucket: Instant,
     pub dimensions: BTreeMap<String, String>,
-    pub value: Decimal,
+    /// What the aggregation keeps apart within the bucket; empty where it only adds up.
+    pub item: String,
+    pub value: Nano,
     /// How many events it was measured from.
     pub count: i64,
 }

@@ -65,7 +65,8 @@ impl Gathered {
         self.rows = self.rows.saturating_add(1);
         self.events = self.events.checked_add(row.count).ok_or(PriceError::TooLarge)?;
         let known = self.buckets.get(&row.bucket).copied();
-        let value = known.map_or(Ok(row.value), |known| merge(known, row.value, aggregation))?;
+        let value = row.value.decimal().map_err(|_| PriceError::TooLarge)?;
+        let value = known.map_or(Ok(value), |known| merge(known, value, aggregation))?;
         self.buckets.insert(row.bucket, value);
         Ok(())
     }

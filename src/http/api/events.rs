@@ -235,6 +235,8 @@ struct StoredEvent {
     /// The batch of the log that holds it.
     batch: i64,
     counted: Vec<Counted>,
+    /// Whether it was taken back by a `tallystick.event.retracted`.
+    retracted: bool,
 }
 
 /// One row of usage that an event is part of.
@@ -247,8 +249,7 @@ struct Counted {
     bucket: crate::domain::time::Instant,
     #[schema(value_type = Object)]
     dimensions: Box<RawValue>,
-    #[schema(value_type = String)]
-    value: rust_decimal::Decimal,
+    value: String,
 }
 
 /// One event as it is kept, and where it was counted.
@@ -279,10 +280,11 @@ async fn event(
             consumer: contribution.key.party.to_string(),
             bucket: contribution.key.bucket,
             dimensions: raw(contribution.key.dimensions.to_string())?,
-            value: contribution.delta.value,
+            value: contribution.delta.value.to_string(),
         });
     }
-    Ok(Json(StoredEvent { event: raw(stored.text)?, received_at: stored.received_at, batch: stored.seq, counted }))
+    let (received_at, batch, retracted) = (stored.received_at, stored.seq, stored.retracted);
+    Ok(Json(StoredEvent { event: raw(stored.text)?, received_at, batch, counted, retracted }))
 }
 
 #[cfg(test)]
