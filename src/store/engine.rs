@@ -183,7 +183,7 @@ async fn await_the_dead(options: &PgConnectOptions) -> Result<()> {
     Ok(connection.close().await?)
 }
 
-async fn open_sqlite(file: &Path) -> Result<Pools> {
+pub(in crate::store) async fn open_sqlite(file: &Path) -> Result<Pools> {
     let options = SqliteConnectOptions::new()
         .filename(file)
         .create_if_missing(true)
