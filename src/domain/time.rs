@@ -52,7 +52,8 @@ impl Instant {
         }
         let micros = match end {
             19 => 0,
-            21..=29 if is(19, b'.') => {
+            // Before 1970, cutting digits off goes the other way.
+            21..=29 if is(19, b'.') && (end <= 26 || year >= 1970) => {
                 number(20, end)?;
                 let kept = end.min(26);
                 number(20, kept)? * 10_i64.pow(u32::try_from(26 - kept).ok()?)

@@ -129,18 +129,20 @@ impl<'r> Decode<'r, Postgres> for Measured {
         if sign != NUMERIC_POSITIVE && sign != NUMERIC_NEGATIVE {
             return Err("a numeric that is not a number".into());
         }
-        let mut trillionths: i128 = 0;
+        let out_of_range = "a measured number out of range";
+        let mut billionths: i128 = 0;
         let mut power = weight + NUMERIC_FRACTION;
         for digit in words.take(usize::from(count)) {
-            let scale = NUMERIC_BASE.checked_pow(u32::try_from(power)?).ok_or("a measured number out of range")?;
-            let part = i128::from(digit).checked_mul(scale);
-            trillionths = part.and_then(|part| trillionths.checked_add(part)).ok_or("a measured number out of range")?;
+            let digit = i128::from(digit);
+            let part = match u32::try_from(power)? {
+                0 if digit % NUMERIC_PADDING != 0 => return Err("a measured number with more than nine decimals".into()),
+                0 => digit / NUMERIC_PADDING,
+                // Four decimal digits each, less the three of the padding.
+                power => 10_i128.checked_pow(4 * power - 3).and_then(|scale| digit.checked_mul(scale)).ok_or(out_of_range)?,
+            };
+            billionths = billionths.checked_add(part).ok_or(out_of_range)?;
             power -= 1;
         }
-        if trillionths % NUMERIC_PADDING != 0 {
-            return Err("a measured number with more than nine decimals".into());
-        }
-        let billionths = trillionths / NUMERIC_PADDING;
         Ok(Self(Nano::from_billionths(if sign == NUMERIC_NEGATIVE { -billionths } else { billionths })))
     }
 }

@@ -27,6 +27,7 @@ use crate::cli::serve;
 use crate::domain::book::SourceFile;
 use crate::http;
 use crate::http::App;
+use crate::metering::Options;
 use crate::metering::ingest::Limits;
 use crate::store::Access;
 use crate::store::Db;
@@ -75,6 +76,9 @@ pub struct Args {
     /// Folder of the data
     #[arg(long, value_name = "DIR")]
     data: PathBuf,
+    /// Memory for the seen index, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    seen_memory: usize,
 }
 
 /// A server that runs, until this is dropped.
@@ -88,7 +92,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let db =
         Db::open(&crate::store::Target::Folder(args.data.clone()), Access::Owner).await.map_err(CannotOpen::Data)?;
     // Settings of `serve` that a measurement varies belong here.
-    let metering = serve::open_metering(db.clone(), Limits::default()).await?;
+    let metering = {
+        let seen_memory = args.seen_memory.saturating_mul(1 << 20);
+        let options = Options { limits: Limits::default(), seen: args.data.join("seen"), seen_memory };
+        serve::open_metering(db.clone(), options).await?
+    };
     let files = BOOK.map(|(path, text)| SourceFile { path: path.to_owned(), text: text.to_owned() });
     serve::publish_first(&metering, files.to_vec()).await?;
     key::first_operator_key(&db, Some(&args.data)).await?;
