@@ -76,7 +76,7 @@ pub struct PreparedEvent {
     pub id: String,
     pub time: Instant,
     /// A short hash of what was sent.
-    pub content: u64,
+    pub content: u32,
     /// Where its JSON is in the body's text.
     pub line: Range<usize>,
     pub contributions: Vec<Contribution>,

@@ -65,7 +65,7 @@ pub struct Metering {
 /// What the writer and the readers both look at.
 pub(in crate::metering) struct Shared {
     versions: RwLock<Arc<Versions>>,
-    seen: RwLock<Seen>,
+    seen: Seen,
     fold: Fold,
 }
 
@@ -103,6 +103,8 @@ pub enum Error {
     #[error(transparent)]
     Damaged(#[from] DamagedBatch),
     #[error(transparent)]
+    Seen(#[from] seen::Error),
+    #[error(transparent)]
     TooLarge(#[from] TooLarge),
     #[error("a published price book cannot be read: {0}")]
     Book(String),
@@ -117,11 +119,8 @@ impl Metering {
     pub async fn open(db: Db, limits: Limits, progress: impl FnMut(recover::Progress)) -> Result<Self, Error> {
         let versions = Versions::load(&db).await?;
         let recovered = recover::recover(&db, &versions, progress).await?;
-        let shared = Arc::new(Shared {
-            versions: RwLock::new(Arc::new(versions)),
-            seen: RwLock::new(recovered.seen),
-            fold: recovered.fold,
-        });
+        let shared =
+            Arc::new(Shared { versions: RwLock::new(Arc::new(versions)), seen: recovered.seen, fold: recovered.fold });
         let (commands, waiting) = mpsc::channel(WAITING_BODIES_MAX);
         tokio::spawn(Writer::new(db.clone(), shared.clone(), recovered.last_seq).run(waiting));
         tokio::spawn(flush_regularly(db.clone(), Arc::downgrade(&shared)));
@@ -205,7 +204,7 @@ impl Metering {
     /// Finds an event by its key: one look-up, one batch.
     pub async fn event(&self, source: &str, id: &str) -> Result<Option<StoredEvent>, Error> {
         let key = self.shared.seen().key(source, id);
-        let Some(seen) = self.shared.seen().get(key) else { return Ok(None) };
+        let Some(seen) = self.shared.seen().get(key)? else { return Ok(None) };
         let Some(batch) = self.db.read_log().await?.batch(seen.seq).await? else { return Ok(None) };
         for line in log::lines(&batch)?.lines() {
             let Ok(event) = Event::parse(line) else { continue };
@@ -221,7 +220,7 @@ impl Metering {
 
     /// How many distinct events are known.
     pub fn event_count(&self) -> usize {
-        self.shared.seen().len()
+        usize::try_from(self.shared.seen().len()).unwrap_or(usize::MAX)
     }
 }
 
@@ -230,8 +229,8 @@ impl Shared {
         self.versions.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn seen(&self) -> std::sync::RwLockReadGuard<'_, Seen> {
-        self.seen.read().unwrap_or_else(PoisonError::into_inner)
+    fn seen(&self) -> &Seen {
+        &self.seen
     }
 }
 

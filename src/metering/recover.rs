@@ -1,6 +1,7 @@
 //! Reads the log: to rebuild what memory held, and to compute usage anew for `verify`.
 
 use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::domain::book::meter::Meter;
@@ -16,13 +17,15 @@ use crate::metering::fold::Fold;
 use crate::metering::log;
 use crate::metering::log::DamagedBatch;
 use crate::metering::seen::Seen;
-use crate::metering::seen::SeenAt;
 use crate::metering::seen::content_hash;
 use crate::metering::versions::Versions;
 use crate::store::Db;
 use crate::store::Log;
 use crate::store::Tx;
 use crate::store::batches::Batch;
+
+/// The memory of the seen index.
+const SEEN_BYTES: usize = 256 << 20;
 
 /// How far a reading of the log has come.
 #[derive(Clone, Copy, Debug)]
@@ -44,13 +47,20 @@ pub(in crate::metering) async fn recover(
     mut progress: impl FnMut(Progress),
 ) -> Result<Recovered, Error> {
     let applied = db.read().await?.applied_seq().await?;
-    let mut seen = Seen::new(crate::random::bytes());
+    let folder = std::env::temp_dir().join(format!("tallystick-seen-{}", u64::from_le_bytes(crate::random::bytes())));
     let fold = Fold::new(applied);
     let mut tx = db.read_log().await?;
     let last_seq = tx.last_seq().await?;
+    let (seen, _) = Seen::open(&folder, SEEN_BYTES, last_seq)?;
     for_each_batch(&mut tx, last_seq, |batch| {
         let unflushed = (batch.seq > applied).then_some(versions.meters());
-        let contributions = new_events(&mut seen, unflushed, batch)?;
+        let mut entries = Vec::new();
+        let contributions = new_events(unflushed, batch, |event, line| {
+            let key = seen.key(&event.source, &event.id);
+            entries.push((key, content_hash(line)));
+            Ok(seen.get(key)?.is_none())
+        })?;
+        seen.insert(batch.seq, entries.into_iter());
         if batch.seq > applied {
             fold.add(batch.seq, contributions)?;
         }
@@ -69,11 +79,13 @@ pub async fn recompute(
     mut progress: impl FnMut(Progress),
 ) -> Result<BTreeMap<Key, Delta>, Error> {
     let mut meters = MetersByAge::new(db.read().await?.meters().await?, versions);
-    let mut seen = Seen::new(crate::random::bytes());
+    let mut seen = HashSet::new();
     let mut usage = Deltas::new();
     let mut tx = db.read_log().await?;
     for_each_batch(&mut tx, until_seq, |batch| {
-        for contribution in new_events(&mut seen, Some(meters.at(batch.seq)), batch)? {
+        for contribution in new_events(Some(meters.at(batch.seq)), batch, |event, _| {
+            Ok(seen.insert((event.source.to_string(), event.id.to_string())))
+        })? {
             fold::add(&mut usage, contribution.key, contribution.aggregation, contribution.delta)?;
         }
         progress(Progress { batches: batch.seq, batches_total: until_seq });
@@ -130,13 +142,16 @@ impl MetersByAge {
 }
 
 /// Enters a batch's events into the index; what the new ones among them add to usage by `meters`, if there are any.
-fn new_events(seen: &mut Seen, meters: Option<&Meters>, batch: &Batch) -> Result<Vec<Contribution>, Error> {
+fn new_events(
+    meters: Option<&Meters>,
+    batch: &Batch,
+    mut is_new: impl FnMut(&Event, &str) -> Result<bool, Error>,
+) -> Result<Vec<Contribution>, Error> {
     let damaged = |reason: &str| DamagedBatch { seq: batch.seq, reason: format!("an event in it: {reason}") };
     let mut contributions = Vec::new();
     for line in log::lines(batch)?.lines() {
         let event = Event::parse(line).map_err(|faults| damaged(&faults[0].detail))?;
-        let key = seen.key(&event.source, &event.id);
-        let new = seen.insert(key, SeenAt { seq: batch.seq, content: content_hash(line) });
+        let new = is_new(&event, line)?;
         if let Some(meters) = meters.filter(|_| new) {
             let at = event.time.unwrap_or(batch.received_at);
             contributions.extend(meters.measure(&event, at).map_err(|faults| damaged(&faults[0].detail))?);

@@ -22,7 +22,6 @@ use crate::metering::ingest::Prepared;
 use crate::metering::ingest::PreparedEvent;
 use crate::metering::log;
 use crate::metering::log::Draft;
-use crate::metering::seen::SeenAt;
 use crate::metering::seen::SeenKey;
 use crate::store;
 use crate::store::Db;
@@ -63,7 +62,7 @@ pub(in crate::metering) struct Writer {
 #[derive(Default)]
 struct Group {
     draft: Draft,
-    new: HashMap<SeenKey, u64>,
+    new: HashMap<SeenKey, u32>,
     /// The texts of the group's own events, for the rare duplicate within it.
     texts: HashMap<SeenKey, (usize, usize)>,
     contributions: Vec<Contribution>,
@@ -132,7 +131,7 @@ impl Writer {
         let mut fresh = Vec::new();
         for (position, event) in prepared.events.iter().enumerate() {
             let key = self.shared.seen().key(&event.source, &event.id);
-            let known = self.shared.seen().get(key).map(|seen| seen.content).or_else(|| group.new.get(&key).copied());
+            let known = self.shared.seen().get(key)?.map(|seen| seen.content).or_else(|| group.new.get(&key).copied());
             let Some(content) = known else {
                 let text = &prepared.text[event.line.clone()];
                 let start = group.draft.lines().len();
@@ -172,7 +171,7 @@ impl Writer {
     }
 
     async fn stored(&self, key: SeenKey, event: &PreparedEvent) -> Result<Option<String>, Error> {
-        let Some(seen) = self.shared.seen().get(key) else { return Ok(None) };
+        let Some(seen) = self.shared.seen().get(key)? else { return Ok(None) };
         let Some(batch) = self.db.read_log().await?.batch(seen.seq).await? else { return Ok(None) };
         let is_it = |line: &&str| Event::parse(line).is_ok_and(|it| it.source == event.source && it.id == event.id);
         Ok(log::lines(&batch)?.lines().find(is_it).map(str::to_owned))
@@ -195,11 +194,8 @@ impl Writer {
         }
         tx.commit().await?;
         self.last_seq = seq;
-        {
-            let mut seen = self.shared.seen.write().unwrap_or_else(PoisonError::into_inner);
-            for (key, content) in group.new {
-                seen.insert(key, SeenAt { seq, content });
-            }
+        if !group.new.is_empty() {
+            self.shared.seen().insert(seq, group.new.into_iter());
         }
         self.shared.fold.add(seq, group.contributions)?;
         Ok(())
