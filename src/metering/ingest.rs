@@ -17,10 +17,10 @@ use crate::domain::measure::tally::Tally;
 use crate::domain::time::Instant;
 use crate::metering::retract::RETRACTED;
 use crate::metering::retract::Retracted;
+use crate::metering::seen;
 use crate::metering::seen::Runs;
 use crate::metering::seen::Seen;
 use crate::metering::seen::SeenAt;
-use crate::metering::seen::SeenDamaged;
 use crate::metering::seen::SeenKey;
 use crate::metering::seen::content_hash;
 use crate::metering::versions::Versions;
@@ -123,7 +123,7 @@ pub fn prepare(
     format: Format,
     body: Vec<u8>,
     reading: &Reading<'_>,
-) -> Result<(Prepared, Vec<(Faulty, String)>), SeenDamaged> {
+) -> Result<(Prepared, Vec<(Faulty, String)>), seen::Error> {
     let runs = reading.seen.runs();
     let mut faulty = Vec::new();
     let (text, lines) = split(format, body);
@@ -141,7 +141,7 @@ pub fn prepare(
 pub fn prepare_again(
     prepared: Prepared,
     reading: &Reading<'_>,
-) -> Result<(Prepared, Vec<(Faulty, String)>), SeenDamaged> {
+) -> Result<(Prepared, Vec<(Faulty, String)>), seen::Error> {
     let runs = reading.seen.runs();
     let mut faulty = Vec::new();
     let mut reader = Reader::new(reading, prepared.events.len());
@@ -235,7 +235,7 @@ impl<'r> Reader<'r> {
         mut text: String,
         runs: Arc<Runs>,
         quarantined: Vec<(QuarantineId, String, Faulty)>,
-    ) -> Result<Prepared, SeenDamaged> {
+    ) -> Result<Prepared, seen::Error> {
         text.push_str(&self.mended);
         let keys: Vec<SeenKey> = self.events.iter().map(|event| event.key).collect();
         for (event, known) in self.events.iter_mut().zip(runs.find(&keys)?) {

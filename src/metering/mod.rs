@@ -47,7 +47,6 @@ use crate::metering::recover::CountsAfter;
 use crate::metering::retract::RETRACTED;
 use crate::metering::retract::Retracted;
 use crate::metering::seen::Seen;
-use crate::metering::seen::SeenDamaged;
 use crate::metering::versions::Versions;
 use crate::metering::writer::Command;
 use crate::metering::writer::Outcome;
@@ -128,9 +127,9 @@ pub enum Error {
     #[error(transparent)]
     Damaged(#[from] DamagedBatch),
     #[error(transparent)]
-    SeenDamaged(#[from] SeenDamaged),
-    #[error("the seen index cannot be opened: {0}")]
-    SeenIndex(#[source] std::io::Error),
+    Seen(#[from] seen::Error),
+    #[error("no thread for the log's writer: {0}")]
+    Thread(#[source] std::io::Error),
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
     #[error("a published price book cannot be read: {0}")]
@@ -147,7 +146,7 @@ impl Metering {
         let versions = Versions::load(&db).await?;
         let counts_after = db.read().await?.meters().await?;
         let last_seq = db.read_log().await?.last_seq().await?;
-        let (seen, unseen) = Seen::open(&options.seen, options.seen_memory, last_seq).map_err(Error::SeenIndex)?;
+        let (seen, unseen) = Seen::open(&options.seen, options.seen_memory, last_seq)?;
         let fold = recover::recover(&db, &versions, &counts_after, &seen, &unseen, progress).await?;
         let shared = Arc::new(Shared {
             versions: RwLock::new(Arc::new(versions)),
@@ -162,7 +161,7 @@ impl Metering {
         std::thread::Builder::new()
             .name("writer".to_owned())
             .spawn(move || runtime.block_on(writer))
-            .map_err(Error::SeenIndex)?;
+            .map_err(Error::Thread)?;
         tokio::spawn(flush_regularly(db.clone(), Arc::downgrade(&shared)));
         Ok(Self { db, limits: options.limits, commands, shared })
     }
@@ -202,7 +201,7 @@ impl Metering {
         &self,
         bytes: usize,
         now: Instant,
-        read: impl FnOnce(&ingest::Reading<'_>) -> Result<T, SeenDamaged> + Send + 'static,
+        read: impl FnOnce(&ingest::Reading<'_>) -> Result<T, seen::Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (versions, limits, shared) = (self.versions(), self.limits.clone(), self.shared.clone());
         let read = move || {

@@ -207,11 +207,12 @@ impl Writer {
     /// For each event of a body the content with which it is known already, in the log or earlier in the group.
     fn known(&self, group: &Group, prepared: &Prepared) -> Result<Vec<Option<u32>>, Error> {
         let recent = self.shared.seen.recent();
+        let since = recent.since(&prepared.runs);
         let mut known = Vec::with_capacity(prepared.events.len());
         for event in &prepared.events {
             let seen = match event.known {
                 Some(seen) => Some(seen),
-                None => recent.get(event.key, &prepared.runs)?,
+                None => since.get(event.key)?,
             };
             let content = seen.map(|seen| seen.content);
             known.push(content.or_else(|| group.new.get(&event.key).map(|new| new.content)));
