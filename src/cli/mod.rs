@@ -7,6 +7,7 @@ mod demo;
 mod export;
 mod import;
 mod key;
+mod limits;
 mod place;
 mod pricing;
 mod serve;

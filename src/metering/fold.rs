@@ -5,12 +5,15 @@
 //! flushed yet, under a gate that a flush closes while it commits, so that no delta is seen twice or not at all.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 use hashbrown::DefaultHashBuilder;
+use siphasher::sip128::Hasher128;
+use siphasher::sip128::SipHasher13;
 use tokio::sync::RwLock;
 
 use crate::domain::measure::delta::Delta;
@@ -23,8 +26,17 @@ use crate::store::Tx;
 
 pub type Deltas = HashMap<Key, Delta, DefaultHashBuilder>;
 
+/// Stands for a key of usage: a hash of all of it, 128 bits and keyed, so that no two keys have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KeyDigest(u128);
+
+/// By digest, since comparing keys text by text is most of what a fold costs.
+type Pending = HashMap<KeyDigest, (Key, Delta), DefaultHashBuilder>;
+
 #[derive(Debug)]
 pub struct Fold {
+    /// Keys the digests.
+    secret: [u8; 16],
     state: Mutex<State>,
     /// Held for reading while usage is read, for writing while a flush commits.
     gate: RwLock<()>,
@@ -40,9 +52,9 @@ struct State {
     stored_seq: i64,
     /// Events that are folded and not stored: what a crash would have to read again.
     unstored_events: u64,
-    pending: Deltas,
+    pending: Pending,
     /// What a flush is writing at this moment.
-    leaving: Arc<Deltas>,
+    leaving: Arc<Pending>,
 }
 
 impl Fold {
@@ -52,10 +64,18 @@ impl Fold {
             folded_seq: stored_seq,
             stored_seq,
             unstored_events: 0,
-            pending: Deltas::default(),
-            leaving: Arc::new(Deltas::default()),
+            pending: Pending::default(),
+            leaving: Arc::new(Pending::default()),
         };
-        Self { state: Mutex::new(state), gate: RwLock::new(()), flushing: tokio::sync::Mutex::new(()) }
+        let secret = crate::random::bytes();
+        Self { secret, state: Mutex::new(state), gate: RwLock::new(()), flushing: tokio::sync::Mutex::new(()) }
+    }
+
+    /// The digest of a key, which only this fold knows.
+    pub fn digest(&self, key: &Key) -> KeyDigest {
+        let mut hasher = SipHasher13::new_with_key(&self.secret);
+        key.hash(&mut hasher);
+        KeyDigest(hasher.finish128().as_u128())
     }
 
     /// Adds a batch. Batches must come in the order of the log.
@@ -63,11 +83,11 @@ impl Fold {
         &self,
         seq: i64,
         events: u64,
-        deltas: impl IntoIterator<Item = (Key, Delta)>,
+        deltas: impl IntoIterator<Item = (KeyDigest, Key, Delta)>,
     ) -> Result<(), TooLarge> {
         let mut state = self.state();
-        for (key, delta) in deltas {
-            add(&mut state.pending, key, delta)?;
+        for (digest, key, delta) in deltas {
+            merge(&mut state.pending, digest, key, delta)?;
         }
         state.folded_seq = seq;
         state.unstored_events = state.unstored_events.saturating_add(events);
@@ -101,15 +121,15 @@ impl Fold {
         written
     }
 
-    async fn write(&self, db: &Db, deltas: &Deltas, from: i64, to: i64) -> Result<(), Error> {
+    async fn write(&self, db: &Db, deltas: &Pending, from: i64, to: i64) -> Result<(), Error> {
         let mut tx = db.write().await?;
-        let mut keys: Vec<&Key> = deltas.keys().collect();
+        let mut deltas: Vec<&(Key, Delta)> = deltas.values().collect();
         // In the order of the table, so that its pages are written once.
-        keys.sort_unstable();
+        deltas.sort_unstable_by_key(|(key, _)| key);
+        let keys: Vec<&Key> = deltas.iter().map(|(key, _)| key).collect();
         let stored = tx.usage_at(&keys).await?;
         let (mut rows, mut nothing) = (Vec::with_capacity(keys.len()), Vec::new());
-        for key in keys {
-            let Some(delta) = deltas.get(key) else { continue };
+        for (key, delta) in deltas {
             let total = stored.get(key).copied().unwrap_or_default().merge(*delta)?;
             match total.is_nothing() {
                 true => nothing.push(key),
@@ -125,7 +145,7 @@ impl Fold {
         tx.commit().await?;
         let mut state = self.state();
         state.stored_seq = to;
-        state.leaving = Arc::new(Deltas::default());
+        state.leaving = Arc::new(Pending::default());
         Ok(())
     }
 
@@ -133,8 +153,8 @@ impl Fold {
     fn take_back(&self) -> Result<(), TooLarge> {
         let mut state = self.state();
         let leaving = std::mem::take(&mut state.leaving);
-        for (key, delta) in leaving.iter() {
-            add(&mut state.pending, key.clone(), *delta)?;
+        for (digest, (key, delta)) in leaving.iter() {
+            merge(&mut state.pending, *digest, key.clone(), *delta)?;
         }
         Ok(())
     }
@@ -153,7 +173,7 @@ impl Fold {
         let stored = read(&mut tx).await?;
         let mut unflushed = Deltas::default();
         let state = self.state();
-        for (key, delta) in state.leaving.iter().chain(&state.pending) {
+        for (key, delta) in state.leaving.values().chain(state.pending.values()) {
             if wanted(key) {
                 add(&mut unflushed, key.clone(), *delta)?;
             }
@@ -164,6 +184,12 @@ impl Fold {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn merge(pending: &mut Pending, digest: KeyDigest, key: Key, delta: Delta) -> Result<(), TooLarge> {
+    let (_, known) = pending.entry(digest).or_insert((key, Delta::default()));
+    *known = known.merge(delta)?;
+    Ok(())
 }
 
 /// Adds one delta to a map of them. A row that comes to nothing stays, since what is stored may not be nothing.

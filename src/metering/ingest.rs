@@ -15,6 +15,8 @@ use crate::domain::measure::delta::Key;
 use crate::domain::measure::tally::Added;
 use crate::domain::measure::tally::Tally;
 use crate::domain::time::Instant;
+use crate::metering::fold::Fold;
+use crate::metering::fold::KeyDigest;
 use crate::metering::retract::RETRACTED;
 use crate::metering::retract::Retracted;
 use crate::metering::seen;
@@ -76,7 +78,7 @@ pub struct Prepared {
     text: String,
     pub events: Vec<PreparedEvent>,
     /// What the events add to usage: rows, and additions to them in the order of the events.
-    pub keys: Vec<Key>,
+    pub keys: Vec<(KeyDigest, Key)>,
     pub added: Vec<Added>,
     pub quarantined: Vec<(QuarantineId, String, Faulty)>,
 }
@@ -114,6 +116,7 @@ impl Prepared {
 pub struct Reading<'r> {
     pub versions: &'r Arc<Versions>,
     pub seen: &'r Seen,
+    pub fold: &'r Fold,
     pub limits: &'r Limits,
     pub now: Instant,
 }
@@ -242,6 +245,8 @@ impl<'r> Reader<'r> {
             event.known = known;
         }
         let (keys, added) = self.tally.into_parts();
+        let digested = |key: Key| (self.reading.fold.digest(&key), key);
+        let keys = keys.into_iter().map(digested).collect();
         let versions = self.reading.versions.clone();
         Ok(Prepared { versions, runs, text, events: self.events, keys, added, quarantined })
     }
@@ -252,7 +257,7 @@ impl<'r> Reader<'r> {
     }
 
     fn read_event(&mut self, index: usize, body_len: usize, text: &str, place: Range<usize>) -> Result<(), Vec<Fault>> {
-        let Reading { versions, seen, limits, now } = *self.reading;
+        let Reading { versions, seen, limits, now, .. } = *self.reading;
         if text.len() > limits.event_bytes_max {
             let detail = format!("the event is {} bytes long", text.len());
             let fix = format!("send at most {} bytes an event; keep large data elsewhere", limits.event_bytes_max);

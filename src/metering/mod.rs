@@ -205,7 +205,7 @@ impl Metering {
     ) -> Result<T, Error> {
         let (versions, limits, shared) = (self.versions(), self.limits.clone(), self.shared.clone());
         let read = move || {
-            let reading = ingest::Reading { versions: &versions, seen: &shared.seen, limits: &limits, now };
+            let reading = ingest::Reading { versions: &versions, seen: &shared.seen, fold: &shared.fold, limits: &limits, now };
             read(&reading)
         };
         if bytes <= READ_INLINE_BYTES_MAX {

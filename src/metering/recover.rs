@@ -77,7 +77,8 @@ pub(in crate::metering) async fn recover(
             }
             if unflushed {
                 let deltas = reading.deltas(versions, counts_after)?;
-                fold.add(batch.seq, batch.event_count.unsigned_abs(), deltas)?;
+                let digested = deltas.into_iter().map(|(key, delta)| (fold.digest(&key), key, delta));
+                fold.add(batch.seq, batch.event_count.unsigned_abs(), digested)?;
             }
             if unseen.iter().any(|range| *range.end() == batch.seq) && batch.seq < last_seq {
                 // A gap in the middle of history: what comes next does not adjoin it.

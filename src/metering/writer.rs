@@ -21,6 +21,7 @@ use crate::domain::time::Instant;
 use crate::metering::Error;
 use crate::metering::Receipt;
 use crate::metering::Shared;
+use crate::metering::fold::KeyDigest;
 use crate::metering::ingest::Faulty;
 use crate::metering::ingest::Prepared;
 use crate::metering::ingest::PreparedEvent;
@@ -74,7 +75,7 @@ pub(in crate::metering) struct Writer {
 struct Group {
     draft: Draft,
     new: HashMap<SeenKey, New, DefaultHashBuilder>,
-    deltas: Vec<(Key, Delta)>,
+    deltas: Vec<(KeyDigest, Key, Delta)>,
     answers: Vec<(Reply<Outcome>, Receipt)>,
     quarantined: Vec<Prepared>,
 }
@@ -186,12 +187,14 @@ impl Writer {
             }
             if let Some(retraction) = retraction {
                 group.new.insert(retraction.mark, New { content: 0, line: (0, 0) });
-                group.deltas.extend(retraction.deltas.iter().cloned());
+                let digested = |(key, delta): &(Key, Delta)| (self.shared.fold.digest(key), key.clone(), *delta);
+                group.deltas.extend(retraction.deltas.iter().map(digested));
             }
         }
         let mut prepared = prepared;
         let keys = std::mem::take(&mut prepared.keys);
-        group.deltas.extend(keys.into_iter().zip(totals).filter(|(_, delta)| !delta.is_nothing()));
+        let deltas = keys.into_iter().zip(totals).filter(|(_, delta)| !delta.is_nothing());
+        group.deltas.extend(deltas.map(|((digest, key), delta)| (digest, key, delta)));
         for position in repeated {
             let Some(event) = prepared.events.get(position) else { continue };
             if !self.same(group, event, prepared.line(event)).await? {

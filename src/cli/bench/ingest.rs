@@ -64,6 +64,9 @@ pub struct Args {
     /// Events in a large body
     #[arg(long, value_name = "EVENTS", default_value_t = 10_000, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     body: u64,
+    /// Memory of the server for its seen index, in MiB
+    #[arg(long, value_name = "MIB", default_value_t = 256)]
+    seen_memory: usize,
     /// Connections that send large bodies
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=1_000))]
     connections: u16,
@@ -178,7 +181,7 @@ async fn measure(args: Args) -> anyhow::Result<Report> {
     let bytes = disk_bytes(&folder)?.saturating_sub(disk_before);
     report.disk = Disk { bytes, bytes_per_event: bytes as f64 / report.counts.distinct as f64 };
     if run.args.does(Phase::Restart) {
-        let (server, restart) = restarted(run.server, &folder).await?;
+        let (server, restart) = restarted(run.server, &folder, run.args.seen_memory).await?;
         let (counted, bytes_counted) = counted(&server.target).await?;
         report.restart = Some(restart);
         report.counts.counted_after_restart = Some(counted - before.0);
@@ -215,11 +218,11 @@ async fn alone(args: &Args, folder: &Path, report: &mut Report) -> anyhow::Resul
 }
 
 /// Kills the server and starts it again on its data.
-async fn restarted(server: Server, folder: &Path) -> anyhow::Result<(Server, Restart)> {
+async fn restarted(server: Server, folder: &Path, seen_memory: usize) -> anyhow::Result<(Server, Restart)> {
     let key = server.target.key.clone();
     server.kill()?;
     let watch = Stopwatch::now();
-    let server = Server::start(folder, &key)?;
+    let server = Server::start(folder, &key, seen_memory)?;
     let listens_after_seconds = watch.elapsed().as_secs_f64();
     let mut connection = Connection::open(&server.target).await?;
     while connection.get("/readyz").await?.status != 200 {
@@ -260,7 +263,7 @@ impl Args {
 impl Run {
     fn start(args: Args, folder: &Path, seed: u64) -> anyhow::Result<Self> {
         let key = format!("ts_operator_{:032x}", u128::from_be_bytes(crate::random::bytes()));
-        let server = Server::start(folder, &key)?;
+        let server = Server::start(folder, &key, args.seen_memory)?;
         let stream = Rc::new(RefCell::new(Stream::new(seed)));
         let bar = match std::io::stderr().is_terminal() {
             true => ProgressBar::new_spinner().with_style(

@@ -27,6 +27,8 @@ use crate::cli::serve;
 use crate::domain::book::SourceFile;
 use crate::http;
 use crate::http::App;
+use crate::http::intake;
+use crate::http::listen;
 use crate::metering::Options;
 use crate::metering::ingest::Limits;
 use crate::store::Access;
@@ -91,7 +93,6 @@ pub struct Server {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let db =
         Db::open(&crate::store::Target::Folder(args.data.clone()), Access::Owner).await.map_err(CannotOpen::Data)?;
-    // Settings of `serve` that a measurement varies belong here.
     let metering = {
         let seen_memory = args.seen_memory.saturating_mul(1 << 20);
         let options = Options { limits: Limits::default(), seen: args.data.join("seen"), seen_memory };
@@ -102,11 +103,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     key::first_operator_key(&db, Some(&args.data)).await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on {}", listener.local_addr()?);
-    let router = http::router(App::new(db, metering)).merge(Router::new().route(EMPTY_PATH, post(empty)));
-    tokio::select! {
-        served = axum::serve(listener, router) => served?,
-        _ = end_of_input() => {}
-    }
+    let app = App::new(db, metering, intake::Limits::default());
+    let router = http::router(app.clone()).merge(Router::new().route(EMPTY_PATH, post(empty)));
+    let ended = async {
+        let _ = end_of_input().await;
+    };
+    listen::serve(listener, app, router, listen::Limits::default(), ended, std::future::ready(())).await;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -126,10 +128,10 @@ fn end_of_input() -> oneshot::Receiver<()> {
 
 impl Server {
     /// Starts a server on this data, and waits until it listens.
-    pub fn start(data: &Path, key: &str) -> anyhow::Result<Self> {
+    pub fn start(data: &Path, key: &str, seen_memory: usize) -> anyhow::Result<Self> {
         let binary = std::env::current_exe().context("this program's own file cannot be found")?;
         let child = Command::new(&binary)
-            .args(["bench", "serve", "--data"])
+            .args(["bench", "serve", "--seen-memory", &seen_memory.to_string(), "--data"])
             .arg(data)
             .env("TALLYSTICK_OPERATOR_KEY", key)
             .stdin(Stdio::piped())

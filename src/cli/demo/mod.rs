@@ -40,6 +40,8 @@ use crate::domain::time::Zone;
 use crate::http::App;
 use crate::http::auth::Role;
 use crate::http::auth::create_key;
+use crate::http::intake;
+use crate::http::listen;
 use crate::metering::Metering;
 use crate::metering::ingest::Format;
 use crate::metering::ingest::Invalid;
@@ -165,7 +167,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         false => tell(&told, &folder, listener.is_some()),
     }
     if let Some(listener) = listener {
-        serve::serve(listener, App::new(db, metering)).await?;
+        serve::serve(listener, App::new(db, metering, intake::Limits::default()), listen::Limits::default()).await?;
     }
     Ok(ExitCode::SUCCESS)
 }

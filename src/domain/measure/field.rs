@@ -29,8 +29,24 @@ pub enum Found<'a> {
 #[derive(Clone, Debug, Default)]
 pub struct Fields {
     paths: Vec<Path>,
+    /// Where each path begins.
+    roots: Vec<Root>,
     /// Members of `data` that lead to a path.
     members: Vec<Member>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Root {
+    Subject,
+    Source,
+    Type,
+    Id,
+    /// All of `data`.
+    Data,
+    /// Something in `data`.
+    InData,
+    /// No event has it.
+    Nowhere,
 }
 
 #[derive(Clone, Debug)]
@@ -48,10 +64,21 @@ impl Fields {
             return known;
         }
         let number = self.paths.len();
+        let (root, rest) = match path.parts() {
+            [root, rest @ ..] => (root.as_str(), rest),
+            [] => ("", &[][..]),
+        };
+        self.roots.push(match (root, rest.is_empty()) {
+            ("subject", true) => Root::Subject,
+            ("source", true) => Root::Source,
+            ("type", true) => Root::Type,
+            ("id", true) => Root::Id,
+            ("data", true) => Root::Data,
+            ("data", false) => Root::InData,
+            _ => Root::Nowhere,
+        });
         self.paths.push(path.clone());
-        if let Some((root, rest)) = path.parts().split_first()
-            && root == "data"
-        {
+        if root == "data" {
             enter(&mut self.members, rest, number);
         }
         number
@@ -74,12 +101,17 @@ impl Fields {
             Some(data) if data.starts_with('{') => find_members(&mut Walk::new(data), &self.members, found).is_some(),
             _ => true,
         };
-        for (path, found) in self.paths.iter().zip(found.iter_mut()) {
-            if path.parts().first().is_some_and(|root| root != "data") {
-                *found = attribute(event, path).map(Found::Attribute);
-            } else if !walked || path.parts().len() == 1 {
-                *found = in_data(event, path);
-            }
+        for (number, (root, found)) in self.roots.iter().zip(found.iter_mut()).enumerate() {
+            *found = match root {
+                Root::Subject => event.subject.as_deref().map(Found::Attribute),
+                Root::Source => Some(Found::Attribute(&event.source)),
+                Root::Type => Some(Found::Attribute(&event.kind)),
+                Root::Id => Some(Found::Attribute(&event.id)),
+                Root::Data => event.data.filter(|data| *data != "null").map(Found::Data),
+                Root::InData if walked => continue,
+                Root::InData => self.paths.get(number).and_then(|path| in_data(event, path)),
+                Root::Nowhere => None,
+            };
         }
     }
 }
@@ -114,17 +146,6 @@ fn find_members<'a>(walk: &mut Walk<'a>, members: &[Member], found: &mut [Option
             false => find_members(&mut Walk::new(value), &member.members, found),
         }
     })
-}
-
-fn attribute<'a>(event: &'a Event<'a>, path: &Path) -> Option<&'a str> {
-    let [name] = path.parts() else { return None };
-    match name.as_str() {
-        "subject" => event.subject.as_deref(),
-        "source" => Some(&event.source),
-        "type" => Some(&event.kind),
-        "id" => Some(&event.id),
-        _ => None,
-    }
 }
 
 /// Follows one path into `data`, whatever its JSON looks like.

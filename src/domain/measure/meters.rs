@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use hashbrown::DefaultHashBuilder;
+
 use crate::domain::book::Book;
 use crate::domain::book::meter::Aggregation;
 use crate::domain::book::meter::Meter;
@@ -34,7 +36,7 @@ pub struct Contribution {
 /// Meters compiled for one pass over each event, found by its type.
 #[derive(Clone, Debug, Default)]
 pub struct Meters {
-    of_type: HashMap<String, Plan>,
+    of_type: HashMap<String, Plan, DefaultHashBuilder>,
     /// For types that no meter names: those that count by prefix.
     of_others: Plan,
 }
