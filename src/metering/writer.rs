@@ -30,6 +30,7 @@ use crate::metering::retract::Retraction;
 use crate::metering::seen::SeenKey;
 use crate::store;
 use crate::store::Db;
+use crate::store::batches::Batch;
 use crate::store::books::PublishedBook;
 
 /// Bodies that one group commit takes at most, and text after which it takes no further one.
@@ -282,19 +283,17 @@ impl Writer {
             return Ok(());
         }
         let now = clock::now();
-        let mut tx = self.db.write_log().await?;
-        let mut seq = self.last_seq;
-        if !group.draft.is_empty() {
-            seq = seq.saturating_add(1);
-            let full = |error| store::Error::Unavailable(format!("the batch cannot be compressed: {error}"));
-            tx.append_batch(&group.draft.seal(seq, now).map_err(full)?).await?;
+        let seq = self.last_seq.saturating_add(1);
+        let full = |error| store::Error::Unavailable(format!("the batch cannot be compressed: {error}"));
+        let batch = match group.draft.is_empty() {
+            true => None,
+            false => Some(group.draft.seal(seq, now).map_err(full)?),
+        };
+        match &batch {
+            Some(batch) if group.quarantined.is_empty() => self.db.append_batch(batch).await?,
+            batch => self.commit_with_quarantined(batch.as_ref(), &group.quarantined, now).await?,
         }
-        for (id, event, faulty) in group.quarantined.iter().flat_map(|prepared| &prepared.quarantined) {
-            let faults = serde_json::to_string(&faulty.errors).unwrap_or_default();
-            tx.quarantine(id, now, event.as_bytes(), &faults).await?;
-        }
-        tx.commit().await?;
-        if group.draft.is_empty() {
+        if batch.is_none() {
             return Ok(());
         }
         self.last_seq = seq;
@@ -302,6 +301,23 @@ impl Writer {
         self.shared.seen.insert(seq, group.new.into_iter().map(|(key, new)| (key, new.content)));
         self.shared.fold.add(seq, events, group.deltas)?;
         Ok(())
+    }
+
+    async fn commit_with_quarantined(
+        &self,
+        batch: Option<&Batch>,
+        quarantined: &[Prepared],
+        now: Instant,
+    ) -> Result<(), Error> {
+        let mut tx = self.db.write_log().await?;
+        if let Some(batch) = batch {
+            tx.append_batch(batch).await?;
+        }
+        for (id, event, faulty) in quarantined.iter().flat_map(|prepared| &prepared.quarantined) {
+            let faults = serde_json::to_string(&faulty.errors).unwrap_or_default();
+            tx.quarantine(id, now, event.as_bytes(), &faults).await?;
+        }
+        Ok(tx.commit().await?)
     }
 
     /// Everything before is flushed first, so that a new meter has a clean place in the log to begin at.

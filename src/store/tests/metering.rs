@@ -53,16 +53,18 @@ async fn batches_come_back_in_order_and_a_number_is_taken_once(db: Db) {
     tx.append_batch(&batch(2)).await.expect("appends");
     tx.append_batch(&batch(1)).await.expect("appends");
     tx.commit().await.expect("commits");
+    db.append_batch(&batch(3)).await.expect("appends alone");
+    assert!(matches!(db.append_batch(&batch(3)).await, Err(Error::Taken)));
     let mut again = db.write_log().await.expect("writes");
     assert!(matches!(again.append_batch(&batch(2)).await, Err(Error::Taken)));
     drop(again);
     let mut tx = db.read_log().await.expect("reads");
-    assert_eq!(tx.last_seq().await.expect("reads"), 2);
-    assert_eq!(tx.log_size().await.expect("reads"), (4, 6));
+    assert_eq!(tx.last_seq().await.expect("reads"), 3);
+    assert_eq!(tx.log_size().await.expect("reads"), (6, 9));
     assert_eq!(tx.batch(2).await.expect("reads"), Some(batch(2)));
     assert_eq!(tx.batch_after(0).await.expect("reads"), Some(batch(1)));
     assert_eq!(tx.batch_after(1).await.expect("reads"), Some(batch(2)));
-    assert_eq!(tx.batch_after(2).await.expect("reads"), None);
+    assert_eq!(tx.batch_after(3).await.expect("reads"), None);
 }
 
 async fn an_event_that_is_kept_aside_is_counted(db: Db) {
