@@ -1,6 +1,5 @@
 //! The meters of a price book, compiled so that each event is walked over once, whatever they ask for.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -98,7 +97,8 @@ impl Meters {
         self.measure(event, at, &mut tally)?;
         let (keys, added) = tally.into_parts();
         let contribution = |added: Added| {
-            Some(Contribution { key: keys.get(added.key as usize)?.clone(), delta: added.delta })
+            let (_, key) = keys.get(added.key as usize)?;
+            Some(Contribution { key: key.clone(), delta: added.delta })
         };
         Ok(added.into_iter().filter_map(contribution).collect())
     }
@@ -168,36 +168,52 @@ impl Compiled {
             let detail = format!("meter {} counts for {}, which is missing", meter.id, meter.party);
             return Err(Fault::new(&pointer(&meter.party), "missing_party", detail, "say whose usage this is"));
         };
-        let dimensions = self.dimensions(found);
         let item = match meter.aggregation {
             Aggregation::Count | Aggregation::Sum => String::new(),
             Aggregation::Max => value.to_string(),
         };
-        tally.add(&self.id, &party, meter.bucket.floor(at), &dimensions, &item, Delta { value, count: 1 });
+        let bucket = meter.bucket.floor(at);
+        let mut digest = tally.digesting();
+        digest.part(&self.id);
+        digest.part(&party);
+        digest.instant(bucket);
+        self.write_dimensions(found, |piece| digest.piece(piece));
+        digest.end();
+        digest.part(&item);
+        tally.add(digest.done(), Delta { value, count: 1 }, || Key {
+            meter: self.id.clone(),
+            party: party.as_ref().into(),
+            bucket,
+            dimensions: self.dimensions(found).into(),
+            item: item.as_str().into(),
+        });
         Ok(())
     }
 
-    /// A JSON object with sorted keys and text values. A dimension that the event does not have is left out.
-    fn dimensions(&self, found: &[Option<Found<'_>>]) -> Cow<'static, str> {
-        if self.dimensions.is_empty() {
-            return Cow::Borrowed("{}");
-        }
-        let mut text = String::with_capacity(64);
+    fn dimensions(&self, found: &[Option<Found<'_>>]) -> String {
+        let mut text = String::new();
+        self.write_dimensions(found, |piece| text.push_str(piece));
+        text
+    }
+
+    /// A JSON object with sorted keys and text values, piece by piece. A dimension that the event does not have is left
+    /// out.
+    fn write_dimensions(&self, found: &[Option<Found<'_>>], mut write: impl FnMut(&str)) {
+        write("{");
+        let mut is_first = true;
         for (opening, number) in &self.dimensions {
             let Some(found) = found.get(*number).copied().flatten() else { continue };
-            text.push(if text.is_empty() { '{' } else { ',' });
-            text.push_str(opening);
+            if !std::mem::take(&mut is_first) {
+                write(",");
+            }
+            write(opening);
             match found {
                 // A JSON string without escapes stands here as it stands there.
-                Found::Data(json) if json.starts_with('"') && !json.contains('\\') => text.push_str(json),
-                found => text.push_str(&quoted(&found.text())),
+                Found::Data(json) if json.starts_with('"') && !json.bytes().any(|byte| byte == b'\\') => write(json),
+                found => write(&quoted(&found.text())),
             }
         }
-        if text.is_empty() {
-            return Cow::Borrowed("{}");
-        }
-        text.push('}');
-        Cow::Owned(text)
+        write("}");
     }
 }
 
