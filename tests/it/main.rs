@@ -10,5 +10,6 @@ mod journal;
 mod keys;
 mod kill;
 mod openapi;
+mod overload;
 mod statement;
 mod support;
