@@ -95,6 +95,8 @@ impl<'a> Event<'a> {
             Some(time) => Some(Instant::parse(time)?),
             None => None,
         };
+        // Null is how JSON says that there is none.
+        let data = data.filter(|data| *data != "null");
         let is_event = walk.ends() && version == Some("1.0");
         is_event.then_some(())?;
         let subject = subject.map(Cow::Borrowed);

@@ -3,9 +3,10 @@
 //! Promise: an event that was acknowledged is in the log and is counted once, whatever is repeated, reordered or
 //! killed. Usage always equals one pass over the distinct events of a prefix of the log.
 //!
-//! How: [`ingest`] reads bodies in parallel; one [`writer`] finds duplicates in the [`seen`] index, appends a batch
-//! to the [`log`] for everything that waits at that moment, and adds it to the [`fold`]; [`fold`] is flushed about
-//! once a second, in one transaction with its position in the log; [`recover`] replays what was not flushed.
+//! How: [`ingest`] reads bodies and looks their events up in parallel; one [`writer`] finds what is new, appends a batch
+//! to the [`log`] for everything that waits at that moment, and adds it to the [`seen`] index and the [`fold`]; [`fold`]
+//! is flushed about once a second, in one transaction with its position in the log; [`recover`] replays what a crash
+//! took from memory. The log holds every event once, so that folding it needs no index.
 
 pub mod fold;
 pub mod ingest;
@@ -70,7 +71,7 @@ const UNFLUSHED_EVENTS_MAX: u64 = 3_000_000;
 #[derive(Clone, Debug)]
 pub struct Options {
     pub limits: Limits,
-    /// The folder of the seen index.
+    /// The folder of the seen index; each log has one of its own there.
     pub seen: PathBuf,
     /// Bytes of memory for the seen index.
     pub seen_memory: usize,
@@ -145,8 +146,10 @@ impl Metering {
     pub async fn open(db: Db, options: Options, progress: impl FnMut(recover::Progress)) -> Result<Self, Error> {
         let versions = Versions::load(&db).await?;
         let counts_after = db.read().await?.meters().await?;
-        let last_seq = db.read_log().await?.last_seq().await?;
-        let (seen, unseen) = Seen::open(&options.seen, options.seen_memory, last_seq)?;
+        let mut log = db.read_log().await?;
+        let (last_seq, identity) = (log.last_seq().await?, log.log_identity().await?);
+        drop(log);
+        let (seen, unseen) = Seen::open(&options.seen.join(identity), options.seen_memory, last_seq)?;
         let fold = recover::recover(&db, &versions, &counts_after, &seen, &unseen, progress).await?;
         let shared = Arc::new(Shared {
             versions: RwLock::new(Arc::new(versions)),

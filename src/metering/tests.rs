@@ -72,6 +72,12 @@ fn event(number: u32) -> String {
     )
 }
 
+/// An event that takes event `number` back.
+fn retraction(id: usize, number: u32) -> String {
+    let kind = retract::RETRACTED;
+    format!(r#"{{"specversion":"1.0","id":"{id}","source":"/mend","type":"{kind}","data":{{"source":"/t","id":"{number}"}}}}"#)
+}
+
 /// One pass over the distinct events.
 fn naive(numbers: impl IntoIterator<Item = u32>, meters: &Meters) -> BTreeMap<Key, Delta> {
     let mut usage: BTreeMap<Key, Delta> = BTreeMap::new();
@@ -127,6 +133,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 #[derive(Clone, Debug)]
 enum Act {
     Send(Vec<u32>),
+    Retract(u32),
     Flush,
     Crash,
 }
@@ -134,6 +141,7 @@ enum Act {
 fn acts() -> impl Strategy<Value = Vec<Act>> {
     let act = prop_oneof![
         6 => prop::collection::vec(0_u32..60, 1..20).prop_map(Act::Send),
+        3 => (0_u32..60).prop_map(Act::Retract),
         1 => Just(Act::Flush),
         1 => Just(Act::Crash),
     ];
@@ -143,22 +151,36 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// Whatever is sent, in whatever order, however often, with flushes and crashes between: usage is that of the
-    /// distinct events, every answer counts right, and a recomputation from the log agrees.
+    /// Whatever is sent and taken back, in whatever order, however often, with flushes and crashes between: usage is that
+    /// of the distinct events that stand, every answer counts right, and a recomputation from the log agrees.
     #[test]
     fn usage_is_one_pass_over_the_distinct_events(acts in acts()) {
         let folder = tempfile::tempdir().expect("a folder");
         block_on(async {
             let (mut db, mut metering) = open(folder.path()).await;
             metering.publish(three_meters(), "test", "", NOW).await.expect("publishes");
-            let mut sent = HashSet::new();
-            for act in acts {
+            let (mut sent, mut retracted) = (HashSet::new(), HashSet::new());
+            for (place, act) in acts.into_iter().enumerate() {
                 match act {
                     Act::Send(numbers) => {
                         let receipt = send(&metering, &numbers).await;
                         let new = numbers.iter().filter(|number| sent.insert(**number)).count();
                         prop_assert_eq!((receipt.accepted, receipt.duplicates), (new, numbers.len() - new));
                         prop_assert!(receipt.conflicts.is_empty());
+                    }
+                    Act::Retract(number) => {
+                        let body = retraction(place, number).into_bytes();
+                        let answer = metering.ingest(Format::Single, body, Invalid::Reject, NOW).await;
+                        match (answer, sent.contains(&number)) {
+                            (Ok(receipt), true) => {
+                                let new = usize::from(retracted.insert(number));
+                                prop_assert_eq!((receipt.accepted, receipt.duplicates), (new, 1 - new));
+                            }
+                            (Err(Error::Invalid(faulty)), false) => {
+                                prop_assert_eq!(faulty[0].errors[0].code, "unknown_event");
+                            }
+                            (answer, _) => prop_assert!(false, "{:?}", answer),
+                        }
                     }
                     Act::Flush => metering.flush().await.expect("flushes"),
                     Act::Crash => {
@@ -167,7 +189,7 @@ proptest! {
                     }
                 }
             }
-            let expected = naive(sent, metering.versions().meters());
+            let expected = naive(sent.difference(&retracted).copied(), metering.versions().meters());
             let period = Period::new(Instant::BEGINNING, NOW).expect("a period");
             let versions = metering.versions();
             let query = Query {
@@ -186,6 +208,24 @@ proptest! {
             Ok(())
         })?;
     }
+}
+
+#[test]
+fn an_event_that_was_taken_back_says_so_and_is_counted_nowhere() {
+    let folder = tempfile::tempdir().expect("a folder");
+    block_on(async {
+        let (_db, metering) = open(folder.path()).await;
+        metering.publish(three_meters(), "test", "", NOW).await.expect("publishes");
+        send(&metering, &[1]).await;
+        let event = metering.event("/t", "1").await.expect("reads").expect("is there");
+        assert_eq!((event.retracted, event.counted.len()), (false, 3));
+        metering.ingest(Format::Single, retraction(1, 1).into(), Invalid::Reject, NOW).await.expect("is taken back");
+        let event = metering.event("/t", "1").await.expect("reads").expect("stays in the log");
+        assert_eq!((event.retracted, event.counted.len()), (true, 0));
+        let kept = metering.event("/mend", "1").await.expect("reads").expect("is there");
+        assert!(kept.text.contains(&format!(r#""event":{}"#, self::event(1))), "{}", kept.text);
+        assert_eq!(send(&metering, &[1]).await.duplicates, 1);
+    });
 }
 
 #[test]

@@ -46,6 +46,13 @@ impl<Mode> Tx<Mode, Log> {
         Ok(seq)
     }
 
+    /// What tells this log from every other.
+    pub async fn log_identity(&mut self) -> Result<String> {
+        const SQL: &str = "select id from log_identity";
+        let (id,): (String,) = on!(self, conn => sqlx::query_as(SQL).fetch_one(conn).await?);
+        Ok(id)
+    }
+
     /// How many events and bytes the log holds.
     pub async fn log_size(&mut self) -> Result<(i64, i64)> {
         const SQL: &str = "

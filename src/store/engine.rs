@@ -84,7 +84,7 @@ macro_rules! step {
     };
 }
 
-const LOG_STEPS: &[Step] = &[step!(1, "0001_log")];
+const LOG_STEPS: &[Step] = &[step!(1, "0001_log"), step!(8, "0008_log_identity")];
 const BOOKS_STEPS: &[Step] = &[
     step!(2, "0002_metering"),
     step!(3, "0003_parties"),
@@ -237,7 +237,9 @@ impl Pools {
                 let name = Cow::Borrowed(step.name);
                 Migration::new(step.number, name, MigrationType::Simple, sql(step).into_sql_str(), false)
             };
-            Migrator::with_migrations(steps.iter().copied().flatten().map(migration).collect())
+            let mut steps: Vec<&Step> = steps.iter().copied().flatten().collect();
+            steps.sort_by_key(|step| step.number);
+            Migrator::with_migrations(steps.into_iter().map(migration).collect())
         };
         match self {
             Self::Sqlite { writer, .. } => migrator(|step| step.sqlite).run(writer).await?,

@@ -48,7 +48,10 @@ fn delta(value: &str) -> Delta {
 }
 
 async fn batches_come_back_in_order_and_a_number_is_taken_once(db: Db) {
-    assert_eq!(db.read_log().await.expect("reads").last_seq().await.expect("reads"), 0);
+    let mut tx = db.read_log().await.expect("reads");
+    assert_eq!(tx.last_seq().await.expect("reads"), 0);
+    assert_eq!(tx.log_identity().await.expect("reads").len(), 32);
+    drop(tx);
     let mut tx = db.write_log().await.expect("writes");
     tx.append_batch(&batch(2)).await.expect("appends");
     tx.append_batch(&batch(1)).await.expect("appends");
