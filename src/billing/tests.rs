@@ -27,6 +27,7 @@ use crate::domain::time::Instant;
 use crate::metering::Metering;
 use crate::metering::ingest::Format;
 use crate::metering::ingest::Invalid;
+use crate::metering::Options;
 use crate::metering::ingest::Limits;
 use crate::store::Db;
 use crate::store::documents::Wanted;
@@ -134,7 +135,10 @@ fn at(text: &str) -> Instant {
 }
 
 async fn metering(db: &Db) -> Metering {
-    let metering = Metering::open(db.clone(), Limits::default(), |_| {}).await.expect("opens");
+    // Beside every run's own data, whichever engine that is on: what is in the folder is checked when it is opened.
+    let seen = tempfile::tempdir().expect("a folder").keep();
+    let options = Options { limits: Limits::default(), seen, seen_memory: 1 << 20 };
+    let metering = Metering::open(db.clone(), options, |_| {}).await.expect("opens");
     if metering.versions().iter().next().is_none() {
         let files = BOOK.map(|(path, text)| SourceFile { path: path.to_owned(), text: text.to_owned() });
         let version = BookVersion::new(files.to_vec(), Instant::BEGINNING).expect("is a book");

@@ -62,7 +62,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 async fn close_here(args: &Args) -> anyhow::Result<Closed> {
     let Some(through) = Through::parse(&args.through) else { anyhow::bail!("`{}` is not a date", args.through) };
     let db = args.place.data().open(Access::Owner).await?;
-    let metering = Metering::open(db.clone(), Limits::default(), |_| {}).await?;
+    let metering = Metering::open(db.clone(), args.place.data().metering(Limits::default()), |_| {}).await?;
     metering.flush().await?;
     let bar = progress_bar();
     let closed = close(&db, &metering.versions(), through, clock::now(), |progress| show(&bar, progress)).await;

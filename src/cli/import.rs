@@ -91,7 +91,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Some(server) => Sink::Server(server),
         None => {
             let db = args.place.data().open(Access::Owner).await?;
-            Sink::Data(Metering::open(db, Limits::default(), |_| {}).await?)
+            Sink::Data(Metering::open(db, args.place.data().metering(Limits::default()), |_| {}).await?)
         }
     };
     let mut imported = Imported::default();

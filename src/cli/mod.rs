@@ -1,11 +1,13 @@
 //! The command line: one file a command. Exit codes: 0 done, 1 the answer is no, 2 wrong usage, 3 cannot reach or open.
 
+mod bench;
 mod book_files;
 mod close;
 mod demo;
 mod export;
 mod import;
 mod key;
+mod limits;
 mod place;
 mod pricing;
 mod serve;
@@ -52,6 +54,9 @@ enum Command {
     /// API keys: create, list, revoke
     #[command(subcommand)]
     Key(key::Command),
+    /// Measure this machine and this build
+    #[command(subcommand)]
+    Bench(bench::Command),
 }
 
 /// Parses the arguments, runs the command, and says how it went.
@@ -82,6 +87,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Verify(args) => verify::run(args).await,
         Command::Export(args) => export::run(args).await,
         Command::Key(command) => key::run(command).await,
+        Command::Bench(command) => bench::run(command).await,
     }
 }
 

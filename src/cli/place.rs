@@ -6,6 +6,9 @@ use anyhow::bail;
 use serde::de::DeserializeOwned;
 use thiserror::Error;
 
+use crate::metering::Options;
+use crate::metering::ingest::Limits;
+use crate::metering::seen::content_hash;
 use crate::store;
 use crate::store::Access;
 use crate::store::Db;
@@ -34,6 +37,13 @@ pub struct DataArgs {
     /// Postgres database of the data, instead of a folder
     #[arg(long, value_name = "URL", env = "TALLYSTICK_DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
+    /// Folder of what can be rebuilt from the log, the seen index; in the data's folder, or a temporary one beside a
+    /// database, if it is not named
+    #[arg(long, value_name = "DIR", env = "TALLYSTICK_CACHE")]
+    cache: Option<PathBuf>,
+    /// Memory for the seen index, in MiB
+    #[arg(long, value_name = "MIB", env = "TALLYSTICK_SEEN_MEMORY", default_value_t = 256)]
+    seen_memory: usize,
 }
 
 /// Where to work: on the data itself, or through a server.
@@ -67,6 +77,20 @@ impl DataArgs {
     /// The folder of the data, if it is kept in one.
     pub fn folder(&self) -> Option<&PathBuf> {
         self.database_url.is_none().then_some(&self.data)
+    }
+
+    /// How metering works on this data.
+    pub fn metering(&self, limits: Limits) -> Options {
+        let beside_a_database = |url: &String| {
+            let name = format!("tallystick-{:016x}", u64::from(content_hash(url)));
+            std::env::temp_dir().join(name)
+        };
+        let cache = match (&self.cache, &self.database_url) {
+            (Some(cache), _) => cache.clone(),
+            (None, Some(url)) => beside_a_database(url),
+            (None, None) => self.data.clone(),
+        };
+        Options { limits, seen: cache.join("seen"), seen_memory: self.seen_memory.saturating_mul(1 << 20) }
     }
 
     pub async fn open(&self, access: Access) -> Result<Db, CannotOpen> {

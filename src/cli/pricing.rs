@@ -180,7 +180,8 @@ async fn apply(
             tokio::task::block_in_place(|| server.post("/v1/pricing/versions", "application/json", body.as_bytes()))?
         }
         None => {
-            let metering = serve::open_metering(place.data().open(Access::Owner).await?, Limits::default()).await?;
+            let db = place.data().open(Access::Owner).await?;
+            let metering = serve::open_metering(db, place.data().metering(Limits::default())).await?;
             match publish::publish(&metering, files, effective, "command line", note, clock::now()).await {
                 Ok(published) => serde_json::json!({
                     "id": published.id, "new": published.new, "effective_from": published.effective_from,

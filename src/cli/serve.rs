@@ -14,6 +14,7 @@ use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
 use crate::cli::key;
+use crate::cli::limits::LimitArgs;
 use crate::cli::place::CannotOpen;
 use crate::cli::place::DataArgs;
 use crate::cli::pricing;
@@ -21,8 +22,9 @@ use crate::clock;
 use crate::domain::book::SourceFile;
 use crate::http;
 use crate::http::App;
+use crate::http::listen;
 use crate::metering::Metering;
-use crate::metering::ingest::Limits;
+use crate::metering::Options;
 use crate::metering::publish::publish;
 use crate::store::Access;
 use crate::store::Db;
@@ -37,23 +39,15 @@ pub struct Args {
     /// Price book to publish if none is yet, effective from the beginning of time
     #[arg(long, value_name = "DIR", env = "TALLYSTICK_PRICING")]
     pricing: Option<PathBuf>,
-    /// How far ahead of the clock an event's time may be, in seconds
-    #[arg(long, value_name = "SECONDS", env = "TALLYSTICK_MAX_FUTURE", default_value_t = 3600)]
-    max_future: u32,
-    /// Longest event, in bytes
-    #[arg(long, value_name = "BYTES", env = "TALLYSTICK_MAX_EVENT", default_value_t = 1 << 20)]
-    max_event: usize,
+    #[command(flatten)]
+    limits: LimitArgs,
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     // Before anything is touched, so that a book with a mistake leaves nothing behind.
     let book = args.pricing.as_deref().map(pricing::read_book).transpose()?;
     let db = args.data.open(Access::Owner).await?;
-    let limits = Limits {
-        event_bytes_max: args.max_event,
-        future_micros_max: i64::from(args.max_future).saturating_mul(1_000_000),
-    };
-    let metering = open_metering(db.clone(), limits).await?;
+    let metering = open_metering(db.clone(), args.data.metering(args.limits.of_events())).await?;
     if let Some(files) = book {
         publish_first(&metering, files).await?;
     }
@@ -62,12 +56,12 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     }
     let listener = bind(args.listen).await?;
     println!("listening on http://{}", listener.local_addr()?);
-    serve(listener, App::new(db, metering)).await?;
+    serve(listener, App::new(db, metering, args.limits.of_bodies()), args.limits.of_connections()).await?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Opens the meter, with a bar on a terminal while it reads the log.
-pub async fn open_metering(db: Db, limits: Limits) -> anyhow::Result<Arc<Metering>> {
+pub async fn open_metering(db: Db, options: Options) -> anyhow::Result<Arc<Metering>> {
     let bar = match std::io::stderr().is_terminal() {
         true => ProgressBar::new(0).with_style(
             ProgressStyle::with_template("reading the log {bar:40} {pos}/{len} batches {eta}")
@@ -75,7 +69,7 @@ pub async fn open_metering(db: Db, limits: Limits) -> anyhow::Result<Arc<Meterin
         ),
         false => ProgressBar::hidden(),
     };
-    let metering = Metering::open(db, limits, |progress| {
+    let metering = Metering::open(db, options, |progress| {
         bar.set_length(progress.batches_total.unsigned_abs());
         bar.set_position(progress.batches.unsigned_abs());
     })
@@ -98,10 +92,11 @@ pub async fn bind(listen: SocketAddr) -> Result<TcpListener, CannotOpen> {
         .map_err(|error| CannotOpen::Server { url: format!("http://{listen}"), reason: error.to_string() })
 }
 
-/// Answers requests until SIGINT or SIGTERM; then finishes those under way, and flushes.
-pub async fn serve(listener: TcpListener, app: App) -> anyhow::Result<()> {
+/// Answers requests until SIGINT or SIGTERM; then finishes those under way, unless told again, and flushes.
+pub async fn serve(listener: TcpListener, app: App, limits: listen::Limits) -> anyhow::Result<()> {
     let metering = app.metering.clone();
-    axum::serve(listener, http::router(app)).with_graceful_shutdown(told_to_stop()).await?;
+    let router = http::router(app.clone());
+    listen::serve(listener, app, router, limits, told_to_stop(), told_to_stop()).await;
     metering.flush().await.context("usage could not be flushed; it will be folded again at the next start")
 }
 

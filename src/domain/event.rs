@@ -9,6 +9,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::domain::time::Instant;
+use crate::domain::walk::Walk;
 
 /// `id`, `source`, `type` and `subject` may not be longer, in bytes: they are keys.
 const NAME_BYTES_MAX: usize = 512;
@@ -21,7 +22,8 @@ pub struct Event<'a> {
     pub kind: Cow<'a, str>,
     pub subject: Option<Cow<'a, str>>,
     pub time: Option<Instant>,
-    pub data: Option<&'a RawValue>,
+    /// JSON, as it stands in the text.
+    pub data: Option<&'a str>,
 }
 
 /// What is wrong with one place of an event, and what to do about it.
@@ -50,12 +52,63 @@ struct Attributes<'a> {
     #[serde(borrow)]
     time: Option<&'a RawValue>,
     #[serde(borrow)]
+    sampledrate: Option<&'a RawValue>,
+    #[serde(borrow)]
     data: Option<&'a RawValue>,
 }
 
 impl<'a> Event<'a> {
     /// Reads a structured-mode event. Every fault is returned, not the first one only.
     pub fn parse(text: &'a str) -> Result<Self, Vec<Fault>> {
+        match Self::read(text) {
+            Some(event) => Ok(event),
+            None => Self::parse_closely(text),
+        }
+    }
+
+    /// Reads an event of the common kind. `None` says only that it has to be looked at closely.
+    fn read(text: &'a str) -> Option<Self> {
+        let (mut version, mut id, mut source, mut kind, mut subject) = (None, None, None, None, None);
+        let (mut time, mut data) = (None, None);
+        let mut walk = Walk::new(text);
+        walk.object(|key, walk| {
+            let slot = match key {
+                "id" => &mut id,
+                "source" => &mut source,
+                "type" => &mut kind,
+                "subject" => &mut subject,
+                "time" => &mut time,
+                "specversion" => &mut version,
+                "data" => {
+                    let first = data.is_none();
+                    data = Some(walk.value()?);
+                    return first.then_some(());
+                }
+                // Has rules of its own.
+                "sampledrate" => return None,
+                _ => return walk.value().map(|_| ()),
+            };
+            let text = walk.string()?;
+            (!text.escaped && is_name(text.inner) && slot.replace(text.inner).is_none()).then_some(())
+        })?;
+        let time = match time {
+            Some(time) => Some(Instant::parse(time)?),
+            None => None,
+        };
+        let is_event = walk.ends() && version == Some("1.0");
+        is_event.then_some(())?;
+        let subject = subject.map(Cow::Borrowed);
+        Some(Self {
+            source: Cow::Borrowed(source?),
+            id: Cow::Borrowed(id?),
+            kind: Cow::Borrowed(kind?),
+            subject,
+            time,
+            data,
+        })
+    }
+
+    fn parse_closely(text: &'a str) -> Result<Self, Vec<Fault>> {
         let attributes: Attributes<'a> = match serde_json::from_str(text) {
             Ok(attributes) => attributes,
             Err(error) => return Err(vec![not_an_event(text, &error)]),
@@ -67,9 +120,10 @@ impl<'a> Event<'a> {
         let kind = required("type", attributes.kind, &mut faults);
         let subject = attributes.subject.and_then(|raw| name("subject", raw, &mut faults));
         let time = attributes.time.and_then(|raw| instant(raw, &mut faults));
+        check_sampling(attributes.sampledrate, &mut faults);
         match (id, source, kind) {
             (Some(id), Some(source), Some(kind)) if faults.is_empty() => {
-                Ok(Self { source, id, kind, subject, time, data: attributes.data })
+                Ok(Self { source, id, kind, subject, time, data: attributes.data.map(RawValue::get) })
             }
             _ => Err(faults),
         }
@@ -116,6 +170,14 @@ fn check_version(raw: Option<&RawValue>, faults: &mut Vec<Fault>) {
     }
 }
 
+/// Of a sampled event (CloudEvents' Sampling extension) others were left out, and what is left out cannot be counted.
+fn check_sampling(raw: Option<&RawValue>, faults: &mut Vec<Fault>) {
+    if let Some(rate) = raw.map(RawValue::get).filter(|rate| !matches!(*rate, "1" | "\"1\"" | "null")) {
+        let detail = format!("sampledrate is {rate}: the event stands for others that were not sent");
+        faults.push(Fault::new("/sampledrate", "sampled_event", detail, "send every event that is to be billed"));
+    }
+}
+
 fn required<'a>(attribute: &'static str, raw: Option<&'a RawValue>, faults: &mut Vec<Fault>) -> Option<Cow<'a, str>> {
     match raw {
         Some(raw) => name(attribute, raw, faults),
@@ -132,8 +194,8 @@ fn missing(attribute: &str, fix: &str) -> Fault {
 
 fn name<'a>(attribute: &str, raw: &'a RawValue, faults: &mut Vec<Fault>) -> Option<Cow<'a, str>> {
     let at = format!("/{attribute}");
-    let Some(text) = text_of(raw) else {
-        let detail = format!("{attribute} is {}, not a text", kind_of(raw));
+    let Some(text) = text_of(raw.get()) else {
+        let detail = format!("{attribute} is {}, not a text", kind_of(raw.get()));
         faults.push(Fault::new(&at, "wrong_type", detail, "write it as a JSON string, in double quotes"));
         return None;
     };
@@ -141,7 +203,7 @@ fn name<'a>(attribute: &str, raw: &'a RawValue, faults: &mut Vec<Fault>) -> Opti
         faults.push(Fault::new(&at, "empty_attribute", format!("{attribute} is empty"), "give it a value"));
         return None;
     }
-    if text.len() > NAME_BYTES_MAX || text.contains(|c: char| c.is_control()) {
+    if !is_name(&text) {
         let detail = format!("{attribute} is {} bytes long, or has control characters", text.len());
         let fix = format!("use at most {NAME_BYTES_MAX} bytes of printable text");
         faults.push(Fault::new(&at, "unusable_attribute", detail, fix));
@@ -150,8 +212,13 @@ fn name<'a>(attribute: &str, raw: &'a RawValue, faults: &mut Vec<Fault>) -> Opti
     Some(text)
 }
 
+fn is_name(text: &str) -> bool {
+    let plain = text.bytes().all(|byte| (0x20..0x7f).contains(&byte)) || !text.contains(|c: char| c.is_control());
+    !text.is_empty() && text.len() <= NAME_BYTES_MAX && plain
+}
+
 fn instant(raw: &RawValue, faults: &mut Vec<Fault>) -> Option<Instant> {
-    let time = text_of(raw).and_then(|text| Instant::parse(&text));
+    let time = text_of(raw.get()).and_then(|text| Instant::parse(&text));
     if time.is_none() {
         let detail = format!("time is {}, not an RFC 3339 time", raw.get());
         let fix = "write it like \"2026-11-23T18:30:00Z\", with an offset or Z";
@@ -161,17 +228,17 @@ fn instant(raw: &RawValue, faults: &mut Vec<Fault>) -> Option<Instant> {
 }
 
 /// The text of a JSON string; `None` for any other value.
-pub fn text_of(raw: &RawValue) -> Option<Cow<'_, str>> {
-    let inner = raw.get().strip_prefix('"')?.strip_suffix('"')?;
+pub fn text_of(json: &str) -> Option<Cow<'_, str>> {
+    let inner = json.strip_prefix('"')?.strip_suffix('"')?;
     if inner.contains('\\') {
-        return serde_json::from_str(raw.get()).ok().map(Cow::Owned);
+        return serde_json::from_str(json).ok().map(Cow::Owned);
     }
     Some(Cow::Borrowed(inner))
 }
 
 /// What kind of JSON value this is, for messages.
-pub fn kind_of(raw: &RawValue) -> &'static str {
-    match raw.get().as_bytes().first() {
+pub fn kind_of(json: &str) -> &'static str {
+    match json.as_bytes().first() {
         Some(b'"') => "a text",
         Some(b'{') => "an object",
         Some(b'[') => "a list",
@@ -193,7 +260,7 @@ mod tests {
     fn an_event_borrows_what_it_can_and_unescapes_the_rest() {
         let text = r#"{"specversion":"1.0","id":"a\u0041","source":"/s","type":"t","time":"2013-01-01T10:17:00Z","data":{"x":1.50}}"#;
         let event = Event::parse(text).expect("is an event");
-        assert_eq!((&*event.id, &*event.source, event.data.map(RawValue::get)), ("aA", "/s", Some(r#"{"x":1.50}"#)));
+        assert_eq!((&*event.id, &*event.source, event.data), ("aA", "/s", Some(r#"{"x":1.50}"#)));
         assert!(matches!(event.source, Cow::Borrowed(_)));
     }
 
@@ -212,6 +279,32 @@ mod tests {
         assert_eq!(codes(r#"{"id": "#), [(String::new(), "invalid_json")]);
         assert_eq!(codes(r#"{"id":"a","id":"b"}"#), [(String::new(), "not_an_event")]);
         assert_eq!(codes("[1]"), [(String::new(), "not_an_event")]);
+    }
+
+    #[test]
+    fn a_sampled_event_is_refused_and_one_that_stands_for_itself_is_not() {
+        let event = |rate: &str| format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t","sampledrate":{rate}}}"#);
+        assert_eq!(codes(&event("10")), [("/sampledrate".to_owned(), "sampled_event")]);
+        assert!(Event::parse(&event("1")).is_ok());
+    }
+
+    proptest::proptest! {
+        /// The fast way of reading agrees with the close one wherever it says anything.
+        #[test]
+        fn reading_agrees_with_looking_closely(
+            members in proptest::collection::vec((
+                "specversion|id|source|type|subject|time|data|sampledrate|x", "\"1\\.0\"|\"[a-z]{0,3}\"|\"2013-0[1-9]-[0-3][0-9]T1[0-9]:00:0[0-9](\\.[0-9]{1,10})?Z\"|\"a\\\\u0041\"|1|null|\\{\"a\":1\\}",
+            ), 0..9),
+        ) {
+            let whole = r#""specversion":"1.0","id":"1","source":"/s","type":"t""#;
+            let members: Vec<String> = members.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+            for text in [format!("{{{}}}", members.join(",")), format!("{{{whole},{}}}", members.join(" , "))] {
+                if let Some(fast) = Event::read(&text) {
+                    let close = Event::parse_closely(&text).expect("is an event");
+                    proptest::prop_assert_eq!(format!("{fast:?}"), format!("{close:?}"));
+                }
+            }
+        }
     }
 
     #[test]

@@ -17,3 +17,4 @@ pub mod period;
 pub mod rating;
 pub mod subscription;
 pub mod time;
+pub mod walk;

@@ -29,7 +29,39 @@ impl Instant {
 
     /// Reads RFC 3339 with an offset. Digits beyond microseconds are cut off.
     pub fn parse(text: &str) -> Option<Self> {
-        text.parse::<Timestamp>().ok().map(Self::from)
+        Self::parse_common(text.as_bytes()).or_else(|| text.parse::<Timestamp>().ok().map(Self::from))
+    }
+
+    /// The form in which nearly all events have it: `2013-01-01T10:17:00.123Z`, with up to nine decimals or none.
+    fn parse_common(text: &[u8]) -> Option<Self> {
+        let number = |from: usize, to: usize| {
+            let digits = text.get(from..to)?;
+            let add = |number: i64, digit: &u8| digit.is_ascii_digit().then(|| number * 10 + i64::from(digit - b'0'));
+            digits.iter().try_fold(0, add)
+        };
+        let is = |place: usize, byte: u8| text.get(place) == Some(&byte);
+        let shaped = is(4, b'-') && is(7, b'-') && is(10, b'T') && is(13, b':') && is(16, b':');
+        let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
+        let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
+        // A leap second or a leap day is rare enough to be looked at closely.
+        let days = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31].get(usize::try_from(month).ok()?.checked_sub(1)?)?;
+        let in_range = (1..=*days).contains(&day) && hour < 24 && minute < 60 && second < 60;
+        let end = text.len().checked_sub(1)?;
+        if !shaped || !in_range || year == 0 || !is(end, b'Z') {
+            return None;
+        }
+        let micros = match end {
+            19 => 0,
+            // Before 1970, cutting digits off goes the other way.
+            21..=29 if is(19, b'.') && (end <= 26 || year >= 1970) => {
+                number(20, end)?;
+                let kept = end.min(26);
+                number(20, kept)? * 10_i64.pow(u32::try_from(26 - kept).ok()?)
+            }
+            _ => return None,
+        };
+        let seconds = days_since_1970(year, month, day) * 86_400 + hour * 3_600 + minute * 60 + second;
+        Some(Self(seconds * 1_000_000 + micros))
     }
 
     /// Reads RFC 3339 with an offset, or a date, which stands for its beginning in `zone`.
@@ -50,6 +82,15 @@ impl Instant {
     pub fn timestamp(self) -> Timestamp {
         Timestamp::from_microsecond(self.0).unwrap_or(if self.0 < 0 { Timestamp::MIN } else { Timestamp::MAX })
     }
+}
+
+/// Days from 1970-01-01 to a day of the Gregorian calendar: years begin in March, so that the leap day is their last.
+fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
+    let year = if month <= 2 { year - 1 } else { year };
+    let months_since_march = (month + 9) % 12;
+    let day_of_year = (153 * months_since_march + 2) / 5 + day - 1;
+    let leap_days = year.div_euclid(4) - year.div_euclid(100) + year.div_euclid(400);
+    365 * year + leap_days + day_of_year - 719_468
 }
 
 impl From<Timestamp> for Instant {
@@ -151,7 +192,24 @@ impl Serialize for Zone {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        /// The common form is read as the calendar's own reader reads it, and whatever that refuses is refused.
+        #[test]
+        fn the_common_form_is_read_like_any_other(
+            year in 1_i64..=9999, month in 0..14, day in 0..33, time in "[0-2][0-9]:[0-6][0-9]:[0-6][0-9](\\.[0-9]{1,9})?",
+        ) {
+            let text = format!("{year:04}-{month:02}-{day:02}T{time}Z");
+            let close = text.parse::<Timestamp>().ok().map(Instant::from);
+            if let Some(common) = Instant::parse_common(text.as_bytes()) {
+                prop_assert_eq!(Some(common), close, "{}", text);
+            }
+            prop_assert_eq!(Instant::parse(&text), close, "{}", text);
+        }
+    }
 
     #[test]
     fn buckets_are_aligned_to_utc_also_before_1970() {

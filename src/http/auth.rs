@@ -18,6 +18,7 @@ use crate::clock;
 use crate::domain::ids::KeyId;
 use crate::domain::time::Instant;
 use crate::http::App;
+use crate::http::keyring::KeyHash;
 use crate::http::problem::Problem;
 use crate::store;
 use crate::store::Db;
@@ -45,21 +46,38 @@ impl FromRequestParts<App> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
-        let mut tx = app.db.read().await?;
-        let key = match (bearer(&parts.headers), session(&parts.headers)) {
-            (Some(secret), _) => tx.key_by_hash(&hash(secret)).await?,
-            (None, Some(_)) if !parts.method.is_safe() && !is_same_origin(&parts.headers) => {
-                return Err(from_elsewhere());
-            }
-            (None, Some(secret)) => tx.key_of_session(&hash(secret), clock::now()).await?,
-            (None, None) => None,
-        };
-        let Some(ApiKey { id, role, .. }) = key else { return Err(unauthorized()) };
-        Ok(Self { key: id, role })
+        if let Some(secret) = bearer(&parts.headers) {
+            return Self::with_key(app, secret).await;
+        }
+        let Some(secret) = session(&parts.headers) else { return Err(unauthorized()) };
+        if !parts.method.is_safe() && !is_same_origin(&parts.headers) {
+            return Err(from_elsewhere());
+        }
+        let key = app.db.read().await?.key_of_session(&hash(secret), clock::now()).await?;
+        key.map(Self::from).ok_or_else(unauthorized)
+    }
+}
+
+impl From<ApiKey> for Caller {
+    fn from(ApiKey { id, role, .. }: ApiKey) -> Self {
+        Self { key: id, role }
     }
 }
 
 impl Caller {
+    /// The holder of a key: out of memory if it is in use already, since every event comes with one.
+    async fn with_key(app: &App, secret: &str) -> Result<Self, Problem> {
+        let digest: KeyHash = Sha256::digest(secret.as_bytes()).into();
+        let asked = match app.keyring.caller(&digest) {
+            Ok(caller) => return Ok(caller),
+            Err(asked) => asked,
+        };
+        let key = app.db.read().await?.key_by_hash(&hex(&digest)).await?;
+        let caller = Self::from(key.ok_or_else(unauthorized)?);
+        app.keyring.keep(digest, &caller, asked);
+        Ok(caller)
+    }
+
     /// Lets operators and the given roles pass.
     pub fn require(&self, roles: &[Role]) -> Result<(), Problem> {
         if self.role == Role::Operator || roles.contains(&self.role) {

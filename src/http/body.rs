@@ -1,11 +1,11 @@
 //! JSON bodies whose mistakes are answered as problems.
 
-use axum::body::to_bytes;
 use axum::extract::FromRequest;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use serde::de::DeserializeOwned;
 
+use crate::http::App;
 use crate::http::problem::Problem;
 
 /// Far more than any call but `/v1/events` needs.
@@ -14,15 +14,12 @@ const BYTES_MAX: usize = 4 << 20;
 /// A body of JSON.
 pub struct Body<T>(pub T);
 
-impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> {
+impl<T: DeserializeOwned> FromRequest<App> for Body<T> {
     type Rejection = Problem;
 
-    async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        let bytes = to_bytes(request.into_body(), BYTES_MAX).await.map_err(|_| {
-            let detail = format!("the body is cut off, or longer than {BYTES_MAX} bytes");
-            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
-        })?;
-        serde_json::from_slice(&bytes).map(Self).map_err(|error| {
+    async fn from_request(request: Request, app: &App) -> Result<Self, Problem> {
+        let received = app.intake.plain(request.into_body(), BYTES_MAX).await?;
+        serde_json::from_slice(&received.text).map(Self).map_err(|error| {
             let (code, fix) = match error.classify() {
                 serde_json::error::Category::Data => ("invalid_body", "see /docs for the fields of this call"),
                 _ => ("invalid_json", "mend the JSON"),

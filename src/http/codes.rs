@@ -1,10 +1,12 @@
 //! Every code that a problem can have, and what it means: the reading page shows them, and `type` leads there.
 
 /// Never renamed: programs look at them.
-pub const CODES: [(&str, &str); 50] = [
+pub const CODES: [(&str, &str); 53] = [
+    ("body_cut_off", "The connection ended before the body did. Nothing of it was stored."),
+    ("body_timeout", "The body paused for too long. Nothing of it was stored, and the connection is closed."),
     ("body_too_large", "The body is longer than this call takes. Send it in parts."),
     ("broken_encoding", "The body is not what `Content-Encoding` says, or a part of it is missing."),
-    ("busy", "More bodies wait than can be written at once. Nothing was stored; try again after `Retry-After`."),
+    ("busy", "More is under way than the server has memory for. Nothing was stored; try again after `Retry-After`."),
     ("cannot_close", "A period cannot be closed because of what is named. Nothing of its group was kept."),
     ("cannot_rate", "What is not closed yet cannot be priced because of what is named."),
     ("closing_already", "Somebody else was closing at the same time. Closing again changes nothing that is closed."),
@@ -33,6 +35,7 @@ pub const CODES: [(&str, &str); 50] = [
     ("price_book_has_mistakes", "The price book cannot be read. Every mistake is named with its file and line."),
     ("stopping", "The server is stopping, and takes nothing new."),
     ("store_unavailable", "The store cannot be used right now. Nothing was kept; try again after `Retry-After`."),
+    ("too_many_events", "The body holds more events than one may. Send them in parts."),
     ("unauthorized", "There is no key with the call, or it is not valid, or it was revoked."),
     ("unknown_address", "Nothing has this address."),
     ("unknown_consumer", "Nobody has told about this consumer."),

@@ -129,7 +129,7 @@ fn shared_answers(call: &Value, path: &str) -> Vec<StatusCode> {
         answers.extend([StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN, StatusCode::SERVICE_UNAVAILABLE]);
     }
     if takes_body {
-        answers.push(StatusCode::PAYLOAD_TOO_LARGE);
+        answers.extend([StatusCode::REQUEST_TIMEOUT, StatusCode::PAYLOAD_TOO_LARGE, StatusCode::TOO_MANY_REQUESTS]);
     }
     if takes_body || takes_parameters {
         answers.push(StatusCode::BAD_REQUEST);
@@ -158,6 +158,8 @@ fn usual_meaning(status: StatusCode) -> &'static str {
         StatusCode::UNAUTHORIZED => "There is no valid key with the call",
         StatusCode::FORBIDDEN => "The key may not do this",
         StatusCode::NOT_FOUND => "There is no such thing",
+        StatusCode::REQUEST_TIMEOUT => "Nothing of the body came for too long",
+        StatusCode::TOO_MANY_REQUESTS => "Too much is under way; try again after `Retry-After`",
         StatusCode::PAYLOAD_TOO_LARGE => "The body is too large",
         StatusCode::INTERNAL_SERVER_ERROR => "The server met something that it did not expect",
         StatusCode::SERVICE_UNAVAILABLE => "The store cannot be used right now; nothing was kept, try again",

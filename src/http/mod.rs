@@ -7,7 +7,13 @@ pub mod api;
 pub mod auth;
 pub mod body;
 mod codes;
+mod counters;
+mod decode;
 mod description;
+pub mod intake;
+mod keyring;
+pub mod listen;
+mod memory;
 mod pages;
 pub mod path;
 pub mod problem;
@@ -17,20 +23,38 @@ mod router;
 pub use router::description;
 pub use router::router;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
+use crate::http::counters::Counters;
+use crate::http::intake::Intake;
+use crate::http::keyring::Keyring;
 use crate::metering::Metering;
 use crate::store::Db;
 
-/// What the handlers work with.
+/// What the handlers work with. Cloned for every request, so it is one pointer.
 #[derive(Clone)]
-pub struct App {
+pub struct App(Arc<Parts>);
+
+pub struct Parts {
     pub db: Db,
     pub metering: Arc<Metering>,
+    pub intake: Intake,
+    pub(in crate::http) keyring: Keyring,
+    pub(in crate::http) counters: Counters,
 }
 
 impl App {
-    pub fn new(db: Db, metering: Arc<Metering>) -> Self {
-        Self { db, metering }
+    pub fn new(db: Db, metering: Arc<Metering>, limits: intake::Limits) -> Self {
+        let (keyring, counters) = (Keyring::default(), Counters::default());
+        Self(Arc::new(Parts { db, metering, intake: Intake::new(limits), keyring, counters }))
+    }
+}
+
+impl Deref for App {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
     }
 }

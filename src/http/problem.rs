@@ -193,6 +193,8 @@ impl From<metering::Error> for Problem {
             }
             metering::Error::Store(error) => error.into(),
             metering::Error::Damaged(_)
+            | metering::Error::Seen(_)
+            | metering::Error::Thread(_)
             | metering::Error::TooLarge(_)
             | metering::Error::Book(_)
             | metering::Error::Fenced => {

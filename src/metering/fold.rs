@@ -5,27 +5,38 @@
 //! flushed yet, under a gate that a flush closes while it commits, so that no delta is seen twice or not at all.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
+use hashbrown::DefaultHashBuilder;
+use siphasher::sip128::Hasher128;
+use siphasher::sip128::SipHasher13;
 use tokio::sync::RwLock;
 
-use crate::domain::book::meter::Aggregation;
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
 use crate::domain::measure::delta::TooLarge;
-use crate::domain::measure::meters::Contribution;
 use crate::metering::Error;
 use crate::store::Db;
 use crate::store::Read;
 use crate::store::Tx;
 
-pub type Deltas = HashMap<Key, (Aggregation, Delta)>;
+pub type Deltas = HashMap<Key, Delta, DefaultHashBuilder>;
+
+/// Stands for a key of usage: a hash of all of it, 128 bits and keyed, so that no two keys have the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct KeyDigest(u128);
+
+/// By digest, since comparing keys text by text is most of what a fold costs.
+type Pending = HashMap<KeyDigest, (Key, Delta), DefaultHashBuilder>;
 
 #[derive(Debug)]
 pub struct Fold {
+    /// Keys the digests.
+    secret: [u8; 16],
     state: Mutex<State>,
     /// Held for reading while usage is read, for writing while a flush commits.
     gate: RwLock<()>,
@@ -39,63 +50,94 @@ struct State {
     folded_seq: i64,
     /// The newest batch that is stored.
     stored_seq: i64,
-    pending: Deltas,
+    /// Events that are folded and not stored: what a crash would have to read again.
+    unstored_events: u64,
+    pending: Pending,
     /// What a flush is writing at this moment.
-    leaving: Arc<Deltas>,
+    leaving: Arc<Pending>,
 }
 
 impl Fold {
     /// An empty fold that stands where the stored usage stands.
     pub fn new(stored_seq: i64) -> Self {
-        let state =
-            State { folded_seq: stored_seq, stored_seq, pending: Deltas::new(), leaving: Arc::new(Deltas::new()) };
-        Self { state: Mutex::new(state), gate: RwLock::new(()), flushing: tokio::sync::Mutex::new(()) }
+        let state = State {
+            folded_seq: stored_seq,
+            stored_seq,
+            unstored_events: 0,
+            pending: Pending::default(),
+            leaving: Arc::new(Pending::default()),
+        };
+        let secret = crate::random::bytes();
+        Self { secret, state: Mutex::new(state), gate: RwLock::new(()), flushing: tokio::sync::Mutex::new(()) }
+    }
+
+    /// The digest of a key, which only this fold knows.
+    pub fn digest(&self, key: &Key) -> KeyDigest {
+        let mut hasher = SipHasher13::new_with_key(&self.secret);
+        key.hash(&mut hasher);
+        KeyDigest(hasher.finish128().as_u128())
     }
 
     /// Adds a batch. Batches must come in the order of the log.
-    pub fn add(&self, seq: i64, contributions: impl IntoIterator<Item = Contribution>) -> Result<(), TooLarge> {
+    pub fn add(
+        &self,
+        seq: i64,
+        events: u64,
+        deltas: impl IntoIterator<Item = (KeyDigest, Key, Delta)>,
+    ) -> Result<(), TooLarge> {
         let mut state = self.state();
-        for contribution in contributions {
-            add(&mut state.pending, contribution.key, contribution.aggregation, contribution.delta)?;
+        for (digest, key, delta) in deltas {
+            merge(&mut state.pending, digest, key, delta)?;
         }
         state.folded_seq = seq;
+        state.unstored_events = state.unstored_events.saturating_add(events);
         Ok(())
+    }
+
+    /// Events that are counted in memory only.
+    pub fn unstored_events(&self) -> u64 {
+        self.state().unstored_events
     }
 
     /// Writes what is pending, and the position it reaches, in one transaction.
     pub async fn flush(&self, db: &Db) -> Result<(), Error> {
         let _one_at_a_time = self.flushing.lock().await;
-        let (deltas, from, to) = {
+        let (deltas, events, from, to) = {
             let mut state = self.state();
             if state.folded_seq == state.stored_seq {
                 return Ok(());
             }
             state.leaving = Arc::new(std::mem::take(&mut state.pending));
-            (state.leaving.clone(), state.stored_seq, state.folded_seq)
+            (state.leaving.clone(), state.unstored_events, state.stored_seq, state.folded_seq)
         };
         let written = self.write(db, &deltas, from, to).await;
-        if written.is_err() {
-            self.take_back()?;
+        match written {
+            Ok(()) => {
+                let mut state = self.state();
+                state.unstored_events = state.unstored_events.saturating_sub(events);
+            }
+            Err(_) => self.take_back()?,
         }
         written
     }
 
-    async fn write(&self, db: &Db, deltas: &Deltas, from: i64, to: i64) -> Result<(), Error> {
+    async fn write(&self, db: &Db, deltas: &Pending, from: i64, to: i64) -> Result<(), Error> {
         let mut tx = db.write().await?;
-        let mut keys: Vec<&Key> = deltas.keys().collect();
+        let mut deltas: Vec<&(Key, Delta)> = deltas.values().collect();
         // In the order of the table, so that its pages are written once.
-        keys.sort_unstable();
+        deltas.sort_unstable_by_key(|(key, _)| key);
+        let keys: Vec<&Key> = deltas.iter().map(|(key, _)| key).collect();
         let stored = tx.usage_at(&keys).await?;
-        let mut rows = Vec::with_capacity(keys.len());
-        for key in keys {
-            let Some((aggregation, delta)) = deltas.get(key) else { continue };
-            let total = match stored.get(key) {
-                Some(before) => before.merge(*delta, *aggregation)?,
-                None => *delta,
-            };
-            rows.push((key, total));
+        let (mut rows, mut nothing) = (Vec::with_capacity(keys.len()), Vec::new());
+        for (key, delta) in deltas {
+            let total = stored.get(key).copied().unwrap_or_default().merge(*delta)?;
+            match total.is_nothing() {
+                true => nothing.push(key),
+                false => rows.push((key, total)),
+            }
         }
         tx.put_usage(&rows).await?;
+        tx.drop_usage(&nothing).await?;
         if !tx.advance_applied_seq(from, to).await? {
             return Err(Error::Fenced);
         }
@@ -103,7 +145,7 @@ impl Fold {
         tx.commit().await?;
         let mut state = self.state();
         state.stored_seq = to;
-        state.leaving = Arc::new(Deltas::new());
+        state.leaving = Arc::new(Pending::default());
         Ok(())
     }
 
@@ -111,8 +153,8 @@ impl Fold {
     fn take_back(&self) -> Result<(), TooLarge> {
         let mut state = self.state();
         let leaving = std::mem::take(&mut state.leaving);
-        for (key, (aggregation, delta)) in leaving.iter() {
-            add(&mut state.pending, key.clone(), *aggregation, *delta)?;
+        for (digest, (key, delta)) in leaving.iter() {
+            merge(&mut state.pending, *digest, key.clone(), *delta)?;
         }
         Ok(())
     }
@@ -129,11 +171,11 @@ impl Fold {
         let _open = self.gate.read().await;
         let mut tx = db.read().await?;
         let stored = read(&mut tx).await?;
-        let mut unflushed = Deltas::new();
+        let mut unflushed = Deltas::default();
         let state = self.state();
-        for (key, (aggregation, delta)) in state.leaving.iter().chain(&state.pending) {
+        for (key, delta) in state.leaving.values().chain(state.pending.values()) {
             if wanted(key) {
-                add(&mut unflushed, key.clone(), *aggregation, *delta)?;
+                add(&mut unflushed, key.clone(), *delta)?;
             }
         }
         Ok((stored, unflushed))
@@ -144,15 +186,21 @@ impl Fold {
     }
 }
 
-/// Adds one delta to a map of them.
-pub fn add(deltas: &mut Deltas, key: Key, aggregation: Aggregation, delta: Delta) -> Result<(), TooLarge> {
+fn merge(pending: &mut Pending, digest: KeyDigest, key: Key, delta: Delta) -> Result<(), TooLarge> {
+    let (_, known) = pending.entry(digest).or_insert((key, Delta::default()));
+    *known = known.merge(delta)?;
+    Ok(())
+}
+
+/// Adds one delta to a map of them. A row that comes to nothing stays, since what is stored may not be nothing.
+pub fn add(deltas: &mut Deltas, key: Key, delta: Delta) -> Result<(), TooLarge> {
     match deltas.entry(key) {
         std::collections::hash_map::Entry::Occupied(mut known) => {
-            let merged = known.get().1.merge(delta, aggregation)?;
-            known.get_mut().1 = merged;
+            let merged = known.get().merge(delta)?;
+            known.insert(merged);
         }
         std::collections::hash_map::Entry::Vacant(new) => {
-            new.insert((aggregation, delta));
+            new.insert(delta);
         }
     }
     Ok(())

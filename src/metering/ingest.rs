@@ -1,6 +1,6 @@
-//! Reads a body of events: splits it, checks each one, and measures it. Everything here runs before the writer's turn.
+//! Reads a body of events: splits it, checks each one, measures it, and looks for it among the events that are known.
+//! Everything here runs in parallel, before the writer's turn.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
@@ -11,8 +11,19 @@ use serde_json::value::RawValue;
 use crate::domain::event::Event;
 use crate::domain::event::Fault;
 use crate::domain::ids::QuarantineId;
-use crate::domain::measure::meters::Contribution;
+use crate::domain::measure::delta::Key;
+use crate::domain::measure::tally::Added;
+use crate::domain::measure::tally::Tally;
 use crate::domain::time::Instant;
+use crate::metering::fold::Fold;
+use crate::metering::fold::KeyDigest;
+use crate::metering::retract::RETRACTED;
+use crate::metering::retract::Retracted;
+use crate::metering::seen;
+use crate::metering::seen::Runs;
+use crate::metering::seen::Seen;
+use crate::metering::seen::SeenAt;
+use crate::metering::seen::SeenKey;
 use crate::metering::seen::content_hash;
 use crate::metering::versions::Versions;
 
@@ -58,13 +69,17 @@ pub struct Faulty {
 }
 
 /// A body that is ready for the writer.
-#[derive(Debug)]
 pub struct Prepared {
     /// The versions whose meters measured it.
     pub versions: Arc<Versions>,
-    /// The events' JSON, one after the other.
-    pub text: String,
+    /// The part of the seen index in which its events were looked for.
+    pub runs: Arc<Runs>,
+    /// The body, and behind it the events that are kept otherwise than they were sent.
+    text: String,
     pub events: Vec<PreparedEvent>,
+    /// What the events add to usage: rows, and additions to them in the order of the events.
+    pub keys: Vec<(KeyDigest, Key)>,
+    pub added: Vec<Added>,
     pub quarantined: Vec<(QuarantineId, String, Faulty)>,
 }
 
@@ -72,124 +87,233 @@ pub struct Prepared {
 pub struct PreparedEvent {
     /// Its index in the body.
     pub index: usize,
-    pub source: String,
-    pub id: String,
-    pub time: Instant,
+    pub key: SeenKey,
     /// A short hash of what was sent.
-    pub content: u64,
+    pub content: u32,
+    pub time: Instant,
+    /// Where the same event is already, if it was found among the older ones.
+    pub known: Option<SeenAt>,
     /// Where its JSON is in the body's text.
-    pub line: Range<usize>,
-    pub contributions: Vec<Contribution>,
+    line: Range<usize>,
+    /// Where its additions end in the body's; they begin where those of the event before it end.
+    pub added_end: usize,
+    /// The event that this one takes back.
+    pub retracts: Option<Box<Retracted>>,
+}
+
+impl Prepared {
+    /// The JSON of an event, on one line.
+    pub fn line(&self, event: &PreparedEvent) -> &str {
+        self.text.get(event.line.clone()).unwrap_or_default()
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.text.len()
+    }
+}
+
+/// What a body is read with.
+pub struct Reading<'r> {
+    pub versions: &'r Arc<Versions>,
+    pub seen: &'r Seen,
+    pub fold: &'r Fold,
+    pub limits: &'r Limits,
+    pub now: Instant,
 }
 
 /// Checks and measures every event of a body. The second list holds those that cannot be taken, with their text.
 pub fn prepare(
     format: Format,
-    body: &[u8],
-    versions: &Arc<Versions>,
-    limits: &Limits,
-    now: Instant,
-) -> (Prepared, Vec<(Faulty, String)>) {
-    let mut prepared = Prepared {
-        versions: versions.clone(),
-        text: String::with_capacity(body.len()),
-        events: Vec::new(),
-        quarantined: Vec::new(),
-    };
+    body: Vec<u8>,
+    reading: &Reading<'_>,
+) -> Result<(Prepared, Vec<(Faulty, String)>), seen::Error> {
+    let runs = reading.seen.runs();
     let mut faulty = Vec::new();
-    let texts = match split(format, body) {
-        Ok(texts) => texts,
-        Err(fault) => {
-            let whole = String::from_utf8_lossy(body).into_owned();
-            return (prepared, vec![(Faulty { index: 0, errors: vec![fault] }, whole)]);
-        }
-    };
-    for (index, text) in texts.into_iter().enumerate() {
-        let read = match &text {
-            Ok(text) => read_event(&mut prepared, index, text, limits, now),
-            Err(_) => Err(vec![not_utf8()]),
-        };
-        if let Err(errors) = read {
-            let text = text.map_or_else(|bytes| String::from_utf8_lossy(bytes).into_owned(), str::to_owned);
+    let (text, lines) = split(format, body);
+    let mut reader = Reader::new(reading, lines.len());
+    for (index, line) in lines.into_iter().enumerate() {
+        let read = line.and_then(|line| reader.read(index, &text, line));
+        if let Err((errors, text)) = read {
             faulty.push((Faulty { index, errors }, text));
         }
     }
-    (prepared, faulty)
+    Ok((reader.finish(text, runs, Vec::new())?, faulty))
 }
 
-/// The events' texts; those that are not UTF-8 as bytes.
-fn split(format: Format, body: &[u8]) -> Result<Vec<Result<&str, &[u8]>>, Fault> {
-    let utf8 = |bytes| std::str::from_utf8(bytes).map_err(|_| bytes);
-    match format {
-        Format::Single => Ok(vec![utf8(body)]),
-        Format::Ndjson => {
-            let lines = body.split(|byte| *byte == b'\n').map(<[u8]>::trim_ascii);
-            Ok(lines.filter(|line| !line.is_empty()).map(utf8).collect())
-        }
-        Format::Batch => {
-            let text = utf8(body).map_err(|_| not_utf8())?;
-            let events: Vec<&RawValue> = serde_json::from_str(text).map_err(|error| {
-                let detail = format!("the body is not a JSON array of events: {error}");
-                Fault::new("", "invalid_json", detail, "send [event, event, …], or application/x-ndjson")
-            })?;
-            Ok(events.into_iter().map(|event| Ok(event.get())).collect())
+/// Reads the events of a body again, since there are other meters now.
+pub fn prepare_again(
+    prepared: Prepared,
+    reading: &Reading<'_>,
+) -> Result<(Prepared, Vec<(Faulty, String)>), seen::Error> {
+    let runs = reading.seen.runs();
+    let mut faulty = Vec::new();
+    let mut reader = Reader::new(reading, prepared.events.len());
+    for event in prepared.events {
+        match reader.read(event.index, &prepared.text, event.line) {
+            // What was sent may have been mended, so it keeps the hash that it had.
+            Ok(()) => reader.events.iter_mut().next_back().into_iter().for_each(|last| last.content = event.content),
+            Err((errors, text)) => faulty.push((Faulty { index: event.index, errors }, text)),
         }
     }
+    Ok((reader.finish(prepared.text, runs, prepared.quarantined)?, faulty))
 }
 
-fn not_utf8() -> Fault {
-    Fault::new("", "not_utf8", "the text is not UTF-8", "encode the event as UTF-8")
-}
+/// A line that cannot be taken: why, and its text.
+type Refused = (Vec<Fault>, String);
 
-fn read_event(
-    prepared: &mut Prepared,
-    index: usize,
-    text: &str,
-    limits: &Limits,
-    now: Instant,
-) -> Result<(), Vec<Fault>> {
-    if text.len() > limits.event_bytes_max {
-        let detail = format!("the event is {} bytes long", text.len());
-        let fix = format!("send at most {} bytes an event; keep large data elsewhere", limits.event_bytes_max);
-        return Err(vec![Fault::new("", "event_too_large", detail, fix)]);
-    }
-    let event = Event::parse(text)?;
-    let time = event.time.unwrap_or(now);
-    if time.micros() > now.micros().saturating_add(limits.future_micros_max) {
-        let detail = format!("time is {time}, too far ahead of the clock here, {now}");
-        return Err(vec![Fault::new("/time", "time_in_future", detail, "send the time at which it happened")]);
-    }
-    prepared.versions.check_type(&event.kind).map_err(|fault| vec![fault])?;
-    let contributions = prepared.versions.meters().measure(&event, time)?;
-    let line = kept(text, event.time.is_none().then_some(now))?;
-    let start = prepared.text.len();
-    prepared.text.push_str(&line);
-    prepared.events.push(PreparedEvent {
-        index,
-        source: event.source.into_owned(),
-        id: event.id.into_owned(),
-        time,
-        content: content_hash(text),
-        line: start..prepared.text.len(),
-        contributions,
-    });
-    Ok(())
-}
-
-/// The text as it is kept: on one line, and with the time of receipt where it has none.
-fn kept(text: &str, add_time: Option<Instant>) -> Result<Cow<'_, str>, Vec<Fault>> {
-    // Inside JSON strings a line break is always escaped, so any that is seen is only spacing.
-    let line = match text.contains(['\n', '\r']) {
-        true => Cow::Owned(text.replace(['\n', '\r'], " ")),
-        false => Cow::Borrowed(text),
+/// The text of a body, and where in it each event stands.
+fn split(format: Format, body: Vec<u8>) -> (String, Vec<Result<Range<usize>, Refused>>) {
+    let text = match String::from_utf8(body) {
+        Ok(text) => text,
+        Err(error) => return split_closely(format, error.as_bytes()),
     };
-    let Some(time) = add_time else { return Ok(line) };
-    let has_time = serde_json::from_str::<HashMap<Cow<'_, str>, &RawValue>>(&line)
+    let lines = match format {
+        Format::Single => vec![Ok(place_in(&text, text.trim_ascii()))],
+        Format::Ndjson => lines(&text).collect(),
+        Format::Batch => match serde_json::from_str::<Vec<&RawValue>>(&text) {
+            Ok(events) => events.iter().map(|event| Ok(place_in(&text, event.get()))).collect(),
+            Err(error) => {
+                let detail = format!("the body is not a JSON array of events: {error}");
+                let fix = "send [event, event, …], or application/x-ndjson";
+                vec![Err((vec![Fault::new("", "invalid_json", detail, fix)], text.clone()))]
+            }
+        },
+    };
+    (text, lines)
+}
+
+/// The same for a body that is not UTF-8: of NDJSON only those lines are refused that are not.
+fn split_closely(format: Format, body: &[u8]) -> (String, Vec<Result<Range<usize>, Refused>>) {
+    let not_utf8 = |bytes: &[u8]| {
+        let fault = Fault::new("", "not_utf8", "the text is not UTF-8", "encode the event as UTF-8");
+        Err((vec![fault], String::from_utf8_lossy(bytes).into_owned()))
+    };
+    let mut text = String::with_capacity(body.len());
+    if format != Format::Ndjson {
+        return (text, vec![not_utf8(body)]);
+    }
+    let mut places = Vec::new();
+    for line in body.split(|byte| *byte == b'\n') {
+        match std::str::from_utf8(line) {
+            Ok(line) => {
+                let offset = text.len();
+                places.extend(lines(line).map(|place| place.map(|place| offset + place.start..offset + place.end)));
+                text.push_str(line);
+            }
+            Err(_) => places.push(not_utf8(line)),
+        }
+    }
+    (text, places)
+}
+
+/// The lines that are not blank.
+fn lines<E>(text: &str) -> impl Iterator<Item = Result<Range<usize>, E>> {
+    let lines = text.split('\n').map(str::trim_ascii).filter(|line| !line.is_empty());
+    lines.map(|line| Ok(place_in(text, line)))
+}
+
+/// Where a part of a text is in it.
+fn place_in(text: &str, part: &str) -> Range<usize> {
+    let start = part.as_ptr().addr().saturating_sub(text.as_ptr().addr());
+    start..start.saturating_add(part.len())
+}
+
+/// What has been read of a body so far.
+struct Reader<'r> {
+    reading: &'r Reading<'r>,
+    tally: Tally,
+    events: Vec<PreparedEvent>,
+    /// Events that are kept otherwise than they were sent. They go behind the body's text.
+    mended: String,
+}
+
+impl<'r> Reader<'r> {
+    fn new(reading: &'r Reading<'r>, events: usize) -> Self {
+        Self { reading, tally: Tally::default(), events: Vec::with_capacity(events), mended: String::new() }
+    }
+
+    /// Looks all events up at once, outside of any lock.
+    fn finish(
+        mut self,
+        mut text: String,
+        runs: Arc<Runs>,
+        quarantined: Vec<(QuarantineId, String, Faulty)>,
+    ) -> Result<Prepared, seen::Error> {
+        text.push_str(&self.mended);
+        let keys: Vec<SeenKey> = self.events.iter().map(|event| event.key).collect();
+        for (event, known) in self.events.iter_mut().zip(runs.find(&keys)?) {
+            event.known = known;
+        }
+        let (keys, added) = self.tally.into_parts();
+        let digested = |key: Key| (self.reading.fold.digest(&key), key);
+        let keys = keys.into_iter().map(digested).collect();
+        let versions = self.reading.versions.clone();
+        Ok(Prepared { versions, runs, text, events: self.events, keys, added, quarantined })
+    }
+
+    fn read(&mut self, index: usize, body: &str, place: Range<usize>) -> Result<(), Refused> {
+        let text = body.get(place.clone()).unwrap_or_default();
+        self.read_event(index, body.len(), text, place).map_err(|faults| (faults, text.to_owned()))
+    }
+
+    fn read_event(&mut self, index: usize, body_len: usize, text: &str, place: Range<usize>) -> Result<(), Vec<Fault>> {
+        let Reading { versions, seen, limits, now, .. } = *self.reading;
+        if text.len() > limits.event_bytes_max {
+            let detail = format!("the event is {} bytes long", text.len());
+            let fix = format!("send at most {} bytes an event; keep large data elsewhere", limits.event_bytes_max);
+            return Err(vec![Fault::new("", "event_too_large", detail, fix)]);
+        }
+        let event = Event::parse(text)?;
+        let time = event.time.unwrap_or(now);
+        if time.micros() > now.micros().saturating_add(limits.future_micros_max) {
+            let detail = format!("time is {time}, too far ahead of the clock here, {now}");
+            return Err(vec![Fault::new("/time", "time_in_future", detail, "send the time at which it happened")]);
+        }
+        let retracts = match &*event.kind {
+            RETRACTED => Some(Box::new(Retracted::of(&event).map_err(|fault| vec![fault])?)),
+            kind => {
+                versions.check_type(kind).map_err(|fault| vec![fault])?;
+                versions.meters().measure(&event, time, &mut self.tally)?;
+                None
+            }
+        };
+        let line = match mended(text, event.time.is_none().then_some(now))? {
+            None => place,
+            Some(line) => {
+                let start = body_len.saturating_add(self.mended.len());
+                self.mended.push_str(&line);
+                start..start.saturating_add(line.len())
+            }
+        };
+        self.events.push(PreparedEvent {
+            index,
+            key: seen.key(&event.source, &event.id),
+            content: content_hash(text),
+            time,
+            known: None,
+            line,
+            added_end: self.tally.len(),
+            retracts,
+        });
+        Ok(())
+    }
+}
+
+/// The text as it is kept, where that is not how it was sent: on one line, and with the time of receipt.
+fn mended(text: &str, add_time: Option<Instant>) -> Result<Option<String>, Vec<Fault>> {
+    let broken = text.contains('\n');
+    if !broken && add_time.is_none() {
+        return Ok(None);
+    }
+    // Inside JSON strings a line break is always escaped, so any that is seen is only spacing.
+    let line = text.replace(['\n', '\r'], " ");
+    let Some(time) = add_time else { return Ok(Some(line)) };
+    let has_time = serde_json::from_str::<HashMap<String, &RawValue>>(&line)
         .is_ok_and(|attributes| attributes.contains_key("time"));
     if has_time {
         let fix = "leave time out to have the time of receipt, or give one";
         return Err(vec![Fault::new("/time", "invalid_time", "time is null", fix)]);
     }
     let open = line.trim_end().strip_suffix('}').unwrap_or(&line);
-    Ok(Cow::Owned(format!("{open},\"time\":\"{time}\"}}")))
+    Ok(Some(format!("{open},\"time\":\"{time}\"}}")))
 }

@@ -44,6 +44,10 @@ impl Draft {
         self.last_time = self.last_time.max(time);
     }
 
+    pub fn event_count(&self) -> u64 {
+        self.event_count.unsigned_abs()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.lines.is_empty()
     }

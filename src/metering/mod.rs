@@ -12,6 +12,7 @@ pub mod ingest;
 pub mod log;
 pub mod publish;
 pub mod recover;
+pub mod retract;
 pub mod seen;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ pub mod usage;
 pub mod versions;
 mod writer;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::PoisonError;
 use std::sync::RwLock;
@@ -41,18 +43,38 @@ use crate::metering::ingest::Invalid;
 use crate::metering::ingest::Limits;
 use crate::metering::ingest::Prepared;
 use crate::metering::log::DamagedBatch;
+use crate::metering::recover::CountsAfter;
+use crate::metering::retract::RETRACTED;
+use crate::metering::retract::Retracted;
 use crate::metering::seen::Seen;
 use crate::metering::versions::Versions;
 use crate::metering::writer::Command;
+use crate::metering::writer::Outcome;
 use crate::metering::writer::Writer;
 use crate::store;
 use crate::store::Db;
+use crate::store::batches::Batch;
 
 /// Bodies that may wait for the writer. More are refused, so that memory stays bounded.
 const WAITING_BODIES_MAX: usize = 256;
 /// About a tenth of a millisecond's work.
 const READ_INLINE_BYTES_MAX: usize = 16 << 10;
 const FLUSH_EVERY: Duration = Duration::from_secs(1);
+const FLUSH_LOOK: Duration = Duration::from_millis(100);
+/// The pause after a flush, in times of how long it took.
+const FLUSH_PAUSE_FACTOR: u32 = 9;
+/// About two seconds of reading at the next start.
+const UNFLUSHED_EVENTS_MAX: u64 = 3_000_000;
+
+/// How metering is to work.
+#[derive(Clone, Debug)]
+pub struct Options {
+    pub limits: Limits,
+    /// The folder of the seen index.
+    pub seen: PathBuf,
+    /// Bytes of memory for the seen index.
+    pub seen_memory: usize,
+}
 
 /// The meter of everything: open it once a process, and share it.
 pub struct Metering {
@@ -65,7 +87,8 @@ pub struct Metering {
 /// What the writer and the readers both look at.
 pub(in crate::metering) struct Shared {
     versions: RwLock<Arc<Versions>>,
-    seen: RwLock<Seen>,
+    counts_after: RwLock<CountsAfter>,
+    seen: Seen,
     fold: Fold,
 }
 
@@ -87,8 +110,9 @@ pub struct StoredEvent {
     pub received_at: Instant,
     /// The event's JSON.
     pub text: String,
-    /// Where it was counted: meter, party, bucket, dimensions.
+    /// Where it was counted: meter, party, bucket, dimensions. Empty if it was taken back.
     pub counted: Vec<Contribution>,
+    pub retracted: bool,
 }
 
 #[derive(Debug, Error)]
@@ -103,6 +127,10 @@ pub enum Error {
     #[error(transparent)]
     Damaged(#[from] DamagedBatch),
     #[error(transparent)]
+    Seen(#[from] seen::Error),
+    #[error("no thread for the log's writer: {0}")]
+    Thread(#[source] std::io::Error),
+    #[error(transparent)]
     TooLarge(#[from] TooLarge),
     #[error("a published price book cannot be read: {0}")]
     Book(String),
@@ -113,19 +141,29 @@ pub enum Error {
 }
 
 impl Metering {
-    /// Opens the meter on a store that this process owns: reads the log's keys, and folds what was not flushed.
-    pub async fn open(db: Db, limits: Limits, progress: impl FnMut(recover::Progress)) -> Result<Self, Error> {
+    /// Opens the meter on a store that this process owns, and folds what was not flushed.
+    pub async fn open(db: Db, options: Options, progress: impl FnMut(recover::Progress)) -> Result<Self, Error> {
         let versions = Versions::load(&db).await?;
-        let recovered = recover::recover(&db, &versions, progress).await?;
+        let counts_after = db.read().await?.meters().await?;
+        let last_seq = db.read_log().await?.last_seq().await?;
+        let (seen, unseen) = Seen::open(&options.seen, options.seen_memory, last_seq)?;
+        let fold = recover::recover(&db, &versions, &counts_after, &seen, &unseen, progress).await?;
         let shared = Arc::new(Shared {
             versions: RwLock::new(Arc::new(versions)),
-            seen: RwLock::new(recovered.seen),
-            fold: recovered.fold,
+            counts_after: RwLock::new(counts_after),
+            seen,
+            fold,
         });
         let (commands, waiting) = mpsc::channel(WAITING_BODIES_MAX);
-        tokio::spawn(Writer::new(db.clone(), shared.clone(), recovered.last_seq).run(waiting));
+        let writer = Writer::new(db.clone(), shared.clone(), last_seq).run(waiting);
+        // A thread of its own: a group of many events is seconds of work, and nobody who answers waits behind it.
+        let runtime = tokio::runtime::Handle::current();
+        std::thread::Builder::new()
+            .name("writer".to_owned())
+            .spawn(move || runtime.block_on(writer))
+            .map_err(Error::Thread)?;
         tokio::spawn(flush_regularly(db.clone(), Arc::downgrade(&shared)));
-        Ok(Self { db, limits, commands, shared })
+        Ok(Self { db, limits: options.limits, commands, shared })
     }
 
     /// Takes a body of events. It is answered after the events are durable and counted.
@@ -136,45 +174,47 @@ impl Metering {
         invalid: Invalid,
         now: Instant,
     ) -> Result<Receipt, Error> {
-        let body = Arc::new(body);
+        let bytes = body.len();
+        let mut read = self.read(bytes, now, move |reading| ingest::prepare(format, body, reading)).await?;
+        let mut rejected = Vec::new();
         loop {
-            let (prepared, faulty) = self.prepare(format, &body, now).await?;
+            let (mut prepared, faulty) = read;
             if !faulty.is_empty() && invalid == Invalid::Reject {
                 return Err(Error::Invalid(faulty.into_iter().map(|(faulty, _)| faulty).collect()));
             }
-            let quarantined = faulty
-                .iter()
-                .map(|(faulty, text)| (QuarantineId::new(now, crate::random::bytes()), text.clone(), faulty.clone()))
-                .collect();
-            let prepared = Prepared { quarantined, ..prepared };
+            for (faulty, text) in faulty {
+                prepared.quarantined.push((QuarantineId::new(now, crate::random::bytes()), text, faulty.clone()));
+                rejected.push(faulty);
+            }
             match self.append(prepared).await? {
                 // A price book was published in between: read the body again with its meters.
-                None => continue,
-                Some(mut receipt) => {
-                    receipt.rejected = faulty.into_iter().map(|(faulty, _)| faulty).collect();
-                    return Ok(receipt);
+                Outcome::OutOfDate(prepared) => {
+                    read = self.read(bytes, now, move |reading| ingest::prepare_again(*prepared, reading)).await?;
                 }
+                Outcome::Taken(receipt) => return Ok(Receipt { rejected, ..receipt }),
             }
         }
     }
 
     /// Reads a body; a long one on a thread of its own, so that nobody else waits for it.
-    async fn prepare(
+    async fn read<T: Send + 'static>(
         &self,
-        format: Format,
-        body: &Arc<Vec<u8>>,
+        bytes: usize,
         now: Instant,
-    ) -> Result<(Prepared, Vec<(Faulty, String)>), Error> {
-        let versions = self.versions();
-        if body.len() <= READ_INLINE_BYTES_MAX {
-            return Ok(ingest::prepare(format, body, &versions, &self.limits, now));
+        read: impl FnOnce(&ingest::Reading<'_>) -> Result<T, seen::Error> + Send + 'static,
+    ) -> Result<T, Error> {
+        let (versions, limits, shared) = (self.versions(), self.limits.clone(), self.shared.clone());
+        let read = move || {
+            let reading = ingest::Reading { versions: &versions, seen: &shared.seen, fold: &shared.fold, limits: &limits, now };
+            read(&reading)
+        };
+        if bytes <= READ_INLINE_BYTES_MAX {
+            return Ok(read()?);
         }
-        let (body, limits) = (body.clone(), self.limits.clone());
-        let read = move || ingest::prepare(format, &body, &versions, &limits, now);
-        tokio::task::spawn_blocking(read).await.map_err(|_| Error::Stopped)
+        Ok(tokio::task::spawn_blocking(read).await.map_err(|_| Error::Stopped)??)
     }
 
-    async fn append(&self, prepared: Prepared) -> Result<Option<Receipt>, Error> {
+    async fn append(&self, prepared: Prepared) -> Result<Outcome, Error> {
         let (reply, answer) = oneshot::channel();
         self.commands.try_send(Command::Append { prepared, reply }).map_err(|refused| match refused {
             mpsc::error::TrySendError::Full(_) => Error::Busy,
@@ -204,24 +244,24 @@ impl Metering {
 
     /// Finds an event by its key: one look-up, one batch.
     pub async fn event(&self, source: &str, id: &str) -> Result<Option<StoredEvent>, Error> {
-        let key = self.shared.seen().key(source, id);
-        let Some(seen) = self.shared.seen().get(key) else { return Ok(None) };
-        let Some(batch) = self.db.read_log().await?.batch(seen.seq).await? else { return Ok(None) };
-        for line in log::lines(&batch)?.lines() {
-            let Ok(event) = Event::parse(line) else { continue };
-            if event.source == source && event.id == id {
+        let Some((batch, text)) = self.shared.stored(&self.db, source, id).await? else { return Ok(None) };
+        let mark = Retracted { source: source.to_owned(), id: id.to_owned() }.mark(&self.shared.seen);
+        let retracted = self.shared.seen.get(mark)?.is_some();
+        let mut counted = match Event::parse(&text) {
+            Ok(event) if event.kind != RETRACTED => {
                 let at = event.time.unwrap_or(batch.received_at);
-                let counted = self.versions().meters().measure(&event, at).unwrap_or_default();
-                let (seq, received_at) = (batch.seq, batch.received_at);
-                return Ok(Some(StoredEvent { seq, received_at, text: line.to_owned(), counted }));
+                self.versions().meters().contributions(&event, at).unwrap_or_default()
             }
-        }
-        Ok(None)
+            _ => Vec::new(),
+        };
+        counted.retain(|contribution| !retracted && self.shared.counted(&contribution.key.meter, batch.seq));
+        let (seq, received_at) = (batch.seq, batch.received_at);
+        Ok(Some(StoredEvent { seq, received_at, text, counted, retracted }))
     }
 
     /// How many distinct events are known.
-    pub fn event_count(&self) -> usize {
-        self.shared.seen().len()
+    pub fn event_count(&self) -> u64 {
+        self.shared.seen.len()
     }
 }
 
@@ -230,19 +270,40 @@ impl Shared {
         self.versions.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn seen(&self) -> std::sync::RwLockReadGuard<'_, Seen> {
-        self.seen.read().unwrap_or_else(PoisonError::into_inner)
+    /// Whether a meter counted the events of a batch.
+    fn counted(&self, meter: &str, seq: i64) -> bool {
+        recover::counted(&self.counts_after.read().unwrap_or_else(PoisonError::into_inner), meter, seq)
+    }
+
+    /// The line of an event in the log, and the batch that holds it.
+    async fn stored(&self, db: &Db, source: &str, id: &str) -> Result<Option<(Batch, String)>, Error> {
+        let Some(seen) = self.seen.get(self.seen.key(source, id))? else { return Ok(None) };
+        let Some(batch) = db.read_log().await?.batch(seen.seq).await? else { return Ok(None) };
+        let is_it = |line: &&str| Event::parse(line).is_ok_and(|it| it.source == source && it.id == id);
+        let line = log::lines(&batch)?.lines().find(is_it).map(str::to_owned);
+        Ok(line.map(|line| (batch, line)))
     }
 }
 
+/// Flushes about once a second, but so that it takes a tenth of the time at most; and at the latest when reading again
+/// what is not flushed would take seconds.
 async fn flush_regularly(db: Db, shared: std::sync::Weak<Shared>) {
-    let mut ticks = tokio::time::interval(FLUSH_EVERY);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut pause = FLUSH_EVERY;
     loop {
-        ticks.tick().await;
+        let mut waited = Duration::ZERO;
+        while waited < pause {
+            tokio::time::sleep(FLUSH_LOOK).await;
+            waited = waited.saturating_add(FLUSH_LOOK);
+            let Some(shared) = shared.upgrade() else { return };
+            if waited >= FLUSH_EVERY && shared.fold.unstored_events() >= UNFLUSHED_EVENTS_MAX {
+                break;
+            }
+        }
         let Some(shared) = shared.upgrade() else { return };
+        let began = std::time::Instant::now();
         if let Err(error) = shared.fold.flush(&db).await {
             tracing::error!("usage could not be flushed, and stays in memory: {error}");
         }
+        pause = began.elapsed().saturating_mul(FLUSH_PAUSE_FACTOR).max(FLUSH_EVERY);
     }
 }

@@ -1,28 +1,35 @@
 //! Reads the log: to rebuild what memory held, and to compute usage anew for `verify`.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
+
+use tokio::sync::mpsc;
 
 use crate::domain::book::meter::Meter;
 use crate::domain::event::Event;
+use crate::domain::event::Fault;
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
-use crate::domain::measure::meters::Contribution;
 use crate::domain::measure::meters::Meters;
+use crate::domain::measure::tally::Tally;
 use crate::metering::Error;
 use crate::metering::fold;
 use crate::metering::fold::Deltas;
 use crate::metering::fold::Fold;
 use crate::metering::log;
 use crate::metering::log::DamagedBatch;
+use crate::metering::retract::RETRACTED;
+use crate::metering::retract::Retraction;
 use crate::metering::seen::Seen;
-use crate::metering::seen::SeenAt;
+use crate::metering::seen::SeenKey;
 use crate::metering::seen::content_hash;
 use crate::metering::versions::Versions;
 use crate::store::Db;
-use crate::store::Log;
-use crate::store::Tx;
 use crate::store::batches::Batch;
+
+/// Batches that are read ahead of the one that is being folded.
+const READ_AHEAD: usize = 4;
 
 /// How far a reading of the log has come.
 #[derive(Clone, Copy, Debug)]
@@ -31,76 +38,118 @@ pub struct Progress {
     pub batches_total: i64,
 }
 
-pub(in crate::metering) struct Recovered {
-    pub seen: Seen,
-    pub fold: Fold,
-    pub last_seq: i64,
+/// From which batch on each meter counts: those after the one that it was published behind.
+pub(in crate::metering) type CountsAfter = BTreeMap<Arc<str>, i64>;
+
+/// Whether a meter counted the events of a batch.
+pub(in crate::metering) fn counted(counts_after: &CountsAfter, meter: &str, seq: i64) -> bool {
+    counts_after.get(meter).is_some_and(|after| seq > *after)
 }
 
-/// Rebuilds the seen index from the whole log, and the fold from where usage was flushed.
+/// Reads what a crash took from memory: usage that was not flushed, and entries of the seen index that were not sealed.
+/// So the time it takes depends on these, and not on how long the log is.
 pub(in crate::metering) async fn recover(
     db: &Db,
     versions: &Versions,
+    counts_after: &CountsAfter,
+    seen: &Seen,
+    unseen: &[RangeInclusive<i64>],
     mut progress: impl FnMut(Progress),
-) -> Result<Recovered, Error> {
+) -> Result<Fold, Error> {
     let applied = db.read().await?.applied_seq().await?;
-    let mut seen = Seen::new(crate::random::bytes());
+    let last_seq = db.read_log().await?.last_seq().await?;
     let fold = Fold::new(applied);
-    let mut tx = db.read_log().await?;
-    let last_seq = tx.last_seq().await?;
-    for_each_batch(&mut tx, last_seq, |batch| {
-        let unflushed = (batch.seq > applied).then_some(versions.meters());
-        let contributions = new_events(&mut seen, unflushed, batch)?;
-        if batch.seq > applied {
-            fold.add(batch.seq, contributions)?;
+    let mut meters = MetersByAge::new(counts_after, versions);
+    let mut ranges = merged(unseen, applied.saturating_add(1)..=last_seq);
+    ranges.retain(|range| !range.is_empty());
+    let total: i64 = ranges.iter().map(|range| range.end() - range.start() + 1).sum();
+    let mut done = 0;
+    for range in ranges {
+        let mut batches = read_ahead(db, range.clone());
+        while let Some(batch) = batches.recv().await {
+            let batch = batch?;
+            let is_unseen = unseen.iter().any(|range| range.contains(&batch.seq));
+            let mut reading = Reading::default();
+            let unflushed = batch.seq > applied;
+            reading.read(&batch, is_unseen.then_some(seen), unflushed.then(|| meters.at(batch.seq)))?;
+            if is_unseen {
+                seen.insert(batch.seq, reading.entries.iter().copied());
+            }
+            if unflushed {
+                let deltas = reading.deltas(versions, counts_after)?;
+                let digested = deltas.into_iter().map(|(key, delta)| (fold.digest(&key), key, delta));
+                fold.add(batch.seq, batch.event_count.unsigned_abs(), digested)?;
+            }
+            if unseen.iter().any(|range| *range.end() == batch.seq) && batch.seq < last_seq {
+                // A gap in the middle of history: what comes next does not adjoin it.
+                seen.seal();
+            }
+            done += 1;
+            progress(Progress { batches: done, batches_total: total });
         }
-        progress(Progress { batches: batch.seq, batches_total: last_seq });
-        Ok(())
-    })
-    .await?;
-    Ok(Recovered { seen, fold, last_seq })
+    }
+    Ok(fold)
 }
 
-/// Usage as one pass over the distinct events of the log gives it, up to and including batch `until_seq`.
+/// Usage as one pass over the events of the log gives it, up to and including batch `until_seq`.
 pub async fn recompute(
     db: &Db,
     versions: &Versions,
     until_seq: i64,
     mut progress: impl FnMut(Progress),
 ) -> Result<BTreeMap<Key, Delta>, Error> {
-    let mut meters = MetersByAge::new(db.read().await?.meters().await?, versions);
-    let mut seen = Seen::new(crate::random::bytes());
-    let mut usage = Deltas::new();
-    let mut tx = db.read_log().await?;
-    for_each_batch(&mut tx, until_seq, |batch| {
-        for contribution in new_events(&mut seen, Some(meters.at(batch.seq)), batch)? {
-            fold::add(&mut usage, contribution.key, contribution.aggregation, contribution.delta)?;
+    let counts_after = db.read().await?.meters().await?;
+    let mut meters = MetersByAge::new(&counts_after, versions);
+    let mut usage = Deltas::default();
+    let mut batches = read_ahead(db, 1..=until_seq);
+    while let Some(batch) = batches.recv().await {
+        let batch = batch?;
+        let mut reading = Reading::default();
+        reading.read(&batch, None, Some(meters.at(batch.seq)))?;
+        for (key, delta) in reading.deltas(versions, &counts_after)? {
+            fold::add(&mut usage, key, delta)?;
         }
         progress(Progress { batches: batch.seq, batches_total: until_seq });
-        Ok(())
-    })
-    .await?;
-    Ok(usage.into_iter().map(|(key, (_, delta))| (key, delta)).collect())
+    }
+    usage.retain(|_, delta| !delta.is_nothing());
+    Ok(usage.into_iter().collect())
 }
 
-async fn for_each_batch<Mode>(
-    tx: &mut Tx<Mode, Log>,
-    until_seq: i64,
-    mut visit: impl FnMut(&Batch) -> Result<(), Error>,
-) -> Result<(), Error> {
-    let mut seq = 0;
-    while let Some(batch) = tx.batch_after(seq).await? {
-        if batch.seq > until_seq {
-            break;
+/// The ranges that must be read: those of `some`, and `tail`, without reading a batch twice.
+fn merged(some: &[RangeInclusive<i64>], tail: RangeInclusive<i64>) -> Vec<RangeInclusive<i64>> {
+    let mut ranges: Vec<RangeInclusive<i64>> = some.iter().cloned().chain([tail]).collect();
+    ranges.sort_by_key(|range| *range.start());
+    let mut merged: Vec<RangeInclusive<i64>> = Vec::with_capacity(ranges.len());
+    for range in ranges.into_iter().filter(|range| !range.is_empty()) {
+        match merged.last_mut().filter(|last| *range.start() <= *last.end()) {
+            Some(last) => *last = *last.start()..=*last.end().max(range.end()),
+            None => merged.push(range),
         }
-        if batch.seq != seq + 1 {
-            let reason = format!("batch {} is missing before it", seq + 1);
-            return Err(DamagedBatch { seq: batch.seq, reason }.into());
-        }
-        seq = batch.seq;
-        visit(&batch)?;
     }
-    Ok(())
+    merged
+}
+
+/// The batches of a range in order, each checked to be there; read while those before them are folded.
+pub(in crate::metering) fn read_ahead(db: &Db, range: RangeInclusive<i64>) -> mpsc::Receiver<Result<Batch, Error>> {
+    let (sender, batches) = mpsc::channel(READ_AHEAD);
+    let db = db.clone();
+    tokio::spawn(async move {
+        let read = async {
+            let mut tx = db.read_log().await?;
+            for seq in range {
+                let batch = tx.batch(seq).await?.ok_or_else(|| DamagedBatch { seq, reason: "it is missing".to_owned() })?;
+                if sender.send(Ok(batch)).await.is_err() {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        if let Err(error) = read.await {
+            // Whoever is gone does not want to know.
+            let _ = sender.send(Err(error)).await;
+        }
+    });
+    batches
 }
 
 /// The meters there were at each point of the log: one counts from the batch after the one it was published behind.
@@ -112,9 +161,9 @@ struct MetersByAge {
 }
 
 impl MetersByAge {
-    fn new(after: BTreeMap<Arc<str>, i64>, versions: &Versions) -> Self {
-        let meter = |(id, after_seq): (Arc<str>, i64)| Some((after_seq, versions.meter(&id)?.clone()));
-        let mut by_age: Vec<(i64, Meter)> = after.into_iter().filter_map(meter).collect();
+    fn new(counts_after: &CountsAfter, versions: &Versions) -> Self {
+        let meter = |(id, after_seq): (&Arc<str>, &i64)| Some((*after_seq, versions.meter(id)?.clone()));
+        let mut by_age: Vec<(i64, Meter)> = counts_after.iter().filter_map(meter).collect();
         by_age.sort_by_key(|(after_seq, _)| *after_seq);
         Self { by_age, known: 0, meters: Meters::default() }
     }
@@ -129,18 +178,45 @@ impl MetersByAge {
     }
 }
 
-/// Enters a batch's events into the index; what the new ones among them add to usage by `meters`, if there are any.
-fn new_events(seen: &mut Seen, meters: Option<&Meters>, batch: &Batch) -> Result<Vec<Contribution>, Error> {
-    let damaged = |reason: &str| DamagedBatch { seq: batch.seq, reason: format!("an event in it: {reason}") };
-    let mut contributions = Vec::new();
-    for line in log::lines(batch)?.lines() {
-        let event = Event::parse(line).map_err(|faults| damaged(&faults[0].detail))?;
-        let key = seen.key(&event.source, &event.id);
-        let new = seen.insert(key, SeenAt { seq: batch.seq, content: content_hash(line) });
-        if let Some(meters) = meters.filter(|_| new) {
-            let at = event.time.unwrap_or(batch.received_at);
-            contributions.extend(meters.measure(&event, at).map_err(|faults| damaged(&faults[0].detail))?);
+/// What a batch holds.
+#[derive(Default)]
+struct Reading {
+    /// For the seen index.
+    entries: Vec<(SeenKey, u32)>,
+    tally: Tally,
+    retractions: Vec<Retraction>,
+}
+
+impl Reading {
+    /// Reads every event of a batch: its key for the seen index, and what it adds to usage, each where it is wanted.
+    fn read(&mut self, batch: &Batch, seen: Option<&Seen>, meters: Option<&Meters>) -> Result<(), Error> {
+        let damaged = |faults: Vec<Fault>| {
+            let reason = faults.first().map(|fault| format!("an event in it: {}", fault.detail));
+            DamagedBatch { seq: batch.seq, reason: reason.unwrap_or_default() }
+        };
+        for line in log::lines(batch)?.lines() {
+            let event = Event::parse(line).map_err(damaged)?;
+            if let Some(seen) = seen {
+                self.entries.push((seen.key(&event.source, &event.id), content_hash(line)));
+            }
+            if event.kind == RETRACTED {
+                let (retracted, retraction) = Retraction::kept(&event, batch.seq)?;
+                self.entries.extend(seen.map(|seen| (retracted.mark(seen), 0)));
+                self.retractions.push(retraction);
+            } else if let Some(meters) = meters {
+                let at = event.time.unwrap_or(batch.received_at);
+                meters.measure(&event, at, &mut self.tally).map_err(damaged)?;
+            }
         }
+        Ok(())
     }
-    Ok(contributions)
+
+    fn deltas(self, versions: &Versions, counts_after: &CountsAfter) -> Result<Vec<(Key, Delta)>, Error> {
+        let mut deltas = self.tally.totals()?;
+        for retraction in &self.retractions {
+            let counted = |meter: &str, seq, _| counted(counts_after, meter, seq);
+            deltas.extend(retraction.deltas(versions, counted)?);
+        }
+        Ok(deltas)
+    }
 }

@@ -78,11 +78,11 @@ fn naive(numbers: impl IntoIterator<Item = u32>, meters: &Meters) -> BTreeMap<Ke
     let distinct: HashSet<u32> = numbers.into_iter().collect();
     for text in distinct.into_iter().map(event) {
         let event = Event::parse(&text).expect("is an event");
-        let measured = meters.measure(&event, event.time.expect("has a time")).expect("is measured");
+        let measured = meters.contributions(&event, event.time.expect("has a time")).expect("is measured");
         for contribution in measured {
             let known = usage.get(&contribution.key).copied();
             let total = match known {
-                Some(known) => known.merge(contribution.delta, contribution.aggregation).expect("fits"),
+                Some(known) => known.merge(contribution.delta).expect("fits"),
                 None => contribution.delta,
             };
             usage.insert(contribution.key, total);
@@ -91,13 +91,17 @@ fn naive(numbers: impl IntoIterator<Item = u32>, meters: &Meters) -> BTreeMap<Ke
     usage
 }
 
+fn options(folder: &Path) -> Options {
+    Options { limits: Limits::default(), seen: folder.join("seen"), seen_memory: 1 << 20 }
+}
+
 async fn open(folder: &Path) -> (Db, Metering) {
     let target = Target::Folder(folder.to_owned());
     // What was dropped lets go of the folder as soon as its tasks have noticed.
     for _ in 0..500 {
         match Db::open(&target, Access::Owner).await {
             Ok(db) => {
-                let metering = Metering::open(db.clone(), Limits::default(), |_| {}).await.expect("opens");
+                let metering = Metering::open(db.clone(), options(folder), |_| {}).await.expect("opens");
                 return (db, metering);
             }
             Err(store::Error::InUse(_)) => tokio::time::sleep(Duration::from_millis(10)).await,
@@ -170,8 +174,9 @@ proptest! {
                 meter: versions.meter("seconds").expect("exists"), consumer: None, period, window: Window::Total,
                 zone: Zone::utc(), group_by: &[],
             };
-            let live: Decimal = metering.usage(&query).await.expect("reads").iter().map(|row| row.value).sum();
-            let seconds = expected.iter().filter(|(key, _)| &*key.meter == "seconds").map(|(_, delta)| delta.value);
+            let rows = metering.usage(&query).await.expect("reads");
+            let live: Decimal = rows.iter().map(|row| row.value).sum();
+            let seconds = expected.iter().filter(|(key, _)| &*key.meter == "seconds").map(|(_, delta)| delta.value.decimal().expect("fits"));
             prop_assert_eq!(live, seconds.sum::<Decimal>(), "unflushed usage is read too");
             metering.flush().await.expect("flushes");
             prop_assert_eq!(&stored(&db).await, &expected);

@@ -1,7 +1,10 @@
 //! Published price-book versions, in memory: which one applies when, and the meters of all of them together.
 
 use std::collections::BTreeMap;
+use std::collections::HashSet;
 use std::sync::Arc;
+
+use hashbrown::DefaultHashBuilder;
 
 use crate::domain::book::catalog::EventType;
 use crate::domain::book::meter::Meter;
@@ -23,6 +26,8 @@ pub struct Versions {
     versions: Vec<Arc<BookVersion>>,
     meters: Meters,
     event_types: BTreeMap<String, EventType>,
+    /// Asked for every event.
+    known_types: HashSet<String, DefaultHashBuilder>,
 }
 
 impl Versions {
@@ -43,8 +48,9 @@ impl Versions {
         let books = || versions.iter().map(|version| &version.book);
         let meters: BTreeMap<&String, &Meter> = books().flat_map(|book| &book.meters).collect();
         let meters = meters.into_values().cloned().collect();
-        let event_types = books().flat_map(|book| book.event_types.clone()).collect();
-        Self { versions, meters, event_types }
+        let event_types: BTreeMap<String, EventType> = books().flat_map(|book| book.event_types.clone()).collect();
+        let known_types = event_types.keys().cloned().collect();
+        Self { versions, meters, event_types, known_types }
     }
 
     /// These versions and one more.
@@ -84,7 +90,7 @@ impl Versions {
 
     /// An event type that is not in the catalog is refused, with the nearest one that is.
     pub(in crate::metering) fn check_type(&self, kind: &str) -> Result<(), Fault> {
-        if self.event_types.contains_key(kind) {
+        if self.known_types.contains(kind) {
             return Ok(());
         }
         if kind.starts_with(OWN_TYPES) {

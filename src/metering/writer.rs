@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::PoisonError;
 
+use hashbrown::DefaultHashBuilder;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
@@ -12,31 +13,34 @@ use crate::clock;
 use crate::domain::book::version::BookVersion;
 use crate::domain::book::version::files_to_json;
 use crate::domain::event::Event;
+use crate::domain::event::Fault;
 use crate::domain::event::says_the_same;
-use crate::domain::measure::meters::Contribution;
+use crate::domain::measure::delta::Delta;
+use crate::domain::measure::delta::Key;
 use crate::domain::time::Instant;
 use crate::metering::Error;
 use crate::metering::Receipt;
 use crate::metering::Shared;
+use crate::metering::fold::KeyDigest;
+use crate::metering::ingest::Faulty;
 use crate::metering::ingest::Prepared;
 use crate::metering::ingest::PreparedEvent;
-use crate::metering::log;
 use crate::metering::log::Draft;
-use crate::metering::seen::SeenAt;
+use crate::metering::retract::Retraction;
 use crate::metering::seen::SeenKey;
 use crate::store;
 use crate::store::Db;
 use crate::store::batches::Batch;
 use crate::store::books::PublishedBook;
 
-/// Bodies that one group commit takes at most.
+/// Bodies that one group commit takes at most, and text after which it takes no further one.
 const GROUP_MAX: usize = 128;
+const GROUP_BYTES_MAX: usize = 16 << 20;
 
 pub(in crate::metering) enum Command {
-    /// `None` answers a body that was measured with meters that are out of date by now.
     Append {
         prepared: Prepared,
-        reply: Reply<Option<Receipt>>,
+        reply: Reply<Outcome>,
     },
     Publish {
         publication: Publication,
@@ -52,6 +56,14 @@ pub(in crate::metering) struct Publication {
 }
 
 type Reply<T> = oneshot::Sender<Result<T, Error>>;
+type Body = (Prepared, Reply<Outcome>);
+
+/// What became of a body.
+pub(in crate::metering) enum Outcome {
+    Taken(Receipt),
+    /// It was measured with meters that are out of date by now.
+    OutOfDate(Box<Prepared>),
+}
 
 pub(in crate::metering) struct Writer {
     db: Db,
@@ -63,12 +75,18 @@ pub(in crate::metering) struct Writer {
 #[derive(Default)]
 struct Group {
     draft: Draft,
-    new: HashMap<SeenKey, u64>,
-    /// The texts of the group's own events, for the rare duplicate within it.
-    texts: HashMap<SeenKey, (usize, usize)>,
-    contributions: Vec<Contribution>,
-    answers: Vec<(Reply<Option<Receipt>>, Receipt)>,
+    new: HashMap<SeenKey, New, DefaultHashBuilder>,
+    deltas: Vec<(KeyDigest, Key, Delta)>,
+    answers: Vec<(Reply<Outcome>, Receipt)>,
     quarantined: Vec<Prepared>,
+}
+
+/// An event of the group itself, for the rare duplicate within it.
+#[derive(Clone, Copy)]
+struct New {
+    content: u32,
+    /// Where its line is in the draft; empty for the mark of an event that was taken back.
+    line: (usize, usize),
 }
 
 impl Writer {
@@ -81,9 +99,17 @@ impl Writer {
         let mut waiting = Vec::with_capacity(GROUP_MAX);
         while commands.recv_many(&mut waiting, GROUP_MAX).await > 0 {
             let mut bodies = Vec::with_capacity(waiting.len());
+            let mut bytes: usize = 0;
             for command in waiting.drain(..) {
                 match command {
-                    Command::Append { prepared, reply } => bodies.push((prepared, reply)),
+                    Command::Append { prepared, reply } => {
+                        bytes = bytes.saturating_add(prepared.bytes());
+                        bodies.push((prepared, reply));
+                        if bytes >= GROUP_BYTES_MAX {
+                            bytes = 0;
+                            self.append(std::mem::take(&mut bodies)).await;
+                        }
+                    }
                     Command::Publish { publication, reply } => {
                         self.append(std::mem::take(&mut bodies)).await;
                         // Whoever asked may be gone; the version is published all the same.
@@ -95,12 +121,12 @@ impl Writer {
         }
     }
 
-    async fn append(&mut self, bodies: Vec<(Prepared, Reply<Option<Receipt>>)>) {
+    async fn append(&mut self, bodies: Vec<Body>) {
         let current = self.shared.versions();
         let mut group = Group::default();
         for (prepared, reply) in bodies {
             if !Arc::ptr_eq(&prepared.versions, &current) {
-                let _ = reply.send(Ok(None));
+                let _ = reply.send(Ok(Outcome::OutOfDate(Box::new(prepared))));
                 continue;
             }
             match self.join(&mut group, prepared).await {
@@ -114,7 +140,7 @@ impl Writer {
         match self.commit(group).await {
             Ok(()) => {
                 for (reply, receipt) in answers {
-                    let _ = reply.send(Ok(Some(receipt)));
+                    let _ = reply.send(Ok(Outcome::Taken(receipt)));
                 }
             }
             Err(error) => {
@@ -126,31 +152,55 @@ impl Writer {
         }
     }
 
-    /// Adds the events of a body that are new to the group.
+    /// Adds the events of a body that are new to the group. Whatever can go wrong with a body is found before the
+    /// group is touched.
     async fn join(&self, group: &mut Group, prepared: Prepared) -> Result<Receipt, Error> {
+        let known = self.known(group, &prepared)?;
+        let retractions = self.retractions(group, &prepared, &known).await?;
         let mut receipt = Receipt::default();
-        let mut fresh = Vec::new();
-        for (position, event) in prepared.events.iter().enumerate() {
-            let key = self.shared.seen().key(&event.source, &event.id);
-            let known = self.shared.seen().get(key).map(|seen| seen.content).or_else(|| group.new.get(&key).copied());
-            let Some(content) = known else {
-                let text = &prepared.text[event.line.clone()];
-                let start = group.draft.lines().len();
-                group.draft.push(text.as_bytes(), event.time);
-                group.texts.insert(key, (start, start.saturating_add(text.len())));
-                group.new.insert(key, event.content);
-                receipt.accepted = receipt.accepted.saturating_add(1);
-                fresh.push(position);
+        let mut totals = vec![Delta::default(); prepared.keys.len()];
+        let mut repeated = Vec::new();
+        let mut added_from = 0;
+        for (position, (event, known)) in prepared.events.iter().zip(known).enumerate() {
+            let added = prepared.added.get(added_from..event.added_end).unwrap_or_default();
+            added_from = event.added_end;
+            // Again, since the body itself may hold an event twice.
+            let first = known.or_else(|| group.new.get(&event.key).map(|new| new.content));
+            if let Some(content) = first {
+                receipt.duplicates = receipt.duplicates.saturating_add(1);
+                if content != event.content {
+                    repeated.push(position);
+                }
                 continue;
-            };
-            receipt.duplicates = receipt.duplicates.saturating_add(1);
-            if content != event.content && !self.same(group, key, event, &prepared.text).await? {
-                receipt.conflicts.push(event.index);
+            }
+            let retraction = retractions.get(&position);
+            if retraction.is_some_and(|retraction| retraction.again || group.new.contains_key(&retraction.mark)) {
+                receipt.duplicates = receipt.duplicates.saturating_add(1);
+                continue;
+            }
+            receipt.accepted = receipt.accepted.saturating_add(1);
+            let line = retraction.map_or_else(|| prepared.line(event), |retraction| &retraction.line);
+            group.push(event.key, event.content, line, event.time);
+            for added in added {
+                if let Some(total) = totals.get_mut(added.key as usize) {
+                    *total = total.merge(added.delta)?;
+                }
+            }
+            if let Some(retraction) = retraction {
+                group.new.insert(retraction.mark, New { content: 0, line: (0, 0) });
+                let digested = |(key, delta): &(Key, Delta)| (self.shared.fold.digest(key), key.clone(), *delta);
+                group.deltas.extend(retraction.deltas.iter().map(digested));
             }
         }
         let mut prepared = prepared;
-        for position in fresh {
-            group.contributions.append(&mut prepared.events[position].contributions);
+        let keys = std::mem::take(&mut prepared.keys);
+        let deltas = keys.into_iter().zip(totals).filter(|(_, delta)| !delta.is_nothing());
+        group.deltas.extend(deltas.map(|((digest, key), delta)| (digest, key, delta)));
+        for position in repeated {
+            let Some(event) = prepared.events.get(position) else { continue };
+            if !self.same(group, event, prepared.line(event)).await? {
+                receipt.conflicts.push(event.index);
+            }
         }
         if !prepared.quarantined.is_empty() {
             group.quarantined.push(prepared);
@@ -158,24 +208,74 @@ impl Writer {
         Ok(receipt)
     }
 
-    /// Whether a duplicate says what the first event with its key said.
-    async fn same(&self, group: &Group, key: SeenKey, event: &PreparedEvent, text: &str) -> Result<bool, Error> {
-        let newer = &text[event.line.clone()];
-        let first = match group.texts.get(&key) {
-            Some((start, end)) => String::from_utf8_lossy(&group.draft.lines()[*start..*end]).into_owned(),
-            None => match self.stored(key, event).await? {
-                Some(text) => text,
-                None => return Ok(true),
-            },
-        };
-        Ok(says_the_same(&first, newer))
+    /// For each event of a body the content with which it is known already, in the log or earlier in the group.
+    fn known(&self, group: &Group, prepared: &Prepared) -> Result<Vec<Option<u32>>, Error> {
+        let recent = self.shared.seen.recent();
+        let since = recent.since(&prepared.runs);
+        let mut known = Vec::with_capacity(prepared.events.len());
+        for event in &prepared.events {
+            let seen = match event.known {
+                Some(seen) => Some(seen),
+                None => since.get(event.key)?,
+            };
+            let content = seen.map(|seen| seen.content);
+            known.push(content.or_else(|| group.new.get(&event.key).map(|new| new.content)));
+        }
+        Ok(known)
     }
 
-    async fn stored(&self, key: SeenKey, event: &PreparedEvent) -> Result<Option<String>, Error> {
-        let Some(seen) = self.shared.seen().get(key) else { return Ok(None) };
-        let Some(batch) = self.db.read_log().await?.batch(seen.seq).await? else { return Ok(None) };
-        let is_it = |line: &&str| Event::parse(line).is_ok_and(|it| it.source == event.source && it.id == event.id);
-        Ok(log::lines(&batch)?.lines().find(is_it).map(str::to_owned))
+    /// The retractions of a body that are new, by their position, with what they take back.
+    async fn retractions(
+        &self,
+        group: &Group,
+        prepared: &Prepared,
+        known: &[Option<u32>],
+    ) -> Result<HashMap<usize, Resolved>, Error> {
+        let mut resolved = HashMap::new();
+        let mut faulty = Vec::new();
+        for (position, (event, known)) in prepared.events.iter().zip(known).enumerate() {
+            let Some(retracted) = event.retracts.as_deref().filter(|_| known.is_none()) else { continue };
+            let mark = retracted.mark(&self.shared.seen);
+            if self.shared.seen.get(mark)?.is_some() {
+                // Taken back by another event already: nothing is left to do, and the log need not say it twice.
+                resolved.insert(position, Resolved { mark, line: String::new(), deltas: Vec::new(), again: true });
+                continue;
+            }
+            let Some((batch, original)) = self.first(group, &retracted.source, &retracted.id).await? else {
+                let detail = format!("no event with source {:?} and id {:?} is known", retracted.source, retracted.id);
+                let fix = "check both; an event can be taken back once it was acknowledged";
+                let fault = Fault::new("/data", "unknown_event", detail, fix);
+                faulty.push(Faulty { index: event.index, errors: vec![fault] });
+                continue;
+            };
+            let retraction = Retraction { batch, event: original };
+            let counted = |meter: &str, seq, _| self.shared.counted(meter, seq);
+            let deltas = retraction.deltas(&prepared.versions, counted)?;
+            let line = match Event::parse(prepared.line(event)) {
+                Ok(sent) => retracted.line(&sent, event.time, &retraction).unwrap_or_default(),
+                Err(_) => String::new(),
+            };
+            resolved.insert(position, Resolved { mark, line, deltas, again: false });
+        }
+        if faulty.is_empty() { Ok(resolved) } else { Err(Error::Invalid(faulty)) }
+    }
+
+    /// Whether a duplicate says what the first event with its key said.
+    async fn same(&self, group: &Group, event: &PreparedEvent, newer: &str) -> Result<bool, Error> {
+        let Ok(parsed) = Event::parse(newer) else { return Ok(true) };
+        let first = self.first(group, &parsed.source, &parsed.id).await?;
+        Ok(first.is_none_or(|(_, first)| event.retracts.is_some() || says_the_same(&first, newer)))
+    }
+
+    /// The text of the event with this key, and its batch: in the group, or in the log.
+    async fn first(&self, group: &Group, source: &str, id: &str) -> Result<Option<(i64, String)>, Error> {
+        let key = self.shared.seen.key(source, id);
+        if let Some(New { line: (start, end), .. }) = group.new.get(&key) {
+            let line = group.draft.lines().get(*start..*end).unwrap_or_default();
+            return Ok(Some((self.last_seq.saturating_add(1), String::from_utf8_lossy(line).into_owned())));
+        }
+        let stored = self.shared.stored(&self.db, source, id).await?;
+        Ok(stored.map(|(batch, line)| (batch.seq, line)))
     }
 
     async fn commit(&mut self, group: Group) -> Result<(), Error> {
@@ -183,32 +283,41 @@ impl Writer {
             return Ok(());
         }
         let now = clock::now();
-        let mut tx = self.db.write_log().await?;
-        let mut seq = self.last_seq;
-        if !group.draft.is_empty() {
-            seq = seq.saturating_add(1);
-            tx.append_batch(&self.seal(&group, seq, now)?).await?;
+        let seq = self.last_seq.saturating_add(1);
+        let full = |error| store::Error::Unavailable(format!("the batch cannot be compressed: {error}"));
+        let batch = match group.draft.is_empty() {
+            true => None,
+            false => Some(group.draft.seal(seq, now).map_err(full)?),
+        };
+        match &batch {
+            Some(batch) if group.quarantined.is_empty() => self.db.append_batch(batch).await?,
+            batch => self.commit_with_quarantined(batch.as_ref(), &group.quarantined, now).await?,
         }
-        for (id, event, faulty) in group.quarantined.iter().flat_map(|prepared| &prepared.quarantined) {
-            let faults = serde_json::to_string(&faulty.errors).unwrap_or_default();
-            tx.quarantine(id, now, event.as_bytes(), &faults).await?;
+        if batch.is_none() {
+            return Ok(());
         }
-        tx.commit().await?;
         self.last_seq = seq;
-        {
-            let mut seen = self.shared.seen.write().unwrap_or_else(PoisonError::into_inner);
-            for (key, content) in group.new {
-                seen.insert(key, SeenAt { seq, content });
-            }
-        }
-        self.shared.fold.add(seq, group.contributions)?;
+        let events = group.draft.event_count();
+        self.shared.seen.insert(seq, group.new.into_iter().map(|(key, new)| (key, new.content)));
+        self.shared.fold.add(seq, events, group.deltas)?;
         Ok(())
     }
 
-    fn seal(&self, group: &Group, seq: i64, now: Instant) -> Result<Batch, Error> {
-        let full =
-            |error: std::io::Error| store::Error::Unavailable(format!("the batch cannot be compressed: {error}"));
-        Ok(group.draft.seal(seq, now).map_err(full)?)
+    async fn commit_with_quarantined(
+        &self,
+        batch: Option<&Batch>,
+        quarantined: &[Prepared],
+        now: Instant,
+    ) -> Result<(), Error> {
+        let mut tx = self.db.write_log().await?;
+        if let Some(batch) = batch {
+            tx.append_batch(batch).await?;
+        }
+        for (id, event, faulty) in quarantined.iter().flat_map(|prepared| &prepared.quarantined) {
+            let faults = serde_json::to_string(&faulty.errors).unwrap_or_default();
+            tx.quarantine(id, now, event.as_bytes(), &faults).await?;
+        }
+        Ok(tx.commit().await?)
     }
 
     /// Everything before is flushed first, so that a new meter has a clean place in the log to begin at.
@@ -230,8 +339,27 @@ impl Writer {
             tx.add_meter(meter, self.last_seq).await?;
         }
         tx.commit().await?;
+        let counts_after = self.db.read().await?.meters().await?;
+        *self.shared.counts_after.write().unwrap_or_else(PoisonError::into_inner) = counts_after;
         let versions = Arc::new(self.shared.versions().with(*version));
         *self.shared.versions.write().unwrap_or_else(PoisonError::into_inner) = versions;
         Ok(())
+    }
+}
+
+/// A retraction of a body, ready to join the group.
+struct Resolved {
+    mark: SeenKey,
+    line: String,
+    deltas: Vec<(Key, Delta)>,
+    /// Whether the event had been taken back before.
+    again: bool,
+}
+
+impl Group {
+    fn push(&mut self, key: SeenKey, content: u32, line: &str, time: Instant) {
+        let start = self.draft.lines().len();
+        self.draft.push(line.as_bytes(), time);
+        self.new.insert(key, New { content, line: (start, start.saturating_add(line.len())) });
     }
 }

@@ -91,6 +91,7 @@ const BOOKS_STEPS: &[Step] = &[
     step!(4, "0004_ledger"),
     step!(5, "0005_documents"),
     step!(6, "0006_next_book"),
+    step!(7, "0007_usage_items"),
 ];
 
 /// A number of our own, so that no other program's advisory lock is ours: `tally` in ASCII.
@@ -102,6 +103,9 @@ const POSTGRES_CONNECTIONS_MAX: u32 = 12;
 /// Five seconds in all, after which whoever keeps the lock is alive.
 const LOCK_TRIES: u32 = 50;
 const LOCK_RETRY: Duration = Duration::from_millis(100);
+/// Pages of the write-ahead log, 4 KiB each, after which they are copied into the file: seldom enough that a stream of
+/// large batches is not held up by each, and few enough to be read again quickly after a crash.
+const CHECKPOINT_PAGES: &str = "8192";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Db {
@@ -182,7 +186,7 @@ async fn await_the_dead(options: &PgConnectOptions) -> Result<()> {
     Ok(connection.close().await?)
 }
 
-async fn open_sqlite(file: &Path) -> Result<Pools> {
+pub(in crate::store) async fn open_sqlite(file: &Path) -> Result<Pools> {
     let options = SqliteConnectOptions::new()
         .filename(file)
         .create_if_missing(true)
@@ -190,6 +194,7 @@ async fn open_sqlite(file: &Path) -> Result<Pools> {
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
+        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         // Without it, `insert or replace` slips past the triggers that forbid a delete.
         .pragma("recursive_triggers", "on");
     let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;

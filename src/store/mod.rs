@@ -20,6 +20,7 @@ mod engine;
 mod error;
 pub mod journal;
 pub mod keys;
+pub mod naive;
 pub mod recording;
 pub mod subscriptions;
 #[cfg(test)]

@@ -14,23 +14,24 @@ use crate::domain::period::Period;
 use crate::domain::rating::line::Usage;
 use crate::domain::time::Instant;
 use crate::store::Error;
-use crate::store::Quantity;
+use crate::store::columns::Measured;
 use crate::store::Result;
 use crate::store::Tx;
 use crate::store::Write;
 use crate::store::on;
 
-/// Both engines take this many rows of six values in one statement.
+/// Both engines take this many rows of seven values in one statement.
 const ROWS_A_STATEMENT: usize = 1_000;
 
-type Row = (String, String, i64, String, Quantity, i64);
+type Row = (String, String, i64, String, String, Measured, i64);
 
-fn keyed((meter, party, bucket, dimensions, value, count): Row) -> (Key, Delta) {
+fn keyed((meter, party, bucket, dimensions, item, value, count): Row) -> (Key, Delta) {
     let key = Key {
         meter: meter.into(),
         party: party.into(),
         bucket: Instant::from_micros(bucket),
         dimensions: dimensions.into(),
+        item: item.into(),
     };
     (key, Delta { value: value.0, count })
 }
@@ -47,19 +48,21 @@ impl<Mode> Tx<Mode> {
     pub async fn usage_at(&mut self, keys: &[&Key]) -> Result<HashMap<Key, Delta>> {
         // `cross join` keeps SQLite from scanning `usage`: it looks each wanted row up by the primary key.
         const FROM_WANTED: &str = ")
-            select usage.meter, usage.party, usage.bucket, usage.dimensions, usage.value, usage.count
+            select usage.meter, usage.party, usage.bucket, usage.dimensions, usage.item, usage.value, usage.count
             from wanted cross join usage
             where usage.meter = wanted.meter and usage.party = wanted.party
-              and usage.bucket = wanted.bucket and usage.dimensions = wanted.dimensions";
+              and usage.bucket = wanted.bucket and usage.dimensions = wanted.dimensions
+              and usage.item = wanted.item";
         let mut found = HashMap::with_capacity(keys.len());
         for chunk in keys.chunks(ROWS_A_STATEMENT) {
             let rows: Vec<Row> = on!(self, conn => {
-                let mut query = QueryBuilder::new("with wanted (meter, party, bucket, dimensions) as (");
+                let mut query = QueryBuilder::new("with wanted (meter, party, bucket, dimensions, item) as (");
                 query.push_values(chunk, |mut row, key| {
                     row.push_bind(&*key.meter)
                         .push_bind(&*key.party)
                         .push_bind(key.bucket.micros())
-                        .push_bind(&*key.dimensions);
+                        .push_bind(&*key.dimensions)
+                        .push_bind(&*key.item);
                 });
                 query.push(FROM_WANTED).build_query_as().fetch_all(conn).await?
             });
@@ -71,13 +74,13 @@ impl<Mode> Tx<Mode> {
     /// One meter's stored rows in a period, of one party or of all.
     pub async fn usage_in(&mut self, meter: &str, party: Option<&str>, period: Period) -> Result<Vec<(Key, Delta)>> {
         const OF_ONE: &str = "
-            select meter, party, bucket, dimensions, value, count from usage
+            select meter, party, bucket, dimensions, item, value, count from usage
             where meter = $1 and bucket >= $2 and bucket < $3 and party = $4
-            order by party, bucket, dimensions";
+            order by party, bucket, dimensions, item";
         const OF_ALL: &str = "
-            select meter, party, bucket, dimensions, value, count from usage
+            select meter, party, bucket, dimensions, item, value, count from usage
             where meter = $1 and bucket >= $2 and bucket < $3
-            order by party, bucket, dimensions";
+            order by party, bucket, dimensions, item";
         let (from, to) = (period.from().micros(), period.to().micros());
         let rows: Vec<Row> = match party {
             Some(party) => on!(self, conn => sqlx::query_as(OF_ONE)
@@ -91,25 +94,25 @@ impl<Mode> Tx<Mode> {
     pub async fn usage_of(&mut self, party: &str, period: Period) -> Result<BTreeMap<String, Vec<Usage>>> {
         // `cross join`: one range of the primary key for each meter, never a scan.
         const SQL: &str = "
-            select usage.meter, usage.party, usage.bucket, usage.dimensions, usage.value, usage.count
+            select usage.meter, usage.party, usage.bucket, usage.dimensions, usage.item, usage.value, usage.count
             from meter cross join usage
             where usage.meter = meter.id and usage.party = $1 and usage.bucket >= $2 and usage.bucket < $3
-            order by usage.meter, usage.bucket, usage.dimensions";
+            order by usage.meter, usage.bucket, usage.dimensions, usage.item";
         let rows: Vec<Row> = on!(self, conn => sqlx::query_as(SQL)
             .bind(party).bind(period.from().micros()).bind(period.to().micros()).fetch_all(conn).await?);
         let mut meters: BTreeMap<String, Vec<Usage>> = BTreeMap::new();
-        for (meter, _, bucket, dimensions, value, count) in rows {
+        for (meter, _, bucket, dimensions, item, value, count) in rows {
             let dimensions = serde_json::from_str(&dimensions)
                 .map_err(|error| Error::Damaged(format!("dimensions of usage of {meter} by {party}: {error}")))?;
             let bucket = Instant::from_micros(bucket);
-            meters.entry(meter).or_default().push(Usage { bucket, dimensions, value: value.0, count });
+            meters.entry(meter).or_default().push(Usage { bucket, dimensions, item, value: value.0, count });
         }
         Ok(meters)
     }
 
     /// All stored usage, for `verify`.
     pub async fn usage_all(&mut self) -> Result<BTreeMap<Key, Delta>> {
-        const SQL: &str = "select meter, party, bucket, dimensions, value, count from usage";
+        const SQL: &str = "select meter, party, bucket, dimensions, item, value, count from usage";
         let rows: Vec<Row> = on!(self, conn => sqlx::query_as(SQL).fetch_all(conn).await?);
         Ok(rows.into_iter().map(keyed).collect())
     }
@@ -127,21 +130,41 @@ impl Tx<Write> {
     pub async fn put_usage(&mut self, rows: &[(&Key, Delta)]) -> Result<()> {
         for chunk in rows.chunks(ROWS_A_STATEMENT) {
             on!(self, conn => {
-                let mut query = QueryBuilder::new("insert into usage (meter, party, bucket, dimensions, value, count) ");
+                let mut query = QueryBuilder::new("insert into usage (meter, party, bucket, dimensions, item, value, count) ");
                 query.push_values(chunk, |mut row, (key, delta)| {
                     row.push_bind(&*key.meter)
                         .push_bind(&*key.party)
                         .push_bind(key.bucket.micros())
                         .push_bind(&*key.dimensions)
-                        .push_bind(Quantity(delta.value))
+                        .push_bind(&*key.item)
+                        .push_bind(Measured(delta.value))
                         .push_bind(delta.count);
                 });
                 query.push(
-                    " on conflict (meter, party, bucket, dimensions)
+                    " on conflict (meter, party, bucket, dimensions, item)
                       do update set value = excluded.value, count = excluded.count",
                 );
                 query.build().execute(conn).await?;
             });
+        }
+        Ok(())
+    }
+
+    /// Removes rows that came to nothing.
+    pub async fn drop_usage(&mut self, keys: &[&Key]) -> Result<()> {
+        const SQL: &str = "
+            delete from usage
+            where meter = $1 and party = $2 and bucket = $3 and dimensions = $4 and item = $5";
+        for key in keys {
+            on!(self, conn => sqlx::query(SQL)
+                .bind(&*key.meter)
+                .bind(&*key.party)
+                .bind(key.bucket.micros())
+                .bind(&*key.dimensions)
+                .bind(&*key.item)
+                .execute(conn)
+                .await?
+                .rows_affected());
         }
         Ok(())
     }

@@ -3,6 +3,7 @@
 #![expect(clippy::expect_used, reason = "a test says what it expects")]
 
 mod bad_input;
+mod bench;
 mod demo;
 mod events;
 mod flights;

@@ -11,13 +11,13 @@ mod entries;
 
 use std::collections::BTreeMap;
 
-use rust_decimal::Decimal;
 use thiserror::Error;
 
 use crate::domain::ids::SubscriptionId;
 use crate::domain::ledger::audit;
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
+use crate::domain::measure::nano::Nano;
 use crate::domain::time::Instant;
 use crate::metering;
 use crate::metering::log::DamagedBatch;
@@ -78,7 +78,7 @@ pub enum Difference {
 
 /// What stands in a bucket, or that nothing does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Measured(Option<(Decimal, i64)>);
+pub struct Measured(Option<(Nano, i64)>);
 
 #[derive(Debug, Error)]
 pub enum VerifyError {
@@ -147,7 +147,7 @@ fn usage<'a>(
 impl std::fmt::Display for Measured {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self.0 {
-            Some((value, count)) => write!(f, "{} from {count} events", value.normalize()),
+            Some((value, count)) => write!(f, "{value} from {count} events"),
             None => f.write_str("nothing"),
         }
     }

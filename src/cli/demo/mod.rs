@@ -40,9 +40,12 @@ use crate::domain::time::Zone;
 use crate::http::App;
 use crate::http::auth::Role;
 use crate::http::auth::create_key;
+use crate::http::intake;
+use crate::http::listen;
 use crate::metering::Metering;
 use crate::metering::ingest::Format;
 use crate::metering::ingest::Invalid;
+use crate::metering::Options;
 use crate::metering::ingest::Limits;
 use crate::store::Access;
 use crate::store::Db;
@@ -94,7 +97,7 @@ pub struct Args {
 /// What came of it.
 #[derive(Serialize)]
 struct Told {
-    events: usize,
+    events: u64,
     invoices: usize,
     payouts: usize,
     month: String,
@@ -140,7 +143,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let listener = if args.no_serve { None } else { Some(serve::bind(args.listen).await?) };
     let db =
         Db::open(&Target::Folder(folder.clone()), Access::Owner).await.map_err(crate::cli::place::CannotOpen::Data)?;
-    let metering = serve::open_metering(db.clone(), Limits::default()).await?;
+    let metering = serve::open_metering(db.clone(), Options { limits: Limits::default(), seen: folder.join("seen"), seen_memory: 64 << 20 }).await?;
     let now = clock::now();
     let (events, (invoices, payouts)) = fill(&db, &metering, now).await?;
     let key = create_key(&db, Role::Operator, "demo", None, now).await?;
@@ -164,13 +167,13 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         false => tell(&told, &folder, listener.is_some()),
     }
     if let Some(listener) = listener {
-        serve::serve(listener, App::new(db, metering)).await?;
+        serve::serve(listener, App::new(db, metering, intake::Limits::default()), listen::Limits::default()).await?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
 /// Makes the platform, unless the folder holds it already. Says how many events, invoices and payouts there are.
-async fn fill(db: &Db, metering: &Arc<Metering>, now: Instant) -> anyhow::Result<(usize, (usize, usize))> {
+async fn fill(db: &Db, metering: &Arc<Metering>, now: Instant) -> anyhow::Result<(u64, (usize, usize))> {
     if metering.event_count() == 0 {
         let files = BOOK.map(|(path, text)| SourceFile { path: path.to_owned(), text: text.to_owned() }).to_vec();
         serve::publish_first(metering, files).await?;

@@ -96,6 +96,21 @@ pub struct Operand {
 }
 
 impl Meter {
+    #[cfg(test)]
+    pub fn example(aggregation: Aggregation) -> Self {
+        Self {
+            id: "miles".to_owned(),
+            event_type: TypePattern::Exact("flight.completed".to_owned()),
+            aggregation,
+            value: Path::parse("data.distance").map(Value::Path),
+            operation: None,
+            party: Path(vec!["subject".to_owned()]),
+            tests: Vec::new(),
+            dimensions: BTreeMap::new(),
+            bucket: Bucket::Hour,
+        }
+    }
+
     /// Whether what lies before a period decides about it: a level goes on, and what was added is still there.
     pub fn carries_over(&self) -> bool {
         match self.aggregation {

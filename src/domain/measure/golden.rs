@@ -13,7 +13,6 @@ use crate::domain::book::meter::Aggregation;
 use crate::domain::book::meter::Meter;
 use crate::domain::book::meter::Path;
 use crate::domain::book::meter::Rank;
-use crate::domain::book::meter::TypePattern;
 use crate::domain::measure::aggregate::Aggregate;
 use crate::domain::measure::aggregate::Row;
 use crate::domain::measure::delta::Delta;
@@ -249,23 +248,16 @@ impl Case {
     }
 
     fn meter(&self) -> Meter {
-        let path = |text| Path::parse(text).expect("a path");
         let aggregation = self.aggregation();
         Meter {
-            id: "m".to_owned(),
-            event_type: TypePattern::Exact("t".to_owned()),
-            aggregation,
-            value: None,
-            operation: (aggregation == Aggregation::Unique).then(|| path("data.operation")),
-            party: path("subject"),
-            tests: Vec::new(),
-            dimensions: BTreeMap::new(),
+            operation: (aggregation == Aggregation::Unique).then(|| Path::parse("data.operation").expect("a path")),
             bucket: match (self.model.as_str(), self.parameters.bucket, aggregation) {
                 ("bucketed_max", Some(Width::Hour), _) => Bucket::Hour,
                 ("bucketed_max", Some(Width::Day), _) => Bucket::Day,
                 (_, _, Aggregation::Latest | Aggregation::Unique | Aggregation::WeightedSum) => Bucket::FiveMinutes,
                 _ => Bucket::Event,
             },
+            ..Meter::example(aggregation)
         }
     }
 

@@ -10,7 +10,6 @@ use crate::domain::book::meter::Aggregation;
 use crate::domain::book::meter::Meter;
 use crate::domain::book::meter::Path;
 use crate::domain::book::meter::Rank;
-use crate::domain::book::meter::TypePattern;
 use crate::domain::measure::aggregate::Aggregate;
 use crate::domain::measure::aggregate::Row;
 use crate::domain::measure::aggregate::by_window;
@@ -42,18 +41,8 @@ struct Said {
 }
 
 fn meter(aggregation: Aggregation, with_operation: bool, bucket: Bucket) -> Meter {
-    let path = |text| Path::parse(text).expect("a path");
-    Meter {
-        id: "m".to_owned(),
-        event_type: TypePattern::Exact("t".to_owned()),
-        aggregation,
-        value: None,
-        operation: with_operation.then(|| path("data.operation")),
-        party: path("subject"),
-        tests: Vec::new(),
-        dimensions: BTreeMap::new(),
-        bucket,
-    }
+    let operation = with_operation.then(|| Path::parse("data.operation").expect("a path"));
+    Meter { operation, bucket, ..Meter::example(aggregation) }
 }
 
 fn meters() -> impl Strategy<Value = Meter> {

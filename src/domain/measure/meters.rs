@@ -1,43 +1,74 @@
-//! The meters of a price book, ready to be applied to events.
+//! The meters of a price book, compiled so that each event is walked over once, whatever they ask for.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rust_decimal::Decimal;
+use hashbrown::DefaultHashBuilder;
 
 use crate::domain::book::Book;
+use crate::domain::book::expression::Expression;
 use crate::domain::book::meter::Aggregation;
 use crate::domain::book::meter::Meter;
 use crate::domain::book::meter::Operation;
 use crate::domain::book::meter::Path;
 use crate::domain::book::meter::TypePattern;
+use crate::domain::book::meter::Value;
 use crate::domain::event::Event;
 use crate::domain::event::Fault;
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
-use crate::domain::measure::field::find;
+use crate::domain::measure::delta::TooLarge;
+use crate::domain::measure::field::Fields;
+use crate::domain::measure::field::Found;
+use crate::domain::measure::item;
+use crate::domain::measure::item::Change;
+use crate::domain::measure::item::Entry;
+use crate::domain::measure::item::Place;
+use crate::domain::measure::item::VALUE_BYTES_MAX;
+use crate::domain::measure::item::ValueTooLong;
+use crate::domain::measure::nano::NANO_DECIMALS;
+use crate::domain::measure::nano::Nano;
+use crate::domain::measure::tally::Added;
+use crate::domain::measure::tally::Tally;
 use crate::domain::measure::test::Field;
 use crate::domain::measure::test::holds;
 use crate::domain::time::Instant;
-
-/// Values are kept to this many decimals and below this size, so that a sum of 10^7 of the largest is still exact.
-const VALUE_DECIMALS_MAX: u32 = 9;
-const VALUE_LIMIT: Decimal = Decimal::from_parts(3_567_587_328, 232, 0, false, 0);
 
 /// What one event adds to one row of usage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Contribution {
     pub key: Key,
-    pub aggregation: Aggregation,
     pub delta: Delta,
 }
 
-/// A book's meters, found by event type.
+/// Meters compiled for one pass over each event, found by its type.
 #[derive(Clone, Debug, Default)]
 pub struct Meters {
-    exact: HashMap<String, Vec<Arc<Meter>>>,
-    prefixed: Vec<Arc<Meter>>,
+    of_type: HashMap<String, Plan, DefaultHashBuilder>,
+    /// For types that no meter names: those that count by prefix.
+    of_others: Plan,
+}
+
+/// Some meters, and the fields that all of them together ask for.
+#[derive(Clone, Debug, Default)]
+struct Plan {
+    fields: Fields,
+    meters: Vec<Compiled>,
+}
+
+/// A meter with its paths replaced by the numbers of fields.
+#[derive(Clone, Debug)]
+struct Compiled {
+    id: Arc<str>,
+    meter: Arc<Meter>,
+    /// The fields of its value, in their order.
+    value: Vec<usize>,
+    operation: Option<usize>,
+    party: usize,
+    tests: Vec<(usize, Operation)>,
+    /// Each with the text that opens it in the key: `"region":`.
+    dimensions: Vec<(String, usize)>,
 }
 
 impl Meters {
@@ -45,92 +76,240 @@ impl Meters {
         Self::from_iter(book.meters.values().cloned())
     }
 
-    /// What an event that happened at `at` adds to usage, or why it cannot be measured.
-    pub fn measure(&self, event: &Event<'_>, at: Instant) -> Result<Vec<Contribution>, Vec<Fault>> {
-        let prefixed = self.prefixed.iter().filter(|meter| meter.event_type.matches(&event.kind));
-        let exact = self.exact.get(&*event.kind).into_iter().flatten();
-        let mut contributions = Vec::new();
+    /// Adds what an event that happened at `at` adds to usage, or says why it cannot be measured.
+    pub fn measure(&self, event: &Event<'_>, at: Instant, tally: &mut Tally) -> Result<(), Vec<Fault>> {
+        let (plan, all_match) = match self.of_type.get(&*event.kind) {
+            Some(plan) => (plan, true),
+            None => (&self.of_others, false),
+        };
+        let mut found = Vec::new();
+        plan.fields.find(event, &mut found);
+        let before = tally.len();
         let mut faults: Vec<Fault> = Vec::new();
-        for meter in exact.chain(prefixed) {
-            match measure(meter, event, at) {
-                Ok(contribution) => contributions.extend(contribution),
+        for compiled in &plan.meters {
+            if !all_match && !compiled.meter.event_type.matches(&event.kind) {
+                continue;
+            }
+            match compiled.measure(event, &found, at, tally) {
+                Ok(()) => {}
                 Err(fault) if faults.iter().any(|known| known.at == fault.at) => {}
                 Err(fault) => faults.push(fault),
             }
         }
-        if faults.is_empty() { Ok(contributions) } else { Err(faults) }
+        if faults.is_empty() {
+            return Ok(());
+        }
+        tally.truncate(before);
+        Err(faults)
+    }
+
+    /// What one event adds to usage, row by row.
+    pub fn contributions(&self, event: &Event<'_>, at: Instant) -> Result<Vec<Contribution>, Vec<Fault>> {
+        let mut tally = Tally::default();
+        self.measure(event, at, &mut tally)?;
+        let (keys, added) = tally.into_parts();
+        let contribution = |added: Added| {
+            Some(Contribution { key: keys.get(added.key as usize)?.clone(), delta: added.delta })
+        };
+        Ok(added.into_iter().filter_map(contribution).collect())
     }
 }
 
 impl FromIterator<Meter> for Meters {
     fn from_iter<I: IntoIterator<Item = Meter>>(meters: I) -> Self {
-        let mut sorted = Self::default();
-        for meter in meters {
+        let meters: Vec<Arc<Meter>> = meters.into_iter().map(Arc::new).collect();
+        let mut compiled = Self::default();
+        for meter in &meters {
             match &meter.event_type {
-                TypePattern::Exact(kind) => sorted.exact.entry(kind.clone()).or_default().push(Arc::new(meter)),
-                TypePattern::Prefix(_) => sorted.prefixed.push(Arc::new(meter)),
+                TypePattern::Exact(kind) if !compiled.of_type.contains_key(kind) => {
+                    let plan = meters.iter().filter(|meter| meter.event_type.matches(kind)).collect();
+                    compiled.of_type.insert(kind.clone(), plan);
+                }
+                TypePattern::Exact(_) => {}
+                TypePattern::Prefix(_) => compiled.of_others.enter(meter),
             }
         }
-        sorted
+        compiled
     }
 }
 
-fn measure(meter: &Meter, event: &Event<'_>, at: Instant) -> Result<Option<Contribution>, Fault> {
-    if !meter.tests.iter().all(|test| passes(event, &test.field, &test.operation)) {
-        return Ok(None);
+impl<'m> FromIterator<&'m Arc<Meter>> for Plan {
+    fn from_iter<I: IntoIterator<Item = &'m Arc<Meter>>>(meters: I) -> Self {
+        let mut plan = Self::default();
+        meters.into_iter().for_each(|meter| plan.enter(meter));
+        plan
     }
-    let value = match &meter.value {
-        Some(path) => value(meter, event, path)?,
-        None => Decimal::ONE,
-    };
-    let party = find(event, &meter.party).map(|found| found.text());
-    let Some(party) = party.filter(|party| !party.is_empty()) else {
-        let detail = format!("meter {} counts for {}, which is missing", meter.id, meter.party);
-        return Err(Fault::new(&pointer(&meter.party), "missing_party", detail, "say whose usage this is"));
-    };
-    let key = Key {
-        meter: meter.id.as_str().into(),
-        party: party.as_ref().into(),
-        bucket: meter.bucket.floor(at),
-        dimensions: dimensions(meter, event).into(),
-    };
-    Ok(Some(Contribution { key, aggregation: meter.aggregation, delta: Delta { value, count: 1 } }))
 }
 
-fn passes(event: &Event<'_>, path: &Path, operation: &Operation) -> bool {
-    let Some(found) = find(event, path) else { return holds(operation, None) };
-    holds(operation, Some(Field::Text(&found.text())))
+impl Plan {
+    fn enter(&mut self, meter: &Arc<Meter>) {
+        let fields = &mut self.fields;
+        self.meters.push(Compiled {
+            id: meter.id.as_str().into(),
+            value: match &meter.value {
+                None => Vec::new(),
+                Some(Value::Path(path)) => vec![fields.number(path)],
+                Some(Value::Expression(value)) => value.paths().iter().map(|path| fields.number(path)).collect(),
+            },
+            operation: meter.operation.as_ref().map(|path| fields.number(path)),
+            party: fields.number(&meter.party),
+            tests: meter.tests.iter().map(|test| (fields.number(&test.field), test.operation.clone())).collect(),
+            dimensions: meter
+                .dimensions
+                .iter()
+                .map(|(name, path)| (format!("{}:", quoted(name)), fields.number(path)))
+                .collect(),
+            meter: meter.clone(),
+        });
+    }
 }
 
-fn value(meter: &Meter, event: &Event<'_>, path: &Path) -> Result<Decimal, Fault> {
-    let at = pointer(path);
-    let Some(found) = find(event, path) else {
-        let detail = format!("meter {} adds up {path}, which is missing", meter.id);
-        return Err(Fault::new(&at, "missing_value", detail, "send a number there; nothing is counted as zero"));
-    };
-    let Some(number) = found.number() else {
+impl Compiled {
+    fn measure(
+        &self,
+        event: &Event<'_>,
+        found: &[Option<Found<'_>>],
+        at: Instant,
+        tally: &mut Tally,
+    ) -> Result<(), Fault> {
+        let field = |number: usize| found.get(number).copied().flatten();
+        let passes = |(number, operation): &(usize, Operation)| match field(*number) {
+            Some(found) => holds(operation, Some(Field::Text(&found.text()))),
+            None => holds(operation, None),
+        };
+        if !self.tests.iter().all(passes) {
+            return Ok(());
+        }
+        let meter = &*self.meter;
+        let fields = self.value.iter().map(|number| field(*number));
+        let said = match &meter.value {
+            None => Said::Number(Nano::ONE),
+            Some(Value::Path(path)) if meter.aggregation == Aggregation::Unique => {
+                let found = fields.flatten().next().ok_or_else(|| missing(meter, path))?;
+                Said::Value(found.text(), self.change(self.operation.map(field))?)
+            }
+            Some(Value::Path(path)) => Said::Number(value(meter, path, fields.flatten().next())?),
+            Some(Value::Expression(expression)) => Said::Number(computed(meter, expression, fields)?),
+        };
+        let party = field(self.party).map(Found::text);
+        let Some(party) = party.filter(|party| !party.is_empty()) else {
+            let detail = format!("meter {} counts for {}, which is missing", meter.id, meter.party);
+            return Err(Fault::new(&pointer(&meter.party), "missing_party", detail, "say whose usage this is"));
+        };
+        let dimensions = self.dimensions(found);
+        let mut add = |entry: Entry<'_>| {
+            let item = entry.item.text(Place { seq: 0, index: 0 });
+            tally.add(&self.id, &party, meter.bucket.floor(at), &dimensions, &item, entry.delta);
+        };
+        match said {
+            Said::Number(number) => {
+                let event = (&*event.source, &*event.id);
+                let entries = item::of_number(meter.aggregation, meter.bucket, number, at, event);
+                entries.map_err(|TooLarge| out_of_range(meter, &number.to_string()))?.for_each(add);
+            }
+            Said::Value(value, change) => add(item::of_value(&value, at, change).map_err(|ValueTooLong| {
+                let detail = format!("meter {} counts a value of {} bytes", meter.id, value.len());
+                let fix = format!("send one of at most {VALUE_BYTES_MAX} bytes, such as its hash");
+                Fault::new(&pointer_of(meter), "value_too_long", detail, fix)
+            })?),
+        }
+        Ok(())
+    }
+
+    /// What the event does to its value; without saying so it adds it.
+    fn change(&self, found: Option<Option<Found<'_>>>) -> Result<Option<Change>, Fault> {
+        let (Some(found), Some(path)) = (found, &self.meter.operation) else { return Ok(None) };
+        let Some(text) = found.map(Found::text) else { return Ok(Some(Change::Added)) };
+        Change::named(&text).map(Some).ok_or_else(|| {
+            let detail = format!("{path} is `{text}`, which meter {} does not know", self.meter.id);
+            Fault::new(&pointer(path), "unknown_operation", detail, "send \"add\" or \"remove\", or leave it out to add")
+        })
+    }
+
+    /// A JSON object with sorted keys and text values. A dimension that the event does not have is left out.
+    fn dimensions(&self, found: &[Option<Found<'_>>]) -> Cow<'static, str> {
+        if self.dimensions.is_empty() {
+            return Cow::Borrowed("{}");
+        }
+        let mut text = String::with_capacity(64);
+        for (opening, number) in &self.dimensions {
+            let Some(found) = found.get(*number).copied().flatten() else { continue };
+            text.push(if text.is_empty() { '{' } else { ',' });
+            text.push_str(opening);
+            match found {
+                // A JSON string without escapes stands here as it stands there.
+                Found::Data(json) if json.starts_with('"') && !json.contains('\\') => text.push_str(json),
+                found => text.push_str(&quoted(&found.text())),
+            }
+        }
+        if text.is_empty() {
+            return Cow::Borrowed("{}");
+        }
+        text.push('}');
+        Cow::Owned(text)
+    }
+}
+
+/// What an event brings to a meter.
+enum Said<'a> {
+    Number(Nano),
+    Value(Cow<'a, str>, Option<Change>),
+}
+
+fn computed<'f>(
+    meter: &Meter,
+    expression: &Expression,
+    fields: impl Iterator<Item = Option<Found<'f>>>,
+) -> Result<Nano, Fault> {
+    let mut numbers = Vec::with_capacity(expression.paths().len());
+    for (path, found) in expression.paths().iter().zip(fields) {
+        numbers.push(value(meter, path, found)?.decimal().map_err(|TooLarge| out_of_range(meter, "too large"))?);
+    }
+    let number = expression.eval(&numbers).map_err(|fault| {
+        let detail = format!("meter {} cannot compute {expression}: {fault}", meter.id);
+        Fault::new(&pointer_of(meter), "value_not_computable", detail, "send numbers that it can be computed from")
+    })?;
+    let nano = Nano::from_decimal(number).filter(|number| number.fits_an_event());
+    nano.ok_or_else(|| out_of_range(meter, &number.to_string()))
+}
+
+fn missing(meter: &Meter, path: &Path) -> Fault {
+    let detail = format!("meter {} needs {path}, which is missing", meter.id);
+    Fault::new(&pointer(path), "missing_value", detail, "send it; nothing is counted as zero")
+}
+
+fn out_of_range(meter: &Meter, number: &str) -> Fault {
+    let detail = format!("the value of meter {} is {number}, which cannot be added up exactly", meter.id);
+    let fix = format!("send a number below 10^12 with at most {NANO_DECIMALS} decimals");
+    Fault::new(&pointer_of(meter), "value_out_of_range", detail, fix)
+}
+
+/// Where the value of a meter is, or the first field that it is computed from.
+fn pointer_of(meter: &Meter) -> String {
+    match &meter.value {
+        Some(Value::Path(path)) => pointer(path),
+        Some(Value::Expression(expression)) => expression.paths().first().map(pointer).unwrap_or_default(),
+        None => String::new(),
+    }
+}
+
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn value(meter: &Meter, path: &Path, found: Option<Found<'_>>) -> Result<Nano, Fault> {
+    let at = || pointer(path);
+    let found = found.ok_or_else(|| missing(meter, path))?;
+    if let Some(number) = found.nano().filter(|number| number.fits_an_event()) {
+        return Ok(number);
+    }
+    if found.number().is_none() {
         let detail = format!("meter {} adds up {path}, and `{}` is not a number", meter.id, found.text());
-        return Err(Fault::new(&at, "not_a_number", detail, "send a JSON number, or a decimal as text"));
-    };
-    if number.abs() >= VALUE_LIMIT || number.normalize().scale() > VALUE_DECIMALS_MAX {
-        let detail = format!("{path} is {number}, which cannot be added up exactly");
-        let fix = format!("send a number below 10^12 with at most {VALUE_DECIMALS_MAX} decimals");
-        return Err(Fault::new(&at, "value_out_of_range", detail, fix));
+        return Err(Fault::new(&at(), "not_a_number", detail, "send a JSON number, or a decimal as text"));
     }
-    Ok(number.normalize())
-}
-
-/// A JSON object with sorted keys. A dimension that the event does not have is left out.
-fn dimensions(meter: &Meter, event: &Event<'_>) -> String {
-    if meter.dimensions.is_empty() {
-        return "{}".to_owned();
-    }
-    let values: BTreeMap<&str, String> = meter
-        .dimensions
-        .iter()
-        .filter_map(|(name, path)| Some((name.as_str(), find(event, path)?.text().into_owned())))
-        .collect();
-    serde_json::Value::from_iter(values).to_string()
+    let detail = format!("{path} is {}, which cannot be added up exactly", found.text());
+    let fix = format!("send a number below 10^12 with at most {NANO_DECIMALS} decimals");
+    Err(Fault::new(&at(), "value_out_of_range", detail, fix))
 }
 
 fn pointer(path: &Path) -> String {
@@ -139,9 +318,12 @@ fn pointer(path: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use rust_decimal::Decimal;
+
     use super::*;
     use crate::domain::book::meter::Test;
-    use crate::domain::time::Bucket;
 
     fn path(text: &str) -> Path {
         Path::parse(text).expect("a path")
@@ -149,14 +331,9 @@ mod tests {
 
     fn miles() -> Meter {
         Meter {
-            id: "miles".to_owned(),
-            event_type: TypePattern::Exact("flight.completed".to_owned()),
-            aggregation: Aggregation::Sum,
-            value: Some(path("data.distance")),
-            party: path("subject"),
             tests: vec![Test { field: path("data.delay"), operation: Operation::Le(Decimal::ZERO) }],
             dimensions: BTreeMap::from([("origin".to_owned(), path("data.origin"))]),
-            bucket: Bucket::Hour,
+            ..Meter::example(Aggregation::Sum)
         }
     }
 
@@ -166,19 +343,14 @@ mod tests {
         );
         let event = Event::parse(&text).expect("is an event");
         let at = Instant::parse("2013-01-01T10:17:00Z").expect("a time");
-        Meters::from_iter([miles()]).measure(&event, at)
-    }
-
-    #[test]
-    fn the_limit_of_a_value_is_ten_to_the_twelfth() {
-        assert_eq!(VALUE_LIMIT, Decimal::from(1_000_000_000_000_i64));
+        Meters::from_iter([miles()]).contributions(&event, at)
     }
 
     #[test]
     fn an_event_adds_its_value_to_its_bucket() {
         let measured = measure(r#"{"origin":"EWR","distance":1400,"delay":-3}"#).expect("is measured");
         let [contribution] = measured.as_slice() else { panic!("one: {measured:?}") };
-        assert_eq!(contribution.delta, Delta { value: Decimal::from(1400), count: 1 });
+        assert_eq!(contribution.delta, Delta { value: Nano::from(1400), count: 1 });
         assert_eq!((&*contribution.key.party, &*contribution.key.dimensions), ("UA", r#"{"origin":"EWR"}"#));
         assert_eq!(contribution.key.bucket.to_string(), "2013-01-01T10:00:00Z");
     }

@@ -1,4 +1,4 @@
-//! A meter applied: from an event to what it adds to usage.
+//! A meter applied: from an event to what it adds to usage, and from usage to a number.
 
 pub mod aggregate;
 pub mod delta;
@@ -10,6 +10,7 @@ pub mod nano;
 pub mod peaks;
 pub mod prorate;
 mod ranked;
+pub mod tally;
 pub mod test;
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ use crate::domain::book::meter::Operand;
 use crate::domain::book::meter::Operation;
 use crate::domain::book::meter::Path;
 use crate::domain::book::meter::Test;
-use crate::domain::book::meter::TypePattern;
 use crate::domain::book::plan::Cap;
 use crate::domain::book::plan::CapLimit;
 use crate::domain::book::plan::CapWindow;
@@ -28,6 +27,7 @@ use crate::domain::book::plan::When;
 use crate::domain::book::program::AccountingClass;
 use crate::domain::book::program::Exhausted;
 use crate::domain::book::program::Program;
+use crate::domain::measure::nano::Nano;
 use crate::domain::money::Currency;
 use crate::domain::money::Money;
 use crate::domain::period::Anchor;
@@ -73,7 +73,8 @@ pub fn hour(index: i64) -> Instant {
 
 pub fn usage(index: i64, value: Decimal, origin: &str) -> Usage {
     let dimensions = BTreeMap::from([("origin".to_owned(), origin.to_owned())]);
-    Usage { bucket: hour(index), dimensions, value, count: 1 }
+    let value = Nano::from_decimal(value).expect("nine decimals");
+    Usage { bucket: hour(index), dimensions, item: String::new(), value, count: 1 }
 }
 
 pub fn program(window: Option<Period>) -> Program {
@@ -151,16 +152,7 @@ impl Case {
     fn try_rate(&self, rows: &[Usage]) -> Result<Rated, RatingError> {
         let mut plan = self.plan.clone();
         plan.components.push(Component::Usage(self.component.clone()));
-        let meter = Meter {
-            id: "miles".to_owned(),
-            event_type: TypePattern::Exact("flight.completed".to_owned()),
-            aggregation: self.aggregation,
-            value: Path::parse("data.distance"),
-            party: Path::parse("subject").expect("a path"),
-            tests: Vec::new(),
-            dimensions: BTreeMap::new(),
-            bucket: Bucket::Hour,
-        };
+        let meter = Meter::example(self.aggregation);
         rate(&Inputs {
             plan: &plan,
             programs: &BTreeMap::from([("program".to_owned(), self.program.clone())]),

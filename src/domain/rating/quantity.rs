@@ -1,13 +1,14 @@
 //! From rows of usage to the quantity so far, bucket by bucket, for each line of a component.
 //!
-//! Counts and sums add up; a `max` is the largest value so far. The order of the rows does not matter.
+//! The quantity so far is what the meter's aggregation makes of the rows up to and including a bucket, for the whole
+//! span; what carries over from before is there when the span begins. The order of the rows does not matter.
 
 use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
 
-use crate::domain::book::meter::Aggregation;
-use crate::domain::measure::delta::exact_add;
+use crate::domain::book::meter::Meter;
+use crate::domain::measure::aggregate::Aggregate;
 use crate::domain::period::Period;
 use crate::domain::rating::PriceError;
 use crate::domain::rating::line::Usage;
@@ -24,13 +25,6 @@ pub struct Group {
     pub so_far: Vec<(Instant, Decimal)>,
 }
 
-#[derive(Default)]
-struct Gathered {
-    rows: u64,
-    events: i64,
-    buckets: BTreeMap<Instant, Decimal>,
-}
-
 impl Group {
     /// The whole quantity, which may be negative.
     pub fn quantity(&self) -> Decimal {
@@ -39,20 +33,24 @@ impl Group {
 }
 
 /// The groups in order of their values. Without usage there is one group, of nothing.
-pub fn groups(
-    group_by: &[String],
-    aggregation: Aggregation,
-    span: Period,
-    rows: &[Usage],
-) -> Result<Vec<Group>, PriceError> {
-    let mut gathered: BTreeMap<BTreeMap<String, String>, Gathered> = BTreeMap::new();
-    for row in rows.iter().filter(|row| span.contains(row.bucket)) {
-        gathered.entry(dimensions(group_by, row)).or_default().add(row, aggregation)?;
+pub fn groups(group_by: &[String], meter: &Meter, span: Period, rows: &[Usage]) -> Result<Vec<Group>, PriceError> {
+    let mut gathered: BTreeMap<BTreeMap<String, String>, Vec<&Usage>> = BTreeMap::new();
+    let counts = |row: &Usage| row.bucket < span.to() && (row.bucket >= span.from() || meter.carries_over());
+    for row in rows.iter().filter(|row| counts(row)) {
+        gathered.entry(dimensions(group_by, row)).or_default().push(row);
     }
-    if gathered.is_empty() {
-        return Ok(vec![Group::default()]);
+    let mut groups = Vec::with_capacity(gathered.len());
+    for (dimensions, rows) in gathered {
+        let group = accumulate(meter, span, dimensions, rows)?;
+        // What was all over before the span is no line in it.
+        if !group.so_far.is_empty() {
+            groups.push(group);
+        }
     }
-    gathered.into_iter().map(|(dimensions, gathered)| gathered.accumulate(dimensions, aggregation)).collect()
+    if groups.is_empty() {
+        groups.push(Group::default());
+    }
+    Ok(groups)
 }
 
 fn dimensions(group_by: &[String], row: &Usage) -> BTreeMap<String, String> {
@@ -60,32 +58,31 @@ fn dimensions(group_by: &[String], row: &Usage) -> BTreeMap<String, String> {
     group_by.iter().filter_map(value).collect()
 }
 
-impl Gathered {
-    fn add(&mut self, row: &Usage, aggregation: Aggregation) -> Result<(), PriceError> {
-        self.rows = self.rows.saturating_add(1);
-        self.events = self.events.checked_add(row.count).ok_or(PriceError::TooLarge)?;
-        let known = self.buckets.get(&row.bucket).copied();
-        let value = known.map_or(Ok(row.value), |known| merge(known, row.value, aggregation))?;
-        self.buckets.insert(row.bucket, value);
-        Ok(())
+fn accumulate(
+    meter: &Meter,
+    span: Period,
+    dimensions: BTreeMap<String, String>,
+    mut rows: Vec<&Usage>,
+) -> Result<Group, PriceError> {
+    rows.sort_by_key(|row| row.bucket);
+    let (before, within) = rows.split_at(rows.partition_point(|row| row.bucket < span.from()));
+    let mut aggregate = Aggregate::new(meter, span);
+    let mut so_far = Vec::with_capacity(within.len());
+    for row in before {
+        aggregate.add(row.row())?;
     }
-
-    fn accumulate(self, dimensions: BTreeMap<String, String>, aggregation: Aggregation) -> Result<Group, PriceError> {
-        let mut so_far: Vec<(Instant, Decimal)> = Vec::with_capacity(self.buckets.len());
-        for (bucket, value) in self.buckets {
-            let quantity = match so_far.last() {
-                Some((_, before)) => merge(*before, value, aggregation)?,
-                None => value,
-            };
-            so_far.push((bucket, quantity));
+    let carried = aggregate.number()?;
+    if !carried.is_zero() {
+        so_far.push((span.from(), carried));
+    }
+    for bucket in within.chunk_by(|a, b| a.bucket == b.bucket) {
+        for row in bucket {
+            aggregate.add(row.row())?;
         }
-        Ok(Group { dimensions, rows: self.rows, events: self.events, so_far })
+        if let Some(row) = bucket.first() {
+            so_far.push((row.bucket, aggregate.number()?));
+        }
     }
-}
-
-fn merge(a: Decimal, b: Decimal, aggregation: Aggregation) -> Result<Decimal, PriceError> {
-    match aggregation {
-        Aggregation::Count | Aggregation::Sum => exact_add(a, b).ok_or(PriceError::TooLarge),
-        Aggregation::Max => Ok(a.max(b)),
-    }
+    let rows = u64::try_from(within.len()).unwrap_or(u64::MAX);
+    Ok(Group { dimensions, rows, events: aggregate.events(), so_far })
 }

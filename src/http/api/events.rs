@@ -2,17 +2,14 @@
 //!
 //! Source of the modes: CloudEvents HTTP protocol binding 1.0.2, sections 3.1 (binary), 3.2 (structured), 3.3 (batched).
 
-use std::borrow::Cow;
-use std::io::Read;
+use std::time::Instant as Stopwatch;
 
-use axum::body::Body;
+use axum::extract::Request;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::StatusCode;
-use axum::http::header::CONTENT_ENCODING;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::Json;
-use flate2::read::MultiGzDecoder;
 use serde::Deserialize;
 use serde::Serialize;
 use serde_json::value::RawValue;
@@ -28,14 +25,14 @@ use crate::http::auth::Role;
 use crate::http::path::Path;
 use crate::http::problem::Place;
 use crate::http::problem::Problem;
+use crate::http::query::Query;
+use crate::metering;
 use crate::metering::Receipt;
 use crate::metering::ingest::Format;
 use crate::metering::ingest::Invalid;
 
-/// A body may not be longer, as it comes over the wire.
-const BODY_BYTES_MAX: usize = 32 << 20;
-/// And not longer than this once decompressed: a small body must not become a large one.
-const DECODED_BYTES_MAX: u64 = 128 << 20;
+/// Longer ones are taken in by a task of their own, which goes on with its memory even if the caller goes away.
+const CALLER_BYTES_MAX: usize = 64 << 10;
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(ingest)).routes(routes!(event))
@@ -86,32 +83,65 @@ struct Answer {
         (status = 400, description = "The body cannot be read", body = Problem),
         (status = 401, description = "No key, or not a valid one", body = Problem),
         (status = 403, description = "This key may not send events", body = Problem),
-        (status = 413, description = "The body is too large", body = Problem),
-        (status = 415, description = "Neither CloudEvents nor NDJSON", body = Problem),
+        (status = 408, description = "Nothing of the body came for too long; nothing is stored", body = Problem),
+        (status = 413, description = "The body is too large, or holds too many events", body = Problem),
+        (status = 415, description = "Neither CloudEvents nor NDJSON, or an unknown encoding", body = Problem),
         (status = 422, description = "Some events cannot be taken; nothing is stored", body = Problem),
-        (status = 429, description = "Too many bodies wait; try again", body = Problem),
+        (status = 429, description = "Too much is under way; try again after `Retry-After`", body = Problem),
         (status = 503, description = "The log cannot be written; try again", body = Problem),
     ),
 )]
 async fn ingest(
     State(app): State<App>,
-    caller: Caller,
-    crate::http::query::Query(query): crate::http::query::Query<IngestQuery>,
-    headers: HeaderMap,
-    body: Body,
+    caller: Result<Caller, Problem>,
+    query: Result<Query<IngestQuery>, Problem>,
+    request: Request,
 ) -> Result<Json<Answer>, Problem> {
-    caller.require(&[Role::Ingest])?;
-    let body = axum::body::to_bytes(body, BODY_BYTES_MAX).await.map_err(|error| {
-        let detail = format!("the body is cut off, or longer than {BODY_BYTES_MAX} bytes: {error}");
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail).fix("send the events in smaller bodies")
-    })?;
-    let invalid = match query.invalid {
+    let watch = Stopwatch::now();
+    let taken = take(&app, caller, query, request).await;
+    let status = taken.as_ref().map_or_else(Problem::status, |_| StatusCode::OK);
+    app.counters.answered(status, watch.elapsed());
+    taken.map(|receipt| Json(answer(receipt)))
+}
+
+async fn take(
+    app: &App,
+    caller: Result<Caller, Problem>,
+    query: Result<Query<IngestQuery>, Problem>,
+    request: Request,
+) -> Result<Receipt, Problem> {
+    caller?.require(&[Role::Ingest])?;
+    let invalid = match query?.0.invalid {
         WhenInvalid::Reject => Invalid::Reject,
         WhenInvalid::Quarantine => Invalid::Quarantine,
     };
-    let (format, body) = read_body(&headers, &body)?;
-    let receipt = app.metering.ingest(format, body.into_owned(), invalid, clock::now()).await?;
-    Ok(Json(answer(receipt)))
+    let (head, body) = request.into_parts();
+    let form = Form::of(&head.headers)?;
+    let received = app.intake.events(&head.headers, body).await?;
+    app.counters.received(received.wire_bytes, received.text.len());
+    let (format, text) = match form {
+        Form::Structured(format) => (format, received.text),
+        Form::Binary => (Format::Single, structured(&head.headers, &received.text)?),
+    };
+    app.intake.check_count(format, &text)?;
+    let taken = match text.len() <= CALLER_BYTES_MAX {
+        true => app.metering.ingest(format, text, invalid, clock::now()).await,
+        false => {
+            let (metering, reserved) = (app.metering.clone(), received.reserved);
+            let ingest = async move {
+                let taken = metering.ingest(format, text, invalid, clock::now()).await;
+                drop(reserved);
+                taken
+            };
+            tokio::spawn(ingest).await.map_err(|_| Problem::internal())?
+        }
+    };
+    match &taken {
+        Ok(receipt) => app.counters.taken(receipt),
+        Err(metering::Error::Invalid(faulty)) => app.counters.refused(faulty.len()),
+        Err(_) => {}
+    }
+    Ok(taken?)
 }
 
 fn answer(receipt: Receipt) -> Answer {
@@ -119,57 +149,50 @@ fn answer(receipt: Receipt) -> Answer {
     Answer { accepted, duplicates, conflicts, rejected: rejected.into_iter().flat_map(Place::of_event).collect() }
 }
 
-/// The layout of a body and its bytes, decompressed; an event in binary mode is put into structured mode.
-fn read_body<'b>(headers: &HeaderMap, body: &'b [u8]) -> Result<(Format, Cow<'b, [u8]>), Problem> {
-    let body = decoded(headers, body)?;
-    let content_type = header(headers, CONTENT_TYPE.as_str()).unwrap_or_default();
-    let media_type = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    match media_type.as_str() {
-        "application/cloudevents+json" => Ok((Format::Single, body)),
-        "application/cloudevents-batch+json" => Ok((Format::Batch, body)),
-        "application/x-ndjson" | "application/ndjson" | "application/jsonl" => Ok((Format::Ndjson, body)),
-        _ if headers.contains_key("ce-id") || headers.contains_key("ce-specversion") => {
-            Ok((Format::Single, Cow::Owned(structured(headers, &media_type, &body)?)))
+/// How a body says what it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// Whole events.
+    Structured(Format),
+    /// The data of one event, whose attributes are in `ce-` headers.
+    Binary,
+}
+
+impl Form {
+    fn of(headers: &HeaderMap) -> Result<Self, Problem> {
+        let content_type = content_type(headers);
+        for (media_type, format) in [
+            ("application/cloudevents+json", Format::Single),
+            ("application/cloudevents-batch+json", Format::Batch),
+            ("application/x-ndjson", Format::Ndjson),
+            ("application/ndjson", Format::Ndjson),
+            ("application/jsonl", Format::Ndjson),
+        ] {
+            if media_type_of(content_type).eq_ignore_ascii_case(media_type) {
+                return Ok(Self::Structured(format));
+            }
         }
-        _ => {
-            let detail = format!("`{content_type}` is not a content type for events");
-            let fix = "use application/cloudevents+json for one event, application/cloudevents-batch+json for an \
-                       array, application/x-ndjson for one a line, or ce- headers with a JSON body";
-            Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail).fix(fix))
+        if headers.contains_key("ce-id") || headers.contains_key("ce-specversion") {
+            return Ok(Self::Binary);
         }
+        let detail = format!("`{content_type}` is not a content type for events");
+        let fix = "use application/cloudevents+json for one event, application/cloudevents-batch+json for an \
+                   array, application/x-ndjson for one a line, or ce- headers with a JSON body";
+        Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail).fix(fix))
     }
 }
 
-fn decoded<'b>(headers: &HeaderMap, body: &'b [u8]) -> Result<Cow<'b, [u8]>, Problem> {
-    let encoding = header(headers, CONTENT_ENCODING.as_str()).unwrap_or_default().trim().to_ascii_lowercase();
-    let mut decoder: Box<dyn Read + '_> = match encoding.as_str() {
-        "" | "identity" => return Ok(Cow::Borrowed(body)),
-        "gzip" => Box::new(MultiGzDecoder::new(body)),
-        "zstd" => Box::new(zstd::stream::read::Decoder::new(body).map_err(|error| broken(&encoding, &error))?),
-        other => {
-            let detail = format!("`{other}` is not a content encoding that is understood");
-            return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_encoding", detail)
-                .fix("send gzip, zstd or no encoding"));
-        }
-    };
-    let mut text = Vec::new();
-    let limit = DECODED_BYTES_MAX.saturating_add(1);
-    let read = decoder.by_ref().take(limit).read_to_end(&mut text).map_err(|error| broken(&encoding, &error))?;
-    if u64::try_from(read).is_ok_and(|read| read > DECODED_BYTES_MAX) {
-        let detail = format!("the body is longer than {DECODED_BYTES_MAX} bytes once decompressed");
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail)
-            .fix("send the events in smaller bodies"));
-    }
-    Ok(Cow::Owned(text))
+fn content_type(headers: &HeaderMap) -> &str {
+    headers.get(CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
-fn broken(encoding: &str, error: &std::io::Error) -> Problem {
-    let detail = format!("the body is not valid {encoding}: {error}");
-    Problem::new(StatusCode::BAD_REQUEST, "broken_encoding", detail).fix("compress the whole body, and send all of it")
+/// A content type without its parameters.
+fn media_type_of(content_type: &str) -> &str {
+    content_type.split(';').next().unwrap_or_default().trim()
 }
 
 /// Puts an event in binary mode, attributes in `ce-` headers, into one JSON object.
-fn structured(headers: &HeaderMap, media_type: &str, body: &[u8]) -> Result<Vec<u8>, Problem> {
+fn structured(headers: &HeaderMap, body: &[u8]) -> Result<Vec<u8>, Problem> {
     let mut event = serde_json::Map::new();
     for (name, value) in headers {
         if let Some(attribute) = name.as_str().strip_prefix("ce-") {
@@ -179,6 +202,7 @@ fn structured(headers: &HeaderMap, media_type: &str, body: &[u8]) -> Result<Vec<
     }
     let mut text = serde_json::Value::Object(event).to_string();
     if !body.is_empty() {
+        let media_type = media_type_of(content_type(headers)).to_ascii_lowercase();
         let is_json = media_type.is_empty() || media_type == "application/json" || media_type.ends_with("+json");
         if !is_json {
             let detail = format!("the data of an event in binary mode is `{media_type}`");
@@ -221,10 +245,6 @@ fn percent_decoded(value: &[u8]) -> Vec<u8> {
     decoded
 }
 
-fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
-    headers.get(name).and_then(|value| value.to_str().ok())
-}
-
 /// An event as it is kept, and where it was counted.
 #[derive(Serialize, ToSchema)]
 struct StoredEvent {
@@ -235,6 +255,8 @@ struct StoredEvent {
     /// The batch of the log that holds it.
     batch: i64,
     counted: Vec<Counted>,
+    /// Whether it was taken back by a `tallystick.event.retracted`.
+    retracted: bool,
 }
 
 /// One row of usage that an event is part of.
@@ -247,8 +269,7 @@ struct Counted {
     bucket: crate::domain::time::Instant,
     #[schema(value_type = Object)]
     dimensions: Box<RawValue>,
-    #[schema(value_type = String)]
-    value: rust_decimal::Decimal,
+    value: String,
 }
 
 /// One event as it is kept, and where it was counted.
@@ -279,10 +300,11 @@ async fn event(
             consumer: contribution.key.party.to_string(),
             bucket: contribution.key.bucket,
             dimensions: raw(contribution.key.dimensions.to_string())?,
-            value: contribution.delta.value,
+            value: contribution.delta.value.to_string(),
         });
     }
-    Ok(Json(StoredEvent { event: raw(stored.text)?, received_at: stored.received_at, batch: stored.seq, counted }))
+    let (received_at, batch, retracted) = (stored.received_at, stored.seq, stored.retracted);
+    Ok(Json(StoredEvent { event: raw(stored.text)?, received_at, batch, counted, retracted }))
 }
 
 #[cfg(test)]
@@ -296,19 +318,10 @@ mod tests {
         {
             headers.insert(name, value.parse().expect("a header"));
         }
-        let text = structured(&headers, "application/json", br#"{"price": 1.50}"#).expect("is put together");
+        let text = structured(&headers, br#"{"price": 1.50}"#).expect("is put together");
         assert_eq!(
             String::from_utf8(text).expect("text"),
             r#"{"id":"1","source":"/café","specversion":"1.0","type":"t","data":{"price": 1.50}}"#
         );
-    }
-
-    #[test]
-    fn a_small_body_cannot_become_a_huge_one() {
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_ENCODING, "zstd".parse().expect("a header"));
-        let zeros = vec![0; usize::try_from(DECODED_BYTES_MAX).expect("fits") + 1];
-        let bomb = zstd::bulk::compress(&zeros, 1).expect("compresses");
-        assert_eq!(decoded(&headers, &bomb).expect_err("is refused").code(), "body_too_large");
     }
 }

@@ -20,6 +20,7 @@ use crate::http::body::Body;
 use crate::http::path::Path;
 use crate::http::problem::Problem;
 use crate::http::query::Page;
+use crate::store;
 use crate::store::keys::ApiKey;
 
 pub fn routes() -> OpenApiRouter<App> {
@@ -124,11 +125,18 @@ async fn revoke(State(app): State<App>, caller: Caller, Path(id): Path<String>) 
     caller.require(&[])?;
     let unknown = || Problem::new(StatusCode::NOT_FOUND, "unknown_key", format!("there is no key {id} to revoke"));
     let id = KeyId::parse(&id).ok_or_else(unknown)?;
+    // In a task of its own, so that it is finished even for a caller that goes away in the middle.
+    match tokio::spawn(revoke_now(app, id)).await.map_err(|_| Problem::internal())? {
+        Err(store::Error::Missing) => Err(unknown()),
+        revoked => Ok(revoked.map(|()| StatusCode::NO_CONTENT)?),
+    }
+}
+
+async fn revoke_now(app: App, id: KeyId) -> store::Result<()> {
     let mut tx = app.db.write().await?;
-    tx.revoke_key(&id, clock::now()).await.map_err(|error| match error {
-        crate::store::Error::Missing => unknown(),
-        error => error.into(),
-    })?;
-    tx.commit().await?;
-    Ok(StatusCode::NO_CONTENT)
+    tx.revoke_key(&id, clock::now()).await?;
+    let committed = tx.commit().await;
+    // Even if it failed: whether it did is for the database to say.
+    app.keyring.empty();
+    committed
 }

@@ -9,6 +9,7 @@ pub mod exports;
 pub mod health;
 pub mod keys;
 pub mod ledger;
+pub mod metrics;
 pub mod pricing;
 pub mod statement;
 pub mod subscriptions;
@@ -34,4 +35,5 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(pricing::routes())
         .merge(keys::routes())
         .merge(health::routes())
+        .merge(metrics::routes())
 }

@@ -2,6 +2,7 @@
 
 use askama::Template;
 use axum::Router;
+use axum::extract::DefaultBodyLimit;
 use axum::extract::Form;
 use axum::extract::State;
 use axum::extract::rejection::FormRejection;
@@ -34,8 +35,14 @@ use crate::random;
 /// A working day, and then some.
 const SESSION_SECONDS: i64 = 12 * 3600;
 
+/// Anybody may send a form here: a key and an address are not long.
+const FORM_BYTES_MAX: usize = 16 << 10;
+
 pub fn routes() -> Router<App> {
-    Router::new().route("/login", get(form).post(sign_in)).route("/logout", post(sign_out))
+    Router::new()
+        .route("/login", get(form).post(sign_in))
+        .route("/logout", post(sign_out))
+        .layer(DefaultBodyLimit::max(FORM_BYTES_MAX))
 }
 
 #[derive(Template)]

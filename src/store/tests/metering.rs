@@ -2,11 +2,10 @@
 
 use std::sync::Arc;
 
-use rust_decimal::Decimal;
-
 use crate::domain::ids::QuarantineId;
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
+use crate::domain::measure::nano::Nano;
 use crate::domain::period::Period;
 use crate::domain::time::Instant;
 use crate::store::Db;
@@ -41,11 +40,11 @@ fn batch(seq: i64) -> Batch {
 }
 
 fn key(meter: &str, party: &str, bucket: i64, dimensions: &str) -> Key {
-    Key { meter: meter.into(), party: party.into(), bucket: at(bucket), dimensions: dimensions.into() }
+    Key { meter: meter.into(), party: party.into(), bucket: at(bucket), dimensions: dimensions.into(), item: "".into() }
 }
 
 fn delta(value: &str) -> Delta {
-    Delta { value: Decimal::from_str_exact(value).expect("a decimal"), count: 1 }
+    Delta { value: Nano::parse(value).expect("a number"), count: 1 }
 }
 
 async fn batches_come_back_in_order_and_a_number_is_taken_once(db: Db) {
@@ -54,16 +53,18 @@ async fn batches_come_back_in_order_and_a_number_is_taken_once(db: Db) {
     tx.append_batch(&batch(2)).await.expect("appends");
     tx.append_batch(&batch(1)).await.expect("appends");
     tx.commit().await.expect("commits");
+    db.append_batch(&batch(3)).await.expect("appends alone");
+    assert!(matches!(db.append_batch(&batch(3)).await, Err(Error::Taken)));
     let mut again = db.write_log().await.expect("writes");
     assert!(matches!(again.append_batch(&batch(2)).await, Err(Error::Taken)));
     drop(again);
     let mut tx = db.read_log().await.expect("reads");
-    assert_eq!(tx.last_seq().await.expect("reads"), 2);
-    assert_eq!(tx.log_size().await.expect("reads"), (4, 6));
+    assert_eq!(tx.last_seq().await.expect("reads"), 3);
+    assert_eq!(tx.log_size().await.expect("reads"), (6, 9));
     assert_eq!(tx.batch(2).await.expect("reads"), Some(batch(2)));
     assert_eq!(tx.batch_after(0).await.expect("reads"), Some(batch(1)));
     assert_eq!(tx.batch_after(1).await.expect("reads"), Some(batch(2)));
-    assert_eq!(tx.batch_after(2).await.expect("reads"), None);
+    assert_eq!(tx.batch_after(3).await.expect("reads"), None);
 }
 
 async fn an_event_that_is_kept_aside_is_counted(db: Db) {
@@ -96,7 +97,7 @@ async fn usage_is_written_with_its_position_or_not_at_all(db: Db) {
 
 async fn usage_is_read_by_key_by_meter_and_by_party(db: Db) {
     // A value that no float holds, and more rows than one statement takes.
-    let exact = delta("12345678901234567.890123456");
+    let exact = delta("-123456789012345678901234567890.000123456");
     let first = key("miles", "UA", 0, r#"{"origin":"EWR"}"#);
     let keys: Vec<Key> = (1..1_500).map(|hour| key("miles", "AA", hour, "{}")).collect();
     let mut rows = vec![(&first, exact)];
@@ -112,6 +113,18 @@ async fn usage_is_read_by_key_by_meter_and_by_party(db: Db) {
     assert_eq!((found.len(), found[&first], found[&keys[0]]), (2, exact, delta("2")));
     let all: Vec<&Key> = keys.iter().collect();
     assert_eq!(tx.usage_at(&all).await.expect("reads").len(), keys.len());
+    for value in ["0", "0.000000001", "-0.5", "10000", "99999999.9999", "12300000000"] {
+        let mut tx = db.write().await.expect("writes");
+        tx.put_usage(&[(&keys[0], delta(value))]).await.expect("puts");
+        tx.commit().await.expect("commits");
+        let found = db.read().await.expect("reads").usage_at(&[&keys[0]]).await.expect("reads");
+        assert_eq!(found[&keys[0]], delta(value), "{value}");
+    }
+    let mut tx = db.write().await.expect("writes");
+    tx.drop_usage(&[&keys[9], &missing]).await.expect("drops");
+    tx.commit().await.expect("commits");
+    let mut tx = db.read().await.expect("reads");
+    assert!(tx.usage_at(&[&keys[9]]).await.expect("reads").is_empty());
     let period = Period::new(at(0), at(3)).expect("a period");
     let of_all: Vec<String> = tx
         .usage_in("miles", None, period)

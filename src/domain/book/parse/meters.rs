@@ -138,17 +138,17 @@ fn operation(table: &mut Table<'_>, aggregation: Option<Aggregation>) -> Option<
 /// With buckets of one event its row is known by the event, so that it cannot be known by anything else.
 fn bucket(value: Value<'_>, aggregation: Option<Aggregation>) -> Option<Bucket> {
     let bucket = value.clone().one_of(&BUCKETS, &[])?;
-    let keeps = match aggregation {
-        Some(Aggregation::Unique) => "its values",
-        Some(Aggregation::Latest) => "the position of its events",
-        Some(Aggregation::WeightedSum) => "how long its level lasts",
+    let exact = match aggregation {
+        Some(Aggregation::Unique) => "every value",
+        Some(Aggregation::Latest) => "the order of events",
+        Some(Aggregation::WeightedSum) => "the time of every change",
         _ => return Some(bucket),
     };
     if bucket != Bucket::Event {
         return Some(bucket);
     }
-    let message = "rows of single events do not go with this aggregation".to_owned();
-    value.wrong("bucket_of_events", message, format!("use \"1h\" or another width: the meter keeps {keeps} exactly"))
+    let message = "this aggregation does not go with rows of single events".to_owned();
+    value.wrong("bucket_of_events", message, format!("use \"1h\" or another width: {exact} is kept in each of them"))
 }
 
 /// An event type of the catalog, or a prefix that some event type of the catalog has.

@@ -1,0 +1,30 @@
+//! `tallystick bench`: measures this machine and this build, the limit beside the figure. Never a test of either.
+
+mod client;
+mod events;
+mod ingest;
+mod limit;
+mod load;
+mod machine;
+mod naive;
+mod question;
+mod report;
+mod server;
+
+use std::process::ExitCode;
+
+#[derive(clap::Subcommand)]
+pub enum Command {
+    /// Events in, over HTTP: how many a second, what they cost on disk and in memory, and that each is counted once
+    Ingest(ingest::Args),
+    /// The server that the others start and measure
+    #[command(hide = true)]
+    Serve(server::Args),
+}
+
+pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Ingest(args) => ingest::run(args).await,
+        Command::Serve(args) => server::run(args).await,
+    }
+}

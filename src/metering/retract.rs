@@ -1,0 +1,109 @@
+//! Taking an event back: an event of our own, which keeps what it takes back, so that folding it again needs no look-up.
+//!
+//! In the log the retraction's `data` also has `batch` and `event`: where the original stands, and what it says. What it
+//! adds to usage is the opposite of what the original added, by those meters that counted the original.
+
+use serde::Deserialize;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::domain::event::Event;
+use crate::domain::event::Fault;
+use crate::domain::measure::delta::Delta;
+use crate::domain::measure::delta::Key;
+use crate::domain::time::Instant;
+use crate::metering::Error;
+use crate::metering::log::DamagedBatch;
+use crate::metering::seen::Seen;
+use crate::metering::seen::SeenKey;
+use crate::metering::versions::Versions;
+
+/// The type of an event that takes another one back.
+pub const RETRACTED: &str = "tallystick.event.retracted";
+
+/// Which event is taken back.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Retracted {
+    pub source: String,
+    pub id: String,
+}
+
+/// A retraction with the event that it takes back.
+pub struct Retraction {
+    /// The batch that holds the original.
+    pub batch: i64,
+    /// The original's JSON.
+    pub event: String,
+}
+
+/// `data` of a retraction as the log keeps it.
+#[derive(Serialize, Deserialize)]
+struct Kept<'a> {
+    #[serde(borrow)]
+    source: std::borrow::Cow<'a, str>,
+    #[serde(borrow)]
+    id: std::borrow::Cow<'a, str>,
+    batch: i64,
+    #[serde(borrow)]
+    event: &'a RawValue,
+}
+
+impl Retracted {
+    /// What the data of a retraction names.
+    pub fn of(event: &Event<'_>) -> Result<Self, Fault> {
+        serde_json::from_str(event.data.unwrap_or("null")).map_err(|error| {
+            let detail = format!("data does not name the event that is taken back: {error}");
+            Fault::new("/data", "invalid_retraction", detail, "send {\"source\": …, \"id\": …} of that event as data")
+        })
+    }
+
+    /// The key under which the seen index knows that an event was taken back. No event has it: an id has no line breaks.
+    pub fn mark(&self, seen: &Seen) -> SeenKey {
+        seen.key(RETRACTED, &format!("{}\n{}", self.source, self.id))
+    }
+
+    /// The line that the log keeps of the retraction `event`.
+    pub fn line(&self, event: &Event<'_>, at: Instant, retraction: &Retraction) -> Result<String, serde_json::Error> {
+        let original: &RawValue = serde_json::from_str(&retraction.event)?;
+        let (source, id) = (self.source.as_str().into(), self.id.as_str().into());
+        let data = serde_json::to_string(&Kept { source, id, batch: retraction.batch, event: original })?;
+        let text = |text: &str| serde_json::Value::from(text).to_string();
+        Ok(format!(
+            r#"{{"specversion":"1.0","id":{},"source":{},"type":"{RETRACTED}","time":"{at}","data":{data}}}"#,
+            text(&event.id),
+            text(&event.source),
+        ))
+    }
+}
+
+impl Retraction {
+    /// Reads what the log keeps of a retraction.
+    pub fn kept(event: &Event<'_>, seq: i64) -> Result<(Retracted, Self), Error> {
+        let kept: Kept<'_> = serde_json::from_str(event.data.unwrap_or("null"))
+            .map_err(|error| DamagedBatch { seq, reason: format!("a retraction in it: {error}") })?;
+        let retracted = Retracted { source: kept.source.into_owned(), id: kept.id.into_owned() };
+        Ok((retracted, Self { batch: kept.batch, event: kept.event.get().to_owned() }))
+    }
+
+    /// What the original added to usage, taken back. `counted` says which meters had counted it.
+    pub fn deltas(
+        &self,
+        versions: &Versions,
+        counted: impl Fn(&str, i64, Instant) -> bool,
+    ) -> Result<Vec<(Key, Delta)>, Error> {
+        let unreadable = |faults: Vec<Fault>| DamagedBatch {
+            seq: self.batch,
+            reason: faults.first().map(|fault| format!("an event in it: {}", fault.detail)).unwrap_or_default(),
+        };
+        let event = Event::parse(&self.event).map_err(unreadable)?;
+        let at = event.time.unwrap_or(Instant::BEGINNING);
+        let added = versions.meters().contributions(&event, at).map_err(unreadable)?;
+        let mut deltas = Vec::with_capacity(added.len());
+        for contribution in added {
+            if counted(&contribution.key.meter, self.batch, at) {
+                deltas.push((contribution.key, contribution.delta.opposite()?));
+            }
+        }
+        Ok(deltas)
+    }
+}

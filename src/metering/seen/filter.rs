@@ -1,0 +1,176 @@
+//! Which keys a run surely does not hold: a Bloom filter in blocks of one cache line, that can be folded to half its
+//! size.
+//!
+//! The upper half of a key says in which block its bits are, and says it in the order of the keys, so that a filter
+//! is written from front to back beside a sorted run. Folding joins each two neighbours: no key is lost, more are
+//! thought to be there that are not.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+
+use flate2::Crc;
+
+use crate::metering::seen::SeenKey;
+use crate::metering::seen::entry;
+
+pub(in crate::metering::seen) const BLOCK_BYTES: usize = 64;
+
+/// How often a filter can be folded. The count of blocks in a file is a multiple of two to the power of this.
+pub(in crate::metering::seen) const FOLDS_MAX: u32 = 6;
+
+/// Bits for each entry before any folding. One in 400 keys that are not there passes; one in 40 after a fold; one in
+/// 6 after two.
+const BITS_AN_ENTRY: u64 = 16;
+/// Bits that a key sets. More would be better at 16 bits an entry, and worse after folding.
+const BITS_A_KEY: u32 = 4;
+const READ_BYTES: usize = 64 << 10;
+
+/// As large as a cache line, and aligned like one, so that a key costs one wait for memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[repr(align(64))]
+pub(in crate::metering::seen) struct Block([u64; 8]);
+
+#[derive(Debug, PartialEq, Eq)]
+pub(in crate::metering::seen) struct Filter {
+    blocks: Vec<Block>,
+    folds: u32,
+}
+
+/// The size of a filter, and how often it is folded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::metering::seen) struct Folding {
+    /// Before folding.
+    pub blocks: u64,
+    pub folds: u32,
+}
+
+impl Block {
+    pub fn insert(&mut self, low: u64) {
+        for (word, bit) in bits(low) {
+            self.0[word] |= bit;
+        }
+    }
+
+    fn contains(&self, low: u64) -> bool {
+        // No early exit: the next key's block is fetched while this one is waited for.
+        bits(low).fold(true, |all, (word, bit)| all & (self.0[word] & bit != 0))
+    }
+
+    fn join(&mut self, other: &Self) {
+        for (word, other) in self.0.iter_mut().zip(other.0) {
+            *word |= other;
+        }
+    }
+
+    pub fn to_bytes(self) -> [u8; BLOCK_BYTES] {
+        let mut bytes = [0; BLOCK_BYTES];
+        for (slot, word) in bytes.chunks_exact_mut(8).zip(self.0) {
+            slot.copy_from_slice(&word.to_le_bytes());
+        }
+        bytes
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Self {
+        let mut block = Self::default();
+        for (word, slot) in block.0.iter_mut().zip(bytes.chunks_exact(8)) {
+            *word = entry::word(slot, 0);
+        }
+        block
+    }
+}
+
+impl Filter {
+    /// Reads a filter from a file, folded. `None` if it is not the one whose CRC-32 is `checksum`.
+    pub fn read(file: &File, offset: u64, folding: Folding, checksum: u32) -> io::Result<Option<Self>> {
+        let mut filter = Self { blocks: vec![Block::default(); folding.kept()], folds: folding.folds };
+        let mut buffer = vec![0; READ_BYTES];
+        let mut crc = Crc::new();
+        let mut number = 0_usize;
+        let mut left = folding.blocks as usize * BLOCK_BYTES;
+        while left > 0 {
+            let chunk = &mut buffer[..left.min(READ_BYTES)];
+            file.read_exact_at(chunk, offset + (number * BLOCK_BYTES) as u64)?;
+            crc.update(chunk);
+            for bytes in chunk.chunks_exact(BLOCK_BYTES) {
+                filter.blocks[number >> folding.folds].join(&Block::from_bytes(bytes));
+                number += 1;
+            }
+            left -= chunk.len();
+        }
+        Ok((crc.sum() == checksum).then_some(filter))
+    }
+
+    pub fn folding(&self) -> Folding {
+        Folding { blocks: (self.blocks.len() as u64) << self.folds, folds: self.folds }
+    }
+
+    pub fn bytes(&self) -> usize {
+        self.blocks.len() * BLOCK_BYTES
+    }
+
+    /// The same filter in less memory: folded until it was folded `folds` times in all.
+    pub fn folded(&self, folds: u32) -> Self {
+        let further = folds.saturating_sub(self.folds);
+        let join = |neighbours: &[Block]| {
+            let mut joined = Block::default();
+            neighbours.iter().for_each(|block| joined.join(block));
+            joined
+        };
+        Self { blocks: self.blocks.chunks(1 << further).map(join).collect(), folds: self.folds + further }
+    }
+
+    pub fn contains(&self, key: SeenKey) -> bool {
+        let (high, low) = entry::halves(key);
+        self.blocks[block_of(high, self.blocks.len())].contains(low)
+    }
+
+    /// Writes the indexes of those keys that may be there to the front of `passed`, and returns how many they are.
+    pub fn pass(&self, keys: &[SeenKey], passed: &mut [u32]) -> usize {
+        let mut count = 0;
+        for (index, key) in (0_u32..).zip(keys) {
+            // Written whether it passed or not: a branch here would be guessed wrong, and hold up the next keys.
+            passed[count] = index;
+            count += usize::from(self.contains(*key));
+        }
+        count
+    }
+}
+
+impl Folding {
+    /// A filter for so many entries, not folded.
+    pub fn for_entries(entries: u64) -> Self {
+        let block_bits = BLOCK_BYTES as u64 * 8;
+        let blocks = entries.saturating_mul(BITS_AN_ENTRY).div_ceil(block_bits);
+        Self { blocks: blocks.max(1).next_multiple_of(1 << FOLDS_MAX), folds: 0 }
+    }
+
+    fn kept(self) -> usize {
+        (self.blocks >> self.folds) as usize
+    }
+
+    /// Folds the largest ones until all fit into `bytes`, or none can be folded any more.
+    pub fn fit(filters: &mut [Self], bytes: usize) {
+        let mut kept: usize = filters.iter().map(|filter| filter.kept() * BLOCK_BYTES).sum();
+        while kept > bytes {
+            let foldable = filters.iter_mut().filter(|filter| filter.folds < FOLDS_MAX);
+            let Some(largest) = foldable.max_by_key(|filter| filter.kept()) else { return };
+            largest.folds += 1;
+            kept -= largest.kept() * BLOCK_BYTES;
+        }
+    }
+}
+
+/// The block of a key among `blocks`. With half as many blocks it is half the number: that is what folding needs.
+pub(in crate::metering::seen) fn block_of(high: u64, blocks: usize) -> usize {
+    // Below `blocks`, whatever the key.
+    ((u128::from(high) * blocks as u128) >> 64) as usize
+}
+
+/// Word and bit of a block, for each bit that a key sets: nine bits of the key each.
+fn bits(low: u64) -> impl Iterator<Item = (usize, u64)> {
+    (0..BITS_A_KEY).map(move |which| {
+        let place = low >> (9 * which);
+        ((place >> 6 & 7) as usize, 1 << (place & 63))
+    })
+}

@@ -1,0 +1,72 @@
+//! `tallystick bench`: a small run, to see that it measures everything and that everything it sends is counted.
+//! What it measures is not looked at: a busy machine must not fail a test.
+
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::support::data::tallystick;
+
+#[test]
+fn a_benchmark_of_ingest_counts_every_event_once_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut command = tallystick();
+    command.args(["bench", "ingest", "--events", "20000", "--seconds", "2", "--body", "1000", "--seed", "7", "--json"]);
+    command.env("TMPDIR", folder.path()).current_dir(folder.path()).stdin(Stdio::null());
+    let output = command.output().expect("the binary can be run");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{stderr}", String::from_utf8_lossy(&output.stdout));
+    assert!(!stderr.contains("panicked at"), "{stderr}");
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+
+    // 20,000 events of a history, 20,000 in large bodies, 2,000 in bodies of 100, 200 singly, and those of the paced
+    // load, which is sent for a time.
+    let counts = &report["counts"];
+    let count = |name: &str| counts[name].as_u64().unwrap_or_else(|| panic!("{name} is a number: {counts}"));
+    assert_eq!(counts["agree"], true, "{counts}");
+    assert!(count("sent") > 42_200 && count("duplicates") > 0, "{counts}");
+    assert_eq!(count("sent"), count("distinct") + count("duplicates"), "{counts}");
+    for counted in ["accepted", "counted", "counted_after_restart"] {
+        assert_eq!(count(counted), count("distinct"), "{counted} of {counts}");
+    }
+    assert_eq!(count("duplicates_found"), count("duplicates"), "{counts}");
+    assert_eq!(count("bytes_counted"), count("bytes_sent"), "{counts}");
+
+    for (load, events) in [("large", 20_000), ("medium", 2_000), ("single", 200), ("empty", 200)] {
+        assert_eq!(report[load]["events"], events, "{load}");
+    }
+    let mut figures = vec![
+        "/machine/cores".to_owned(),
+        "/machine/memory_bytes".to_owned(),
+        "/limit/events_per_second".to_owned(),
+        "/naive/events_per_second".to_owned(),
+        "/naive_near_end/events_per_second".to_owned(),
+        "/query/p99_ms".to_owned(),
+        "/restart/ready_after_seconds".to_owned(),
+        "/restart/memory/peak_bytes".to_owned(),
+        "/memory/peak_bytes".to_owned(),
+        "/memory/now_bytes".to_owned(),
+        "/disk/bytes_per_event".to_owned(),
+    ];
+    for load in ["large", "medium", "single", "empty", "paced"] {
+        for figure in [
+            "connections",
+            "events_a_body",
+            "requests",
+            "events_per_second",
+            "first_events_per_second",
+            "last_events_per_second",
+            "latency/p50_ms",
+            "latency/p99_ms",
+        ] {
+            figures.push(format!("/{load}/{figure}"));
+        }
+    }
+    for figure in figures {
+        let value = report.pointer(&figure).and_then(Value::as_f64);
+        assert!(value.is_some_and(|value| value > 0.0), "{figure} was measured: {report}");
+    }
+    assert!(report["machine"]["cpu"].as_str().is_some_and(|cpu| !cpu.is_empty()), "{}", report["machine"]);
+    let left: Vec<_> = std::fs::read_dir(folder.path()).expect("a folder").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
