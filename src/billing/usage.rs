@@ -19,8 +19,7 @@ pub(in crate::billing) async fn usage_of<Mode>(
 ) -> store::Result<BTreeMap<String, Vec<Usage>>> {
     let mut usage = tx.usage_of(consumer, period).await?;
     // A meter can be in several books.
-    let carrying: BTreeSet<&str> =
-        meters.filter(|meter| meter.carries_over()).map(|meter| meter.id.as_str()).collect();
+    let carrying: BTreeSet<&str> = meters.filter(|meter| meter.carries_over()).map(|meter| meter.id.as_str()).collect();
     for meter in carrying {
         let Ok(before) = Period::new(Instant::BEGINNING, period.from()) else { continue };
         let before = tx.usage_in(meter, Some(consumer), before).await?;

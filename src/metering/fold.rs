@@ -5,20 +5,19 @@
 //! flushed yet, under a gate that a flush closes while it commits, so that no delta is seen twice or not at all.
 
 use std::collections::HashMap;
-use std::hash::Hash;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 use hashbrown::DefaultHashBuilder;
-use siphasher::sip128::Hasher128;
-use siphasher::sip128::SipHasher13;
 use tokio::sync::RwLock;
 
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
 use crate::domain::measure::delta::TooLarge;
+use crate::domain::measure::digest::KeyDigest;
+use crate::domain::measure::digest::Secret;
 use crate::metering::Error;
 use crate::store::Db;
 use crate::store::Read;
@@ -26,17 +25,13 @@ use crate::store::Tx;
 
 pub type Deltas = HashMap<Key, Delta, DefaultHashBuilder>;
 
-/// Stands for a key of usage: a hash of all of it, 128 bits and keyed, so that no two keys have the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct KeyDigest(u128);
-
 /// By digest, since comparing keys text by text is most of what a fold costs.
 type Pending = HashMap<KeyDigest, (Key, Delta), DefaultHashBuilder>;
 
 #[derive(Debug)]
 pub struct Fold {
     /// Keys the digests.
-    secret: [u8; 16],
+    secret: Secret,
     state: Mutex<State>,
     /// Held for reading while usage is read, for writing while a flush commits.
     gate: RwLock<()>,
@@ -71,11 +66,9 @@ impl Fold {
         Self { secret, state: Mutex::new(state), gate: RwLock::new(()), flushing: tokio::sync::Mutex::new(()) }
     }
 
-    /// The digest of a key, which only this fold knows.
-    pub fn digest(&self, key: &Key) -> KeyDigest {
-        let mut hasher = SipHasher13::new_with_key(&self.secret);
-        key.hash(&mut hasher);
-        KeyDigest(hasher.finish128().as_u128())
+    /// What keys its digests.
+    pub fn secret(&self) -> &Secret {
+        &self.secret
     }
 
     /// Adds a batch. Batches must come in the order of the log.

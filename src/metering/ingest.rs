@@ -12,11 +12,11 @@ use crate::domain::event::Event;
 use crate::domain::event::Fault;
 use crate::domain::ids::QuarantineId;
 use crate::domain::measure::delta::Key;
+use crate::domain::measure::digest::KeyDigest;
+use crate::domain::measure::digest::Secret;
 use crate::domain::measure::tally::Added;
 use crate::domain::measure::tally::Tally;
 use crate::domain::time::Instant;
-use crate::metering::fold::Fold;
-use crate::metering::fold::KeyDigest;
 use crate::metering::retract::RETRACTED;
 use crate::metering::retract::Retracted;
 use crate::metering::seen;
@@ -116,7 +116,8 @@ impl Prepared {
 pub struct Reading<'r> {
     pub versions: &'r Arc<Versions>,
     pub seen: &'r Seen,
-    pub fold: &'r Fold,
+    /// Of the digests of usage keys.
+    pub secret: &'r Secret,
     pub limits: &'r Limits,
     pub now: Instant,
 }
@@ -229,7 +230,8 @@ struct Reader<'r> {
 
 impl<'r> Reader<'r> {
     fn new(reading: &'r Reading<'r>, events: usize) -> Self {
-        Self { reading, tally: Tally::default(), events: Vec::with_capacity(events), mended: String::new() }
+        let tally = Tally::new(*reading.secret, events);
+        Self { reading, tally, events: Vec::with_capacity(events), mended: String::new() }
     }
 
     /// Looks all events up at once, outside of any lock.
@@ -245,8 +247,6 @@ impl<'r> Reader<'r> {
             event.known = known;
         }
         let (keys, added) = self.tally.into_parts();
-        let digested = |key: Key| (self.reading.fold.digest(&key), key);
-        let keys = keys.into_iter().map(digested).collect();
         let versions = self.reading.versions.clone();
         Ok(Prepared { versions, runs, text, events: self.events, keys, added, quarantined })
     }
@@ -301,8 +301,7 @@ impl<'r> Reader<'r> {
 
 /// The text as it is kept, where that is not how it was sent: on one line, and with the time of receipt.
 fn mended(text: &str, add_time: Option<Instant>) -> Result<Option<String>, Vec<Fault>> {
-    let broken = text.contains('\n');
-    if !broken && add_time.is_none() {
+    if memchr::memchr(b'\n', text.as_bytes()).is_none() && add_time.is_none() {
         return Ok(None);
     }
     // Inside JSON strings a line break is always escaped, so any that is seen is only spacing.

@@ -20,6 +20,9 @@ pub struct Draft {
     last_time: Instant,
 }
 
+/// Makes batches of drafts. Its working memory is kept from one to the next.
+pub struct Sealer(zstd::bulk::Compressor<'static>);
+
 #[derive(Debug, Error)]
 #[error("batch {seq} of the event log is damaged: {reason}. Restore events.db from a backup")]
 pub struct DamagedBatch {
@@ -57,15 +60,27 @@ impl Draft {
         &self.lines
     }
 
+    /// An empty draft with the room that this one has.
+    pub fn emptied(mut self) -> Self {
+        self.lines.clear();
+        Self { lines: self.lines, ..Self::default() }
+    }
+}
+
+impl Sealer {
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self(zstd::bulk::Compressor::new(ZSTD_LEVEL)?))
+    }
+
     /// Compresses the events into a batch.
-    pub fn seal(&self, seq: i64, received_at: Instant) -> std::io::Result<Batch> {
-        let body = zstd::bulk::compress(&self.lines, ZSTD_LEVEL)?;
+    pub fn seal(&mut self, draft: &Draft, seq: i64, received_at: Instant) -> std::io::Result<Batch> {
+        let body = self.0.compress(&draft.lines)?;
         Ok(Batch {
             seq,
             received_at,
-            event_count: self.event_count,
-            first_time: self.first_time,
-            last_time: self.last_time,
+            event_count: draft.event_count,
+            first_time: draft.first_time,
+            last_time: draft.last_time,
             checksum: checksum(&body),
             body,
         })
@@ -105,11 +120,15 @@ mod tests {
         draft
     }
 
+    fn seal(draft: &Draft) -> Batch {
+        Sealer::new().and_then(|mut sealer| sealer.seal(draft, 7, Instant::from_micros(0))).expect("seals")
+    }
+
     proptest! {
         /// A batch gives back exactly the lines that went in.
         #[test]
         fn a_batch_keeps_its_lines(texts in prop::collection::vec("[^\n\r]{1,80}", 1..50)) {
-            let batch = draft(&texts).seal(7, Instant::from_micros(0)).expect("seals");
+            let batch = seal(&draft(&texts));
             let read = lines(&batch).expect("is whole");
             prop_assert_eq!(read.lines().map(str::to_owned).collect::<Vec<_>>(), texts);
         }
@@ -117,7 +136,7 @@ mod tests {
         /// Any flipped bit is found, and the batch is named.
         #[test]
         fn a_flipped_bit_is_found(texts in prop::collection::vec("[a-z]{1,40}", 1..20), at in any::<prop::sample::Index>(), bit in 0_u8..8) {
-            let mut batch = draft(&texts).seal(7, Instant::from_micros(0)).expect("seals");
+            let mut batch = seal(&draft(&texts));
             let place = at.index(batch.body.len());
             batch.body[place] ^= 1 << bit;
             prop_assert_eq!(lines(&batch).expect_err("is damaged").seq, 7);

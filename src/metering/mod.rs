@@ -128,7 +128,7 @@ pub enum Error {
     Damaged(#[from] DamagedBatch),
     #[error(transparent)]
     Seen(#[from] seen::Error),
-    #[error("no thread for the log's writer: {0}")]
+    #[error("the log's writer cannot start: {0}")]
     Thread(#[source] std::io::Error),
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
@@ -155,7 +155,7 @@ impl Metering {
             fold,
         });
         let (commands, waiting) = mpsc::channel(WAITING_BODIES_MAX);
-        let writer = Writer::new(db.clone(), shared.clone(), last_seq).run(waiting);
+        let writer = Writer::new(db.clone(), shared.clone(), last_seq).map_err(Error::Thread)?.run(waiting);
         // A thread of its own: a group of many events is seconds of work, and nobody who answers waits behind it.
         let runtime = tokio::runtime::Handle::current();
         std::thread::Builder::new()
@@ -205,7 +205,7 @@ impl Metering {
     ) -> Result<T, Error> {
         let (versions, limits, shared) = (self.versions(), self.limits.clone(), self.shared.clone());
         let read = move || {
-            let reading = ingest::Reading { versions: &versions, seen: &shared.seen, fold: &shared.fold, limits: &limits, now };
+            let reading = ingest::Reading { versions: &versions, seen: &shared.seen, secret: shared.fold.secret(), limits: &limits, now };
             read(&reading)
         };
         if bytes <= READ_INLINE_BYTES_MAX {

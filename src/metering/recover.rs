@@ -11,6 +11,8 @@ use crate::domain::event::Event;
 use crate::domain::event::Fault;
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
+use crate::domain::measure::digest::KeyDigest;
+use crate::domain::measure::digest::Secret;
 use crate::domain::measure::meters::Meters;
 use crate::domain::measure::tally::Tally;
 use crate::metering::Error;
@@ -69,7 +71,7 @@ pub(in crate::metering) async fn recover(
         while let Some(batch) = batches.recv().await {
             let batch = batch?;
             let is_unseen = unseen.iter().any(|range| range.contains(&batch.seq));
-            let mut reading = Reading::default();
+            let mut reading = Reading::new(*fold.secret());
             let unflushed = batch.seq > applied;
             reading.read(&batch, is_unseen.then_some(seen), unflushed.then(|| meters.at(batch.seq)))?;
             if is_unseen {
@@ -77,8 +79,7 @@ pub(in crate::metering) async fn recover(
             }
             if unflushed {
                 let deltas = reading.deltas(versions, counts_after)?;
-                let digested = deltas.into_iter().map(|(key, delta)| (fold.digest(&key), key, delta));
-                fold.add(batch.seq, batch.event_count.unsigned_abs(), digested)?;
+                fold.add(batch.seq, batch.event_count.unsigned_abs(), deltas)?;
             }
             if unseen.iter().any(|range| *range.end() == batch.seq) && batch.seq < last_seq {
                 // A gap in the middle of history: what comes next does not adjoin it.
@@ -104,9 +105,9 @@ pub async fn recompute(
     let mut batches = read_ahead(db, 1..=until_seq);
     while let Some(batch) = batches.recv().await {
         let batch = batch?;
-        let mut reading = Reading::default();
+        let mut reading = Reading::new(Secret::default());
         reading.read(&batch, None, Some(meters.at(batch.seq)))?;
-        for (key, delta) in reading.deltas(versions, &counts_after)? {
+        for (_, key, delta) in reading.deltas(versions, &counts_after)? {
             fold::add(&mut usage, key, delta)?;
         }
         progress(Progress { batches: batch.seq, batches_total: until_seq });
@@ -179,8 +180,8 @@ impl MetersByAge {
 }
 
 /// What a batch holds.
-#[derive(Default)]
 struct Reading {
+    secret: Secret,
     /// For the seen index.
     entries: Vec<(SeenKey, u32)>,
     tally: Tally,
@@ -188,6 +189,10 @@ struct Reading {
 }
 
 impl Reading {
+    fn new(secret: Secret) -> Self {
+        Self { secret, entries: Vec::new(), tally: Tally::new(secret, 0), retractions: Vec::new() }
+    }
+
     /// Reads every event of a batch: its key for the seen index, and what it adds to usage, each where it is wanted.
     fn read(&mut self, batch: &Batch, seen: Option<&Seen>, meters: Option<&Meters>) -> Result<(), Error> {
         let damaged = |faults: Vec<Fault>| {
@@ -211,11 +216,12 @@ impl Reading {
         Ok(())
     }
 
-    fn deltas(self, versions: &Versions, counts_after: &CountsAfter) -> Result<Vec<(Key, Delta)>, Error> {
+    fn deltas(self, versions: &Versions, counts_after: &CountsAfter) -> Result<Vec<(KeyDigest, Key, Delta)>, Error> {
         let mut deltas = self.tally.totals()?;
         for retraction in &self.retractions {
             let counted = |meter: &str, seq, _| counted(counts_after, meter, seq);
-            deltas.extend(retraction.deltas(versions, counted)?);
+            let taken_back = retraction.deltas(versions, counted)?;
+            deltas.extend(taken_back.into_iter().map(|(key, delta)| (KeyDigest::of(&self.secret, &key), key, delta)));
         }
         Ok(deltas)
     }

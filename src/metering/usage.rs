@@ -188,8 +188,7 @@ mod tests {
             (key, Delta { value: Nano::from(*value), count: if item.is_empty() { 1 } else { 0 } })
         };
         let period = Period::new(from, at(to)).expect("a period");
-        let query =
-            Query { meter, consumer: None, period, window: Window::Day, zone: Zone::utc(), group_by: &[] };
+        let query = Query { meter, consumer: None, period, window: Window::Day, zone: Zone::utc(), group_by: &[] };
         let measured = measured(&query, &rows.iter().map(row).collect::<Vec<_>>()).expect("fits");
         measured.iter().map(|row| (row.from.to_string(), row.value.to_string(), row.count)).collect()
     }
@@ -207,21 +206,21 @@ mod tests {
             ("2013-01-02T11:00:00Z", "area", 2 * hours(1)),
         ];
         let said = |rows: &[(&str, &str, i64)]| -> Vec<(String, String, i64)> {
-            let said = |(day, value, count): &(&str, &str, i64)| {
-                (format!("2013-01-{day}Z"), (*value).to_owned(), *count)
-            };
+            let said =
+                |(day, value, count): &(&str, &str, i64)| (format!("2013-01-{day}Z"), (*value).to_owned(), *count);
             rows.iter().map(said).collect()
         };
         let level = Meter::example(Aggregation::WeightedSum);
         assert_eq!(
             asked(&level, at("2013-01-01T00:00:00Z"), "2013-01-05T00:00:00Z", &rows),
             // 6 × 13 / 24; 6 less 4 / 24; what is left.
-            said(&[("02T00:00:00", "3.25", 2), ("03T00:00:00", "5.8333333333333333333333333333", 1), ("04T00:00:00", "2", 0)])
+            said(&[
+                ("02T00:00:00", "3.25", 2),
+                ("03T00:00:00", "5.8333333333333333333333333333", 1),
+                ("04T00:00:00", "2", 0)
+            ])
         );
-        assert_eq!(
-            asked(&level, Instant::BEGINNING, "2013-01-03T00:00:00Z", &rows),
-            said(&[("02T11:00:00", "6", 2)])
-        );
+        assert_eq!(asked(&level, Instant::BEGINNING, "2013-01-03T00:00:00Z", &rows), said(&[("02T11:00:00", "6", 2)]));
         let sum = Meter::example(Aggregation::Sum);
         let rows = [rows[0], rows[2]];
         assert_eq!(

@@ -17,15 +17,16 @@ use crate::domain::event::Fault;
 use crate::domain::event::says_the_same;
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
+use crate::domain::measure::digest::KeyDigest;
 use crate::domain::time::Instant;
 use crate::metering::Error;
 use crate::metering::Receipt;
 use crate::metering::Shared;
-use crate::metering::fold::KeyDigest;
 use crate::metering::ingest::Faulty;
 use crate::metering::ingest::Prepared;
 use crate::metering::ingest::PreparedEvent;
 use crate::metering::log::Draft;
+use crate::metering::log::Sealer;
 use crate::metering::retract::Retraction;
 use crate::metering::seen::SeenKey;
 use crate::store;
@@ -69,6 +70,9 @@ pub(in crate::metering) struct Writer {
     db: Db,
     shared: Arc<Shared>,
     last_seq: i64,
+    sealer: Sealer,
+    /// Empty, with the room that the last group needed.
+    spare: Draft,
 }
 
 /// What a group will change, if its commit succeeds.
@@ -90,8 +94,8 @@ struct New {
 }
 
 impl Writer {
-    pub(in crate::metering) fn new(db: Db, shared: Arc<Shared>, last_seq: i64) -> Self {
-        Self { db, shared, last_seq }
+    pub(in crate::metering) fn new(db: Db, shared: Arc<Shared>, last_seq: i64) -> std::io::Result<Self> {
+        Ok(Self { db, shared, last_seq, sealer: Sealer::new()?, spare: Draft::default() })
     }
 
     /// Works until every sender is gone.
@@ -123,7 +127,9 @@ impl Writer {
 
     async fn append(&mut self, bodies: Vec<Body>) {
         let current = self.shared.versions();
-        let mut group = Group::default();
+        let events = bodies.iter().map(|(prepared, _)| prepared.events.len()).sum();
+        let new = HashMap::with_capacity_and_hasher(events, DefaultHashBuilder::default());
+        let mut group = Group { draft: std::mem::take(&mut self.spare), new, ..Group::default() };
         for (prepared, reply) in bodies {
             if !Arc::ptr_eq(&prepared.versions, &current) {
                 let _ = reply.send(Ok(Outcome::OutOfDate(Box::new(prepared))));
@@ -188,7 +194,8 @@ impl Writer {
             }
             if let Some(retraction) = retraction {
                 group.new.insert(retraction.mark, New { content: 0, line: (0, 0) });
-                let digested = |(key, delta): &(Key, Delta)| (self.shared.fold.digest(key), key.clone(), *delta);
+                let secret = self.shared.fold.secret();
+                let digested = |(key, delta): &(Key, Delta)| (KeyDigest::of(secret, key), key.clone(), *delta);
                 group.deltas.extend(retraction.deltas.iter().map(digested));
             }
         }
@@ -287,7 +294,7 @@ impl Writer {
         let full = |error| store::Error::Unavailable(format!("the batch cannot be compressed: {error}"));
         let batch = match group.draft.is_empty() {
             true => None,
-            false => Some(group.draft.seal(seq, now).map_err(full)?),
+            false => Some(self.sealer.seal(&group.draft, seq, now).map_err(full)?),
         };
         match &batch {
             Some(batch) if group.quarantined.is_empty() => self.db.append_batch(batch).await?,
@@ -300,6 +307,7 @@ impl Writer {
         let events = group.draft.event_count();
         self.shared.seen.insert(seq, group.new.into_iter().map(|(key, new)| (key, new.content)));
         self.shared.fold.add(seq, events, group.deltas)?;
+        self.spare = group.draft.emptied();
         Ok(())
     }
 

@@ -65,8 +65,7 @@ pub struct ExpressionMistake {
     pub fix: String,
 }
 
-const FUNCTIONS: [(&str, Function); 3] =
-    [("min", Function::Min), ("max", Function::Max), ("clamp", Function::Clamp)];
+const FUNCTIONS: [(&str, Function); 3] = [("min", Function::Min), ("max", Function::Max), ("clamp", Function::Clamp)];
 
 impl Expression {
     pub fn parse(text: &str) -> Result<Self, ExpressionMistake> {
@@ -157,7 +156,9 @@ impl<'t> Parser<'t> {
             }
             Some(digit) if digit.is_ascii_digit() => self.number(),
             Some(letter) if letter.is_ascii_alphabetic() || letter == '_' => self.name(),
-            Some(other) => Err(self.unexpected(other, "a number, a field or `(`", "write it like `data.amount * 0.029`")),
+            Some(other) => {
+                Err(self.unexpected(other, "a number, a field or `(`", "write it like `data.amount * 0.029`"))
+            }
             None => {
                 let end = self.text.len();
                 let message = format!("`{}` ends where a number or a field should come", self.text);
@@ -396,8 +397,16 @@ mod tests {
     #[test]
     fn a_mistake_says_where_it_is_and_what_to_do() {
         for (text, said, at) in [
-            ("data.a * ", "invalid_expression: `data.a * ` ends where a number or a field should come; complete it", 9..9),
-            ("data.a * + 2", "invalid_expression: `+` at character 10 where a number, a field or `(` should come", 9..10),
+            (
+                "data.a * ",
+                "invalid_expression: `data.a * ` ends where a number or a field should come; complete it",
+                9..9,
+            ),
+            (
+                "data.a * + 2",
+                "invalid_expression: `+` at character 10 where a number, a field or `(` should come",
+                9..10,
+            ),
             ("data.a 2", "invalid_expression: `2` at character 8 where an operator should come", 7..8),
             ("(data.a", "invalid_expression: `(data.a` ends before its `)`; close the parenthesis", 7..7),
             ("data.a)", "invalid_expression: `)` at character 7 where an operator should come", 6..7),
@@ -405,11 +414,23 @@ mod tests {
             ("amount * 2", "unknown_field: `amount` at character 1 is not a field; name a field", 0..6),
             ("data.a + mx", "unknown_field: `mx` at character 10 is not a field; did you mean `max(…)`?", 9..11),
             ("data..a * 2", "unknown_field: `data..a`", 0..7),
-            ("minn(data.a, 2)", "unknown_function: there is no function `minn`, at character 1; did you mean `min`?", 0..4),
-            ("clamp(data.a, 2)", "invalid_expression: `clamp` at character 1 has 2 of its numbers; give it three", 0..5),
+            (
+                "minn(data.a, 2)",
+                "unknown_function: there is no function `minn`, at character 1; did you mean `min`?",
+                0..4,
+            ),
+            (
+                "clamp(data.a, 2)",
+                "invalid_expression: `clamp` at character 1 has 2 of its numbers; give it three",
+                0..5,
+            ),
             ("data.a-data.b", "invalid_expression: the `-` after `data.a` at character 1 could belong to a name", 0..7),
             ("data.a * 1.2.3", "invalid_expression: `1.2.3` at character 10 is not a decimal", 9..14),
-            ("data.a * 1e3", "invalid_expression: `e` at character 11 where an operator should come; write numbers out", 10..11),
+            (
+                "data.a * 1e3",
+                "invalid_expression: `e` at character 11 where an operator should come; write numbers out",
+                10..11,
+            ),
             ("2 + 0.30", "constant_value: `2 + 0.30` is the same for every event", 0..8),
             ("", "invalid_expression: `` ends where", 0..0),
         ] {

@@ -56,11 +56,21 @@ enum State<'a> {
     /// How many events say each value.
     Unique(HashMap<&'a str, i64>),
     /// What happened to each value, by position; and how many values are there in the end.
-    Present { changes: HashMap<&'a str, BTreeMap<&'a str, (Change, i64)>>, present: i64 },
+    Present {
+        changes: HashMap<&'a str, BTreeMap<&'a str, (Change, i64)>>,
+        present: i64,
+    },
     /// The level when the period begins, what changed it since, and the area that the changes make, in microseconds.
-    Level { before: Nano, changed: Nano, area: Nano },
+    Level {
+        before: Nano,
+        changed: Nano,
+        area: Nano,
+    },
     /// The sum of each bucket, or of each event where the bucket is one.
-    Percentile { sums: HashMap<(Instant, &'a str), Delta>, ranked: Ranked },
+    Percentile {
+        sums: HashMap<(Instant, &'a str), Delta>,
+        ranked: Ranked,
+    },
 }
 
 /// What one of several windows of time comes to.
@@ -102,13 +112,9 @@ impl<'a> Aggregate<'a> {
             Aggregation::Avg => State::Mean(Nano::ZERO),
             Aggregation::Max => State::Max(BTreeMap::new()),
             Aggregation::Latest => State::Latest(BTreeMap::new()),
-            Aggregation::Unique if meter.operation.is_some() => {
-                State::Present { changes: HashMap::new(), present: 0 }
-            }
+            Aggregation::Unique if meter.operation.is_some() => State::Present { changes: HashMap::new(), present: 0 },
             Aggregation::Unique => State::Unique(HashMap::new()),
-            Aggregation::WeightedSum => {
-                State::Level { before: Nano::ZERO, changed: Nano::ZERO, area: Nano::ZERO }
-            }
+            Aggregation::WeightedSum => State::Level { before: Nano::ZERO, changed: Nano::ZERO, area: Nano::ZERO },
             Aggregation::Percentile(rank) => State::Percentile { sums: HashMap::new(), ranked: Ranked::new(rank) },
         };
         Self { period, width: meter.bucket, carries_over: meter.carries_over(), events: 0, state }

@@ -35,7 +35,7 @@ fn eval(node: &Node, fields: &[Decimal]) -> Result<Decimal, ExpressionFault> {
         Node::Number(number) => Ok(*number),
         // Every path has a field: that is the caller's side of the bargain.
         Node::Field(number) => fields.get(*number).copied().ok_or(ExpressionFault::TooLarge),
-        Node::Negated(inner) => Ok(-eval(inner, fields)?),
+        Node::Negated(inner) => Decimal::ZERO.checked_sub(eval(inner, fields)?).ok_or(ExpressionFault::TooLarge),
         Node::Of(operator, left, right) => {
             let (left, right) = (eval(left, fields)?, eval(right, fields)?);
             let result = match operator {

@@ -273,9 +273,11 @@ impl Case {
                 event.id.is_none() || kept.is_some_and(|kept| std::ptr::eq(kept, *event))
             });
         }
-        let multiplied = self.parameters.multiplier.as_ref().map(|multiplier| {
-            Expression::parse(&format!("data.value * {multiplier}")).expect("an expression")
-        });
+        let multiplied = self
+            .parameters
+            .multiplier
+            .as_ref()
+            .map(|multiplier| Expression::parse(&format!("data.value * {multiplier}")).expect("an expression"));
         let needs_number = !matches!(self.aggregation(), Aggregation::Count | Aggregation::Unique);
         let said = (0..).zip(events).filter_map(|(index, event)| {
             let at = instant(&event.timestamp, &zone);

@@ -44,7 +44,10 @@ pub struct Entry<'a> {
 pub enum Item<'a> {
     Text(Cow<'a, str>),
     /// The event's position, which is complete only when the log has a place for it; then this text.
-    AtPosition { at: Instant, then: Cow<'a, str> },
+    AtPosition {
+        at: Instant,
+        then: Cow<'a, str>,
+    },
 }
 
 /// Where the log holds an event.

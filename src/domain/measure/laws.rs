@@ -68,16 +68,17 @@ fn events() -> impl Strategy<Value = Vec<Said>> {
     let value = prop::sample::select(vec!["", "a", "b", "+c"]);
     let event = (0..LAST_MINUTE, -500_i64..500, value, any::<bool>(), prop::bool::weighted(0.3));
     prop::collection::vec(event, 0..40).prop_map(|events| {
-        let said = |(index, (minute, number, value, added, retracted)): (u32, (i64, i64, &'static str, bool, bool))| Said {
-            // Some events share an instant, some a number.
-            minute: minute / 7 * 7,
-            place: Place { seq: i64::from(index / 5), index: index % 5 },
-            number: number / 50 * 50,
-            value,
-            change: if added { Change::Added } else { Change::Removed },
-            retracted,
-            id: index.to_string(),
-        };
+        let said =
+            |(index, (minute, number, value, added, retracted)): (u32, (i64, i64, &'static str, bool, bool))| Said {
+                // Some events share an instant, some a number.
+                minute: minute / 7 * 7,
+                place: Place { seq: i64::from(index / 5), index: index % 5 },
+                number: number / 50 * 50,
+                value,
+                change: if added { Change::Added } else { Change::Removed },
+                retracted,
+                id: index.to_string(),
+            };
         (0..).zip(events).map(said).collect()
     })
 }
@@ -118,7 +119,13 @@ fn naive(meter: &Meter, events: &[Said], from: i64, to: i64) -> Decimal {
     match meter.aggregation {
         Aggregation::Count => count,
         Aggregation::Sum => sum,
-        Aggregation::Avg => if within.is_empty() { Decimal::ZERO } else { sum / count },
+        Aggregation::Avg => {
+            if within.is_empty() {
+                Decimal::ZERO
+            } else {
+                sum / count
+            }
+        }
         Aggregation::Max => within.iter().map(number).max().unwrap_or_default(),
         Aggregation::Latest => within.last().map(number).unwrap_or_default(),
         Aggregation::Unique if meter.operation.is_some() => {

@@ -109,7 +109,8 @@ impl Meters {
         self.measure(event, at, &mut tally)?;
         let (keys, added) = tally.into_parts();
         let contribution = |added: Added| {
-            Some(Contribution { key: keys.get(added.key as usize)?.clone(), delta: added.delta })
+            let (_, key) = keys.get(added.key as usize)?;
+            Some(Contribution { key: key.clone(), delta: added.delta })
         };
         Ok(added.into_iter().filter_map(contribution).collect())
     }
@@ -196,11 +197,8 @@ impl Compiled {
             let detail = format!("meter {} counts for {}, which is missing", meter.id, meter.party);
             return Err(Fault::new(&pointer(&meter.party), "missing_party", detail, "say whose usage this is"));
         };
-        let dimensions = self.dimensions(found);
-        let mut add = |entry: Entry<'_>| {
-            let item = entry.item.text(Place { seq: 0, index: 0 });
-            tally.add(&self.id, &party, meter.bucket.floor(at), &dimensions, &item, entry.delta);
-        };
+        let bucket = meter.bucket.floor(at);
+        let mut add = |entry: Entry<'_>| self.add(tally, &party, bucket, found, entry);
         match said {
             Said::Number(number) => {
                 let event = (&*event.source, &*event.id);
@@ -216,37 +214,63 @@ impl Compiled {
         Ok(())
     }
 
+    fn add(&self, tally: &mut Tally, party: &str, bucket: Instant, found: &[Option<Found<'_>>], entry: Entry<'_>) {
+        let item = entry.item.text(Place { seq: 0, index: 0 });
+        let mut digest = tally.digesting();
+        digest.part(&self.id);
+        digest.part(party);
+        digest.instant(bucket);
+        self.write_dimensions(found, |piece| digest.piece(piece));
+        digest.end();
+        digest.part(&item);
+        tally.add(digest.done(), entry.delta, || Key {
+            meter: self.id.clone(),
+            party: party.into(),
+            bucket,
+            dimensions: self.dimensions(found).into(),
+            item: (&*item).into(),
+        });
+    }
+
     /// What the event does to its value; without saying so it adds it.
     fn change(&self, found: Option<Option<Found<'_>>>) -> Result<Option<Change>, Fault> {
         let (Some(found), Some(path)) = (found, &self.meter.operation) else { return Ok(None) };
         let Some(text) = found.map(Found::text) else { return Ok(Some(Change::Added)) };
         Change::named(&text).map(Some).ok_or_else(|| {
             let detail = format!("{path} is `{text}`, which meter {} does not know", self.meter.id);
-            Fault::new(&pointer(path), "unknown_operation", detail, "send \"add\" or \"remove\", or leave it out to add")
+            Fault::new(
+                &pointer(path),
+                "unknown_operation",
+                detail,
+                "send \"add\" or \"remove\", or leave it out to add",
+            )
         })
     }
 
-    /// A JSON object with sorted keys and text values. A dimension that the event does not have is left out.
-    fn dimensions(&self, found: &[Option<Found<'_>>]) -> Cow<'static, str> {
-        if self.dimensions.is_empty() {
-            return Cow::Borrowed("{}");
-        }
-        let mut text = String::with_capacity(64);
+    fn dimensions(&self, found: &[Option<Found<'_>>]) -> String {
+        let mut text = String::new();
+        self.write_dimensions(found, |piece| text.push_str(piece));
+        text
+    }
+
+    /// A JSON object with sorted keys and text values, piece by piece. A dimension that the event does not have is left
+    /// out.
+    fn write_dimensions(&self, found: &[Option<Found<'_>>], mut write: impl FnMut(&str)) {
+        write("{");
+        let mut is_first = true;
         for (opening, number) in &self.dimensions {
             let Some(found) = found.get(*number).copied().flatten() else { continue };
-            text.push(if text.is_empty() { '{' } else { ',' });
-            text.push_str(opening);
+            if !std::mem::take(&mut is_first) {
+                write(",");
+            }
+            write(opening);
             match found {
                 // A JSON string without escapes stands here as it stands there.
-                Found::Data(json) if json.starts_with('"') && !json.contains('\\') => text.push_str(json),
-                found => text.push_str(&quoted(&found.text())),
+                Found::Data(json) if json.starts_with('"') && !json.bytes().any(|byte| byte == b'\\') => write(json),
+                found => write(&quoted(&found.text())),
             }
         }
-        if text.is_empty() {
-            return Cow::Borrowed("{}");
-        }
-        text.push('}');
-        Cow::Owned(text)
+        write("}");
     }
 }
 
@@ -373,5 +397,49 @@ mod tests {
             let faults = measure(data).expect_err("is refused");
             assert_eq!((faults[0].at.as_str(), faults[0].code), ("/data/distance", code), "{data}");
         }
+    }
+
+    fn items(meter: Meter, data: &str) -> Result<Vec<(String, String, i64)>, &'static str> {
+        let text = format!(
+            r#"{{"specversion":"1.0","id":"1","source":"/s","type":"flight.completed","subject":"UA","data":{data}}}"#
+        );
+        let event = Event::parse(&text).expect("is an event");
+        let at = Instant::parse("2013-01-01T10:17:00Z").expect("a time");
+        let measured = Meters::from_iter([meter]).contributions(&event, at).map_err(|faults| faults[0].code)?;
+        let item = |row: Contribution| (row.key.item.to_string(), row.delta.value.to_string(), row.delta.count);
+        Ok(measured.into_iter().map(item).collect())
+    }
+
+    #[test]
+    fn a_value_can_be_computed_and_what_cannot_is_a_fault() {
+        let expression = Expression::parse("data.fare / data.seats * 2").expect("an expression");
+        let meter = || Meter { value: Some(Value::Expression(expression.clone())), ..Meter::example(Aggregation::Max) };
+        let items = |data| items(meter(), data);
+        assert_eq!(items(r#"{"fare":"10.5","seats":3}"#), Ok(vec![("7".to_owned(), "7".to_owned(), 1)]));
+        assert_eq!(items(r#"{"fare":10,"seats":0}"#), Err("value_not_computable"));
+        assert_eq!(items(r#"{"fare":10}"#), Err("missing_value"));
+        assert_eq!(items(r#"{"fare":"many","seats":1}"#), Err("not_a_number"));
+        assert_eq!(items(r#"{"fare":900000000000,"seats":"0.1"}"#), Err("value_out_of_range"));
+    }
+
+    #[test]
+    fn a_distinct_value_is_an_item_and_may_be_added_or_removed() {
+        let unique = || Meter { value: Some(Value::Path(path("data.tail"))), ..Meter::example(Aggregation::Unique) };
+        let long = format!(r#"{{"tail":"{}"}}"#, "x".repeat(513));
+        let row = |item: &str| Ok(vec![(item.to_owned(), "1".to_owned(), 1)]);
+        assert_eq!(items(unique(), r#"{"tail":"N1"}"#), row("N1"));
+        assert_eq!(items(unique(), r#"{"op":"add"}"#), Err("missing_value"));
+        assert_eq!(items(unique(), &long), Err("value_too_long"));
+        let changed = || Meter { operation: Some(path("data.op")), ..unique() };
+        let ends_with = |data, end: &str| items(changed(), data).is_ok_and(|rows| rows[0].0.ends_with(end));
+        assert!(ends_with(r#"{"tail":"N1"}"#, "+N1") && ends_with(r#"{"tail":"N1","op":"remove"}"#, "-N1"));
+        assert_eq!(items(changed(), r#"{"tail":"N1","op":"sell"}"#), Err("unknown_operation"));
+    }
+
+    #[test]
+    fn a_bucket_of_one_event_is_known_by_its_time_and_event() {
+        let meter = Meter { bucket: crate::domain::time::Bucket::Event, ..Meter::example(Aggregation::Sum) };
+        let row = ("/s\n1".to_owned(), "3".to_owned(), 1);
+        assert_eq!(items(meter, r#"{"distance":3}"#), Ok(vec![row]));
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod aggregate;
 pub mod delta;
+pub mod digest;
 pub mod expression;
 pub mod field;
 pub mod item;

@@ -1,15 +1,13 @@
 //! A tally: what some events add to usage, with each key of usage kept once however many events add to it.
 
-use std::hash::BuildHasher;
-use std::sync::Arc;
-
-use hashbrown::DefaultHashBuilder;
 use hashbrown::HashTable;
 
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
 use crate::domain::measure::delta::TooLarge;
-use crate::domain::time::Instant;
+use crate::domain::measure::digest::Digesting;
+use crate::domain::measure::digest::KeyDigest;
+use crate::domain::measure::digest::Secret;
 
 /// What one event adds to one key of a tally.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,53 +20,38 @@ pub struct Added {
 /// What events add, in the order in which they were measured.
 #[derive(Debug, Default)]
 pub struct Tally {
-    keys: Vec<Key>,
-    numbers: HashTable<u32>,
-    hasher: DefaultHashBuilder,
+    secret: Secret,
+    keys: Vec<(KeyDigest, Key)>,
+    numbers: HashTable<(KeyDigest, u32)>,
     added: Vec<Added>,
 }
 
 impl Tally {
-    /// Adds to the row of these parts.
-    pub fn add(&mut self, meter: &Arc<str>, party: &str, bucket: Instant, dimensions: &str, item: &str, delta: Delta) {
-        // A meter is known by its address: within a tally the text of each lives at one place.
-        let parts = (Arc::as_ptr(meter).addr(), party, bucket, dimensions, item);
-        let hash = self.hasher.hash_one(parts);
-        let keys = &mut self.keys;
-        let is_it = |number: &u32| {
-            keys.get(*number as usize).is_some_and(|key| {
-                key.bucket == bucket
-                    && *key.party == *party
-                    && *key.dimensions == *dimensions
-                    && *key.item == *item
-                    && Arc::ptr_eq(&key.meter, meter)
-            })
-        };
-        let key = match self.numbers.find(hash, is_it) {
-            Some(known) => *known,
+    /// A tally whose digests are keyed by `secret`, with room for what so many events add to two meters.
+    pub fn new(secret: Secret, events: usize) -> Self {
+        let added = Vec::with_capacity(events.saturating_mul(2));
+        Self { secret, keys: Vec::new(), numbers: HashTable::new(), added }
+    }
+
+    /// Begins the digest of a key, part by part in the order of [`KeyDigest::of`].
+    pub fn digesting(&self) -> Digesting {
+        Digesting::new(&self.secret)
+    }
+
+    /// Adds to the row with this digest. `key` makes its key where it is new.
+    pub fn add(&mut self, digest: KeyDigest, delta: Delta, key: impl FnOnce() -> Key) {
+        let known = self.numbers.find(digest.half(), |(known, _)| *known == digest);
+        let number = match known {
+            Some((_, number)) => *number,
             None => {
                 // A body of 2^32 events does not fit any limit.
-                let number = u32::try_from(keys.len()).unwrap_or(u32::MAX);
-                keys.push(Key {
-                    meter: meter.clone(),
-                    party: party.into(),
-                    bucket,
-                    dimensions: dimensions.into(),
-                    item: item.into(),
-                });
-                let hasher = &self.hasher;
-                let hash_of = |number: &u32| {
-                    let key = keys.get(*number as usize);
-                    key.map_or(0, |key| {
-                        let meter = Arc::as_ptr(&key.meter).addr();
-                        hasher.hash_one((meter, &*key.party, key.bucket, &*key.dimensions, &*key.item))
-                    })
-                };
-                self.numbers.insert_unique(hash, number, hash_of);
+                let number = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
+                self.keys.push((digest, key()));
+                self.numbers.insert_unique(digest.half(), (digest, number), |(digest, _)| digest.half());
                 number
             }
         };
-        self.added.push(Added { key, delta });
+        self.added.push(Added { key: number, delta });
     }
 
     /// How many additions there are so far.
@@ -86,18 +69,18 @@ impl Tally {
     }
 
     /// What all of it comes to, row by row.
-    pub fn totals(self) -> Result<Vec<(Key, Delta)>, TooLarge> {
+    pub fn totals(self) -> Result<Vec<(KeyDigest, Key, Delta)>, TooLarge> {
         let mut totals = vec![Delta::default(); self.keys.len()];
         for added in &self.added {
             if let Some(total) = totals.get_mut(added.key as usize) {
                 *total = total.merge(added.delta)?;
             }
         }
-        Ok(self.keys.into_iter().zip(totals).collect())
+        Ok(self.keys.into_iter().zip(totals).map(|((digest, key), delta)| (digest, key, delta)).collect())
     }
 
     /// The keys by number, and the additions in order.
-    pub fn into_parts(self) -> (Vec<Key>, Vec<Added>) {
+    pub fn into_parts(self) -> (Vec<(KeyDigest, Key)>, Vec<Added>) {
         (self.keys, self.added)
     }
 }

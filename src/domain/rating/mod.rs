@@ -185,13 +185,7 @@ fn outcomes(inputs: &Inputs<'_>, component: &UsageComponent, span: Period) -> Re
     let Some(meter) = inputs.meters.get(&component.meter) else {
         return Err(RatingError::UnknownMeter { component: component.id.clone(), meter: component.meter.clone() });
     };
-    let scope = Scope {
-        component,
-        meter,
-        zone: &inputs.plan.calendar.zone,
-        currency: inputs.plan.currency,
-        span,
-    };
+    let scope = Scope { component, meter, zone: &inputs.plan.calendar.zone, currency: inputs.plan.currency, span };
     let rows = inputs.usage.get(&component.meter).map_or(&[][..], Vec::as_slice);
     component::rate(&scope, rows).map_err(|source| RatingError::Price { component: component.id.clone(), source })
 }
