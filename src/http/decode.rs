@@ -53,6 +53,8 @@ pub enum Stopped {
 pub struct Text {
     bytes: Vec<u8>,
     bytes_max: usize,
+    /// As it was announced, or as long as it may be.
+    bytes_expected: usize,
     /// What the decoder keeps beside the text.
     state_bytes: usize,
     reserved: Reserved,
@@ -99,12 +101,19 @@ impl Encoding {
 
 impl Text {
     pub fn new(bytes_max: usize, memory: Arc<Memory>) -> Self {
-        Self { bytes: Vec::new(), bytes_max, state_bytes: 0, reserved: Reserved::new(memory) }
+        Self {
+            bytes: Vec::new(),
+            bytes_max,
+            bytes_expected: bytes_max,
+            state_bytes: 0,
+            reserved: Reserved::new(memory),
+        }
     }
 
     /// Makes room for a text whose length is known, as far as it is worth it: whoever announces much and sends little
     /// takes little.
     pub fn expect(&mut self, bytes: usize) -> Result<(), Stopped> {
+        self.bytes_expected = bytes;
         self.make_room(bytes.min(SMALL_BYTES_MAX))
     }
 
@@ -113,7 +122,7 @@ impl Text {
         let needed = needed.ok_or(Stopped::TooLong)?;
         if needed > self.bytes.capacity() {
             // Doubled, so that a long text is not copied for each of its pieces.
-            let doubled = self.bytes.capacity().saturating_mul(2).min(self.bytes_max);
+            let doubled = self.bytes.capacity().saturating_mul(2).min(self.bytes_expected);
             self.make_room(needed.max(doubled))?;
         }
         self.bytes.extend_from_slice(piece);
@@ -316,6 +325,8 @@ mod tests {
     }
 
     proptest! {
+        #![proptest_config(ProptestConfig::with_cases(24))]
+
         /// Law: whatever is compressed, in however many frames, and however it is cut into pieces, comes out as it
         /// was; and cut off before its end, it never does.
         #[test]

@@ -197,10 +197,21 @@ pub(in crate::store) async fn open_sqlite(file: &Path) -> Result<Pools> {
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         // Without it, `insert or replace` slips past the triggers that forbid a delete.
         .pragma("recursive_triggers", "on");
-    let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await?;
-    let readers =
-        SqlitePoolOptions::new().max_connections(READERS_MAX).connect_lazy_with(options.pragma("query_only", "on"));
+    let writer = sqlite_pool(1).connect_with(options.clone()).await?;
+    let readers = sqlite_pool(READERS_MAX).connect_lazy_with(options.pragma("query_only", "on"));
     Ok(Pools::Sqlite { readers, writer })
+}
+
+/// When a disk is full, SQLite may roll back by itself. The rollback that follows then fails, and sqlx takes the
+/// connection to be in a transaction for ever: such a one is closed, and another opened. That is asked of memory, so
+/// there is no need to ask the connection whether it is alive: what lies in the same process does not go away.
+fn sqlite_pool(connections_max: u32) -> SqlitePoolOptions {
+    SqlitePoolOptions::new().max_connections(connections_max).test_before_acquire(false).before_acquire(
+        |connection, _| {
+            let is_free = !connection.is_in_transaction();
+            Box::pin(async move { Ok(is_free) })
+        },
+    )
 }
 
 impl Pools {

@@ -1,6 +1,8 @@
 //! What can go wrong in the store: four ways, by what a caller can do about them.
 
+use sqlx::error::DatabaseError;
 use sqlx::error::ErrorKind;
+use sqlx::sqlite::SqliteError;
 use thiserror::Error;
 
 #[derive(Debug, Error)]
@@ -27,6 +29,9 @@ pub enum Error {
 
 /// `SQLITE_CONSTRAINT_TRIGGER`: a trigger said `raise(abort)`.
 const SQLITE_TRIGGER: &str = "1811";
+/// `SQLITE_CORRUPT` and `SQLITE_NOTADB`, of which the lowest byte is left in all their kinds. Everything else that is
+/// not a constraint (`SQLITE_FULL`, `SQLITE_IOERR`, `SQLITE_READONLY`, `SQLITE_BUSY` …) may get better by itself.
+const SQLITE_DAMAGED: [u32; 2] = [11, 26];
 
 impl From<sqlx::Error> for Error {
     fn from(error: sqlx::Error) -> Self {
@@ -35,6 +40,7 @@ impl From<sqlx::Error> for Error {
             sqlx::Error::ColumnDecode { .. } | sqlx::Error::Decode(_) => Self::Damaged(error.to_string()),
             sqlx::Error::Database(database) => match database.kind() {
                 ErrorKind::UniqueViolation => Self::Taken,
+                _ if is_damaged(database.as_ref()) => Self::Damaged(error.to_string()),
                 ErrorKind::Other if database.code().as_deref() != Some(SQLITE_TRIGGER) => {
                     Self::Unavailable(error.to_string())
                 }
@@ -43,6 +49,11 @@ impl From<sqlx::Error> for Error {
             _ => Self::Unavailable(error.to_string()),
         }
     }
+}
+
+fn is_damaged(error: &dyn DatabaseError) -> bool {
+    let code = error.try_downcast_ref::<SqliteError>().and_then(|error| error.code()?.parse::<u32>().ok());
+    code.is_some_and(|code| SQLITE_DAMAGED.contains(&(code & 0xff)))
 }
 
 impl From<sqlx::migrate::MigrateError> for Error {

@@ -11,5 +11,6 @@ mod journal;
 mod keys;
 mod kill;
 mod openapi;
+mod overload;
 mod statement;
 mod support;

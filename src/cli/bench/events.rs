@@ -117,7 +117,7 @@ impl Stream {
         let drawn = mix(!self.generator.seed ^ self.position.wrapping_mul(GAMMA));
         let choice = drawn % 2_000;
         if choice < DUPLICATES_PER_2000 && *distinct > 0 {
-            let is_recent = choice % 2 == 0;
+            let is_recent = choice.is_multiple_of(2);
             let back = scaled(drawn, if is_recent { RECENT.min(*distinct) } else { *distinct });
             self.generator.write(*distinct - 1 - back, body);
             *duplicates += 1;
@@ -144,7 +144,7 @@ pub fn drawn_consumer(question: u64) -> u64 {
 
 impl Generator {
     fn new(seed: u64, base: Instant) -> Self {
-        let subjects = (0..CONSUMERS).map(|consumer| digits::<5>(consumer)).collect();
+        let subjects = (0..CONSUMERS).map(digits::<5>).collect();
         let mut largest = [0; LARGEST_PERCENT_SUM];
         let shares = (0..).zip(LARGEST_PERCENT).flat_map(|(consumer, percent)| std::iter::repeat_n(consumer, percent));
         for (place, consumer) in largest.iter_mut().zip(shares) {
@@ -252,7 +252,7 @@ fn mix(number: u64) -> u64 {
 
 /// Something below `bound`, by the high bits of what was drawn.
 fn scaled(drawn: u64, bound: u64) -> u64 {
-    (u128::from(drawn) * u128::from(bound) >> 64) as u64
+    ((u128::from(drawn) * u128::from(bound)) >> 64) as u64
 }
 
 /// The last digits of a number.

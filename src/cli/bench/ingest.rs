@@ -39,6 +39,7 @@ use crate::cli::bench::report::Counts;
 use crate::cli::bench::report::Disk;
 use crate::cli::bench::report::Figures;
 use crate::cli::bench::report::Percentiles;
+use crate::cli::bench::report::Rate;
 use crate::cli::bench::report::Report;
 use crate::cli::bench::report::Restart;
 use crate::cli::bench::server::Server;
@@ -95,7 +96,7 @@ enum Phase {
     Limit,
     /// A row an event in SQLite
     Naive,
-    /// Large bodies on a few connections
+    /// Large bodies on a few connections, and the same load on a handler that does nothing
     Large,
     /// Bodies of 100
     Medium,
@@ -184,8 +185,8 @@ async fn measure(args: Args) -> anyhow::Result<Report> {
         let (server, restart) = restarted(run.server, &folder, run.args.seen_memory).await?;
         let (counted, bytes_counted) = counted(&server.target).await?;
         report.restart = Some(restart);
-        report.counts.counted_after_restart = Some(counted - before.0);
-        report.counts.bytes_counted_after_restart = Some(bytes_counted - before.1);
+        report.counts.counted_after_restart = Some(counted.saturating_sub(before.0));
+        report.counts.bytes_counted_after_restart = Some(bytes_counted.saturating_sub(before.1));
     }
     report.counts = report.counts.compared();
     Ok(report)
@@ -199,6 +200,7 @@ async fn alone(args: &Args, folder: &Path, report: &mut Report) -> anyhow::Resul
     let (time, events_max) = (args.share(6.0), args.events.unwrap_or(u64::MAX));
     if args.does(Phase::Limit) {
         let mut stream = Stream::new(report.seed + 1);
+        let watch = Stopwatch::now();
         let bodies: Vec<Vec<u8>> = std::iter::repeat_with(|| {
             let mut body = Vec::new();
             stream.fill(args.body, &mut body);
@@ -206,6 +208,8 @@ async fn alone(args: &Args, folder: &Path, report: &mut Report) -> anyhow::Resul
         })
         .take(LIMIT_BODIES)
         .collect();
+        let made = args.body.saturating_mul(LIMIT_BODIES as u64);
+        report.generator = Some(Rate::new(made, watch.elapsed().as_secs_f64()));
         report.limit = Some(limit(&bodies, &scratch.0.join("limit.log"), time)?);
     }
     if args.does(Phase::Naive) {
@@ -285,6 +289,7 @@ impl Run {
         };
         if self.args.does(Phase::Large) {
             report.large = Some(self.load("large bodies", large).await?);
+            report.large_empty = Some(self.empty(report.seed + 3, Load { until: self.args.until(4), ..large }).await?);
         }
         if self.args.does(Phase::Medium) {
             let (connections, until) = (MEDIUM_CONNECTIONS, self.args.until(10));
@@ -295,11 +300,7 @@ impl Run {
             let (connections, until) = (SINGLE_CONNECTIONS, self.args.until(100));
             let single = Load { connections, events_a_body: 1, until, ..large };
             report.single = Some(self.load("single events", single).await?);
-            self.bar.set_message("empty handler");
-            // Never counted, so they are not this run's events.
-            let stream = Rc::new(RefCell::new(Stream::new(report.seed + 3)));
-            let empty = drive(&self.server, &stream, Load { to_empty: true, ..single }, &self.bar).await?;
-            report.empty = Some(empty.figures);
+            report.single_empty = Some(self.empty(report.seed + 4, single).await?);
         }
         if let Some(measured) = report.large.as_ref().filter(|_| self.args.does(Phase::Query)) {
             let pace = Some(measured.events_per_second / 2.0);
@@ -321,6 +322,14 @@ impl Run {
         Ok(figures)
     }
 
+    /// The same load on the handler that does nothing. Its events are never counted, so they are not this run's.
+    async fn empty(&mut self, seed: u64, load: Load) -> anyhow::Result<Figures> {
+        self.bar.reset();
+        self.bar.set_message("empty handler");
+        let stream = Rc::new(RefCell::new(Stream::new(seed)));
+        Ok(drive(&self.server, &stream, Load { to_empty: true, ..load }, &self.bar).await?.figures)
+    }
+
     /// Asks for usage while events come at their pace. A month's events are sent before, as fast as can be.
     async fn question(&mut self, paced: Load) -> anyhow::Result<(Figures, Percentiles)> {
         let history = self.args.events.map_or(HISTORY_EVENTS_MAX, |events| events.min(HISTORY_EVENTS_MAX));
@@ -340,9 +349,9 @@ impl Run {
             duplicates,
             accepted: self.accepted,
             duplicates_found: self.duplicates,
-            counted: counted - before.0,
+            counted: counted.saturating_sub(before.0),
             bytes_sent: bytes,
-            bytes_counted: bytes_counted - before.1,
+            bytes_counted: bytes_counted.saturating_sub(before.1),
             ..Counts::default()
         })
     }

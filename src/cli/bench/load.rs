@@ -104,7 +104,7 @@ pub async fn drive(
     let server_cores: anyhow::Result<f64> = cores(server_before, server.process());
     let client_cores: anyhow::Result<f64> = cores(client_before, std::process::id());
     let events: u64 = course.ticks.iter().sum();
-    let (first, last) = course.first_and_last(seconds);
+    let (window_seconds, first, last) = course.stretches(seconds);
     let figures = Figures {
         connections: load.connections,
         events_a_body: load.events_a_body,
@@ -113,6 +113,7 @@ pub async fn drive(
         refused: course.refused,
         seconds,
         events_per_second: events as f64 / seconds,
+        window_seconds,
         first_events_per_second: first,
         last_events_per_second: last,
         latency: Percentiles::of(&mut course.latencies),
@@ -148,7 +149,7 @@ async fn send(mut connection: Connection, course: Rc<RefCell<Course>>) -> anyhow
         }
         let answer: Answer = serde_json::from_slice(answer.body).context("an answer cannot be read")?;
         ensure!(
-            load.to_empty || answer.accepted + answer.duplicates == events,
+            load.to_empty || answer.accepted.checked_add(answer.duplicates) == Some(events),
             "of {events} events sent, {} were accepted and {} were duplicates",
             answer.accepted,
             answer.duplicates
@@ -201,19 +202,17 @@ impl Course {
         self.bar.inc(events);
     }
 
-    /// Events a second in the first and in the last minute.
-    fn first_and_last(&self, seconds: f64) -> (f64, f64) {
+    /// The length in seconds of the first and the last stretch, and how many events a second there were in each.
+    fn stretches(&self, seconds: f64) -> (f64, f64, f64) {
+        let ticks = self.ticks.len();
         let window = (WINDOW.as_micros() / TICK.as_micros()) as usize;
-        let ticks = window.min(self.ticks.len() / 2);
-        if ticks == 0 {
-            let whole = self.ticks.iter().sum::<u64>() as f64 / seconds;
-            return (whole, whole);
-        }
-        let start = self.ticks.len() - ticks;
-        let first: u64 = self.ticks[..ticks].iter().sum();
-        let last: u64 = self.ticks[start..].iter().sum();
-        let tick = TICK.as_secs_f64();
+        // Half of them, or the only one.
+        let window = window.min(ticks / 2).max(1);
+        let rate = |ticks: &[u64], seconds: f64| ticks.iter().sum::<u64>() as f64 / seconds;
+        let (first, last) = (window.min(ticks), ticks.saturating_sub(window));
+        let length = (window as f64 * TICK.as_secs_f64()).min(seconds);
         // The last tick is not a whole one.
-        (first as f64 / (ticks as f64 * tick), last as f64 / (seconds - start as f64 * tick))
+        let rest = seconds - last as f64 * TICK.as_secs_f64();
+        (length, rate(&self.ticks[..first], length), rate(&self.ticks[last..], rest))
     }
 }

@@ -15,6 +15,9 @@ pub struct Report {
     pub seed: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<Rate>,
+    /// Making the bodies of the limit, which share the cores in all other loads.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub generator: Option<Rate>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub naive: Option<Rate>,
     /// In the last fifth of its time.
@@ -22,13 +25,16 @@ pub struct Report {
     pub naive_near_end: Option<Rate>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub large: Option<Figures>,
+    /// The load of `large` on a handler that does nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub large_empty: Option<Figures>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub medium: Option<Figures>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub single: Option<Figures>,
     /// The load of `single` on a handler that does nothing.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub empty: Option<Figures>,
+    pub single_empty: Option<Figures>,
     /// The ingest that ran while questions were asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub paced: Option<Figures>,
@@ -61,9 +67,9 @@ pub struct Figures {
     pub refused: u64,
     pub seconds: f64,
     pub events_per_second: f64,
-    /// In the first minute, or the first half of less than two.
+    /// How long the first and the last stretch are: a minute, or half of what is shorter than two.
+    pub window_seconds: f64,
     pub first_events_per_second: f64,
-    /// In the last minute, or the last half.
     pub last_events_per_second: f64,
     /// Of a request, until its events are durable and counted.
     pub latency: Percentiles,
@@ -154,12 +160,14 @@ impl Report {
             machine,
             seed,
             limit: None,
+            generator: None,
             naive: None,
             naive_near_end: None,
             large: None,
+            large_empty: None,
             medium: None,
             single: None,
-            empty: None,
+            single_empty: None,
             paced: None,
             query: None,
             restart: None,
@@ -187,30 +195,28 @@ impl Report {
             "EVENTS",
             "EVENTS/S",
             "% OF LIMIT",
-            "FIRST EVENTS/S",
-            "LAST EVENTS/S",
             "P50 MS",
             "P99 MS",
             "SERVER CORES",
             "CLIENT CORES",
-            "REFUSED",
         ]);
         let of_limit = |rate: f64| self.limit.map_or_else(String::new, |limit| percent(rate, limit.events_per_second));
-        for (name, rate) in [("limit, one thread", self.limit), ("naive, a row an event", self.naive)] {
-            if let Some(Rate { events, events_per_second, .. }) = rate {
-                let last = self.naive_near_end.filter(|_| name.starts_with("naive"));
-                let last = last.map_or_else(String::new, |last| whole(last.events_per_second));
-                let (events, rate, share) = (grouped(events), whole(events_per_second), of_limit(events_per_second));
-                let empty = String::new;
-                table.add_row([name.to_owned(), empty(), empty(), events, rate, share, empty(), last]);
-            }
+        for (name, rate) in [
+            ("limit, one thread", self.limit),
+            ("a row an event, SQLite", self.naive),
+            ("the same, last fifth", self.naive_near_end),
+        ] {
+            let Some(Rate { events, events_per_second: rate, .. }) = rate else { continue };
+            let [connections, body] = [String::new(), String::new()];
+            table.add_row([name.to_owned(), connections, body, grouped(events), whole(rate), of_limit(rate)]);
         }
         for (name, figures) in [
             ("large bodies", &self.large),
+            ("the same, empty handler", &self.large_empty),
             ("medium bodies", &self.medium),
             ("single events", &self.single),
-            ("single, empty handler", &self.empty),
-            ("at half speed", &self.paced),
+            ("the same, empty handler", &self.single_empty),
+            ("large at half speed", &self.paced),
         ] {
             let Some(figures) = figures else { continue };
             table.add_row([
@@ -220,13 +226,10 @@ impl Report {
                 grouped(figures.events),
                 whole(figures.events_per_second),
                 of_limit(figures.events_per_second),
-                whole(figures.first_events_per_second),
-                whole(figures.last_events_per_second),
                 format!("{:.2}", figures.latency.p50_ms),
                 format!("{:.2}", figures.latency.p99_ms),
                 format!("{:.2}", figures.server_cores),
                 format!("{:.2}", figures.client_cores),
-                figures.refused.to_string(),
             ]);
         }
         table
@@ -237,15 +240,26 @@ impl Report {
         let mut row = |what: &str, figure: String, unit: &str| {
             table.add_row([what.to_owned(), figure, unit.to_owned()]);
         };
-        if let (Some(single), Some(empty)) = (&self.single, &self.empty) {
+        if let Some(large) = &self.large {
+            let window = format!("{:.1}", large.window_seconds);
+            row(&format!("large bodies, the first {window} s"), whole(large.first_events_per_second), "events/s");
+            row(&format!("large bodies, the last {window} s"), whole(large.last_events_per_second), "events/s");
+        }
+        if let (Some(single), Some(empty)) = (&self.single, &self.single_empty) {
             let ratio = percent(single.events_per_second, empty.events_per_second);
             row("single events against the empty handler", ratio, "%");
         }
         if let Some(query) = &self.query {
             row("a consumer's month at half speed, p50", format!("{:.2}", query.p50_ms), "ms");
             row("the same, p99", format!("{:.2}", query.p99_ms), "ms");
-            row("the same, questions asked", grouped(query.samples as u64), "");
+            row("the same, asked", grouped(query.samples as u64), "times");
         }
+        if let Some(generator) = &self.generator {
+            row("making an event", format!("{:.0}", 1e9 / generator.events_per_second), "ns");
+        }
+        let loads = [&self.large, &self.medium, &self.single, &self.paced];
+        let refused = loads.into_iter().flatten().map(|figures| figures.refused).sum();
+        row("answered 429, and sent again", grouped(refused), "requests");
         row("memory of the server, peak", mebibytes(self.memory.peak_bytes), "MiB");
         row("memory of the server, at the end", mebibytes(self.memory.now_bytes), "MiB");
         row("disk, everything", mebibytes(self.disk.bytes), "MiB");
@@ -264,8 +278,9 @@ impl Report {
         }
         row("duplicates sent", grouped(counts.duplicates), "");
         row("duplicates found", grouped(counts.duplicates_found), "");
-        row("sums of data.bytes, sent and counted", if counts.agree { "agree" } else { "see --json" }.to_owned(), "");
-        row("everything sent was counted once", if counts.agree { "yes" } else { "NO" }.to_owned(), "");
+        row("sum of data.bytes, sent", grouped(counts.bytes_sent), "");
+        row("sum of data.bytes, counted", grouped(counts.bytes_counted), "");
+        row("everything was counted once", if counts.agree { "yes" } else { "NO" }.to_owned(), "");
         table
     }
 }

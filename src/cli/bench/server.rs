@@ -14,6 +14,7 @@ use std::process::Stdio;
 use anyhow::Context;
 use axum::Router;
 use axum::body::Bytes;
+use axum::extract::DefaultBodyLimit;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::post;
@@ -104,7 +105,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on {}", listener.local_addr()?);
     let app = App::new(db, metering, intake::Limits::default());
-    let router = http::router(app.clone()).merge(Router::new().route(EMPTY_PATH, post(empty)));
+    // Bodies of any size, and none of what all other routes share.
+    let empty = Router::new().route(EMPTY_PATH, post(empty).layer(DefaultBodyLimit::disable()));
+    let router = http::router(app.clone()).merge(empty);
     let ended = async {
         let _ = end_of_input().await;
     };

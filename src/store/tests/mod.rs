@@ -6,6 +6,7 @@
 
 mod closings;
 mod consumers;
+mod engine;
 mod journal;
 mod keys;
 mod metering;

@@ -7,6 +7,7 @@ pub mod flights;
 pub mod http;
 pub mod money;
 pub mod postgres;
+pub mod raw;
 pub mod server;
 
 /// Makes two tests of every function: one on SQLite, one on Postgres.

@@ -92,6 +92,14 @@ impl Server {
         running.ended()
     }
 
+    /// Lets no file of the server grow beyond this many bytes: the next best thing to a full disk. `None` ends it.
+    pub fn limit_files(&self, bytes_max: Option<u64>) {
+        let pid = self.running.as_ref().expect("it runs").child.id().to_string();
+        let limit = bytes_max.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        let status = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={limit}:")]).status();
+        assert!(status.expect("prlimit can be run").success(), "the limit can be set");
+    }
+
     pub fn url(&self) -> &str {
         &self.running.as_ref().expect("it runs").url
     }
@@ -131,7 +139,7 @@ impl Drop for Server {
 
 impl Running {
     fn start(data: &Data, book: &Path, extra: &[String], own_key: bool) -> Self {
-        let mut command = tallystick();
+        let mut command = refused_by_a_full_disk(&tallystick());
         command
             .arg("serve")
             .args(data.arguments())
@@ -203,6 +211,16 @@ fn listen(
             said.push('\n');
         }
     })
+}
+
+/// A command that is told when its files may not grow, as it would be by a full disk, and not ended for it.
+fn refused_by_a_full_disk(command: &Command) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", r#"trap '' XFSZ; exec "$0" "$@""#]).arg(command.get_program());
+    for (name, _) in command.get_envs() {
+        shell.env_remove(name);
+    }
+    shell
 }
 
 fn terminate(child: &Child) {
