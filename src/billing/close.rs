@@ -32,6 +32,7 @@ use crate::billing::booking::BookingError;
 use crate::billing::schedule::Item;
 use crate::billing::schedule::Schedule;
 pub use crate::billing::schedule::Through;
+use crate::billing::usage::usage_of;
 use crate::domain::consumer::Consumer;
 use crate::domain::document::Number;
 use crate::domain::document::Occasion;
@@ -178,11 +179,14 @@ async fn gather(db: &Db, items: &[Item]) -> Result<Gathered, CloseError> {
     let mut ids: Vec<&str> = items.iter().map(|item| item.subscription.consumer.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();
-    let mut usage = Vec::with_capacity(items.len());
+    let mut used = Vec::with_capacity(items.len());
     for item in items {
-        usage.push(match item.occasion {
+        used.push(match item.occasion {
             Occasion::Opening => BTreeMap::new(),
-            Occasion::Closing => tx.usage_of(&item.subscription.consumer, item.period.covered).await?,
+            Occasion::Closing => {
+                let meters = item.version.book.meters.values();
+                usage_of(&mut tx, &item.subscription.consumer, item.period.covered, meters).await?
+            }
         });
     }
     Ok(Gathered {
@@ -190,7 +194,7 @@ async fn gather(db: &Db, items: &[Item]) -> Result<Gathered, CloseError> {
         usage_seq: tx.applied_seq().await?,
         granted: tx.granted_by_program().await?,
         consumers: tx.consumers_named(&ids).await?,
-        usage,
+        usage: used,
     })
 }
 

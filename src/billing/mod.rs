@@ -8,4 +8,5 @@ pub mod statement;
 pub mod subscribe;
 #[cfg(test)]
 mod tests;
+mod usage;
 pub mod verify;

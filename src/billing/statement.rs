@@ -16,6 +16,7 @@ use crate::billing::close::CloseError;
 use crate::billing::schedule::Item;
 use crate::billing::schedule::has_advance_fees;
 use crate::billing::schedule::period_from;
+use crate::billing::usage::usage_of;
 use crate::domain::consumer::Consumer;
 use crate::domain::document::Occasion;
 use crate::domain::document::closing::Due;
@@ -28,6 +29,7 @@ use crate::domain::document::statement::Statement;
 use crate::domain::document::statement::StatementState;
 use crate::domain::document::statement::by_day;
 use crate::domain::ids::SubscriptionId;
+use crate::domain::measure::delta::TooLarge;
 use crate::domain::money::Money;
 use crate::domain::money::MoneyError;
 use crate::domain::period::Anchor;
@@ -99,16 +101,18 @@ pub async fn statement(
     let opened = tx.opened_subscriptions().await?;
     let open = open_items(&subscriptions, &opened, versions, period, now)?;
     let state = if open.is_empty() && period.to() <= now { StatementState::Closed } else { StatementState::Open };
-    let mut usage = Vec::with_capacity(open.len());
+    let mut so_far = Vec::with_capacity(open.len());
     for item in &open {
-        usage.push(tx.usage_of(&consumer.id, item.period.covered).await?);
+        let meters = item.version.book.meters.values();
+        so_far.push(usage_of(&mut tx, &consumer.id, item.period.covered, meters).await?);
     }
     let granted = tx.granted_by_program().await?;
-    let used = tx.usage_of(&consumer.id, period).await?;
+    let meters = versions.iter().flat_map(|version| version.book.meters.values());
+    let used = usage_of(&mut tx, &consumer.id, period, meters).await?;
     drop(tx);
 
-    add_so_far(&mut contents, &consumer, &open, &usage, granted)?;
-    let usage = daily(&used, versions, period, &zone);
+    add_so_far(&mut contents, &consumer, &open, &so_far, granted)?;
+    let usage = daily(&used, versions, period, &zone)?;
     Ok(Statement::of(&consumer.id, consumer.currency, (period, zone), state, contents, usage)?)
 }
 
@@ -219,9 +223,14 @@ fn add_so_far(
     Ok(())
 }
 
-fn daily(used: &BTreeMap<String, Vec<Usage>>, versions: &Versions, period: Period, zone: &Zone) -> Vec<MeterDays> {
+fn daily(
+    used: &BTreeMap<String, Vec<Usage>>,
+    versions: &Versions,
+    period: Period,
+    zone: &Zone,
+) -> Result<Vec<MeterDays>, MoneyError> {
     let of = |(id, rows): (&String, &Vec<Usage>)| {
-        versions.meter(id).map(|meter| by_day(id, meter.aggregation, rows, period, zone))
+        versions.meter(id).map(|meter| by_day(meter, rows, period, zone).map_err(|TooLarge| MoneyError::Overflow))
     };
     used.iter().filter_map(of).collect()
 }

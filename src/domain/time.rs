@@ -132,11 +132,15 @@ pub enum Bucket {
     Hour,
     #[serde(rename = "1d")]
     Day,
+    /// The event itself: as wide as an instant is exact.
+    #[serde(rename = "event")]
+    Event,
 }
 
 impl Bucket {
     pub const fn micros(self) -> i64 {
         match self {
+            Self::Event => 1,
             Self::FiveMinutes => 300_000_000,
             Self::QuarterHour => 900_000_000,
             Self::Hour => 3_600_000_000,
@@ -147,6 +151,11 @@ impl Bucket {
     /// The start of the bucket that `at` falls in.
     pub fn floor(self, at: Instant) -> Instant {
         Instant(at.0.saturating_sub(at.0.rem_euclid(self.micros())))
+    }
+
+    /// The end of the bucket that starts at `start`.
+    pub fn end(self, start: Instant) -> Instant {
+        Instant(start.0.saturating_add(self.micros()))
     }
 }
 

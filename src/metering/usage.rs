@@ -1,14 +1,19 @@
 //! Reading usage: what is stored and what is not flushed yet, added up over windows and dimensions.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde::Serialize;
 
 use crate::domain::book::meter::Meter;
+use crate::domain::measure::aggregate::InWindow;
+use crate::domain::measure::aggregate::Row;
+use crate::domain::measure::aggregate::by_window;
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
+use crate::domain::measure::delta::TooLarge;
 use crate::domain::period::Anchor;
 use crate::domain::period::Calendar;
 use crate::domain::period::Interval;
@@ -54,40 +59,77 @@ pub struct Measured {
     pub count: i64,
 }
 
-type Group = (String, Period, BTreeMap<String, String>);
-
 impl Metering {
     /// What was used, current to the last acknowledged event; ordered by consumer, time and dimensions.
+    ///
+    /// Of a meter that carries over there is a row for every window since its first event, unless nothing is there.
     pub async fn usage(&self, query: &Query<'_>) -> Result<Vec<Measured>, Error> {
+        let read = match query.meter.carries_over() {
+            true => Period::new(Instant::BEGINNING, query.period.to()).unwrap_or(query.period),
+            false => query.period,
+        };
         let wanted = |key: &Key| {
             *key.meter == *query.meter.id
                 && query.consumer.is_none_or(|consumer| *key.party == *consumer)
-                && query.period.contains(key.bucket)
+                && read.contains(key.bucket)
         };
         let (stored, unflushed) = self
             .shared
             .fold
-            .read(&self.db, wanted, async |tx| tx.usage_in(&query.meter.id, query.consumer, query.period).await)
+            .read(&self.db, wanted, async |tx| tx.usage_in(&query.meter.id, query.consumer, read).await)
             .await?;
-        let unflushed = unflushed.into_iter().map(|(key, delta)| (key, delta));
-        let mut windows = Windows { query, last: None };
-        let mut groups: BTreeMap<Group, Delta> = BTreeMap::new();
-        for (key, delta) in stored.into_iter().chain(unflushed) {
-            let mut dimensions: BTreeMap<String, String> = serde_json::from_str(&key.dimensions).unwrap_or_default();
-            dimensions.retain(|name, _| query.group_by.contains(name));
-            let group = (key.party.to_string(), windows.of(key.bucket), dimensions);
-            let merged = match groups.get(&group) {
-                Some(known) => known.merge(delta)?,
-                None => delta,
-            };
-            groups.insert(group, merged);
-        }
-        let measured = groups.into_iter().map(|((consumer, window, dimensions), delta)| {
-            let value = delta.value.decimal()?;
-            Ok(Measured { consumer, from: window.from(), to: window.to(), dimensions, value, count: delta.count })
-        });
-        measured.collect()
+        let rows: Vec<(Key, Delta)> = stored.into_iter().chain(unflushed).collect();
+        Ok(measured(query, &rows)?)
     }
+}
+
+/// What rows of the query's meter come to. They need not be in order, and one row can come in parts.
+fn measured(query: &Query<'_>, rows: &[(Key, Delta)]) -> Result<Vec<Measured>, TooLarge> {
+    let mut groups: BTreeMap<(&str, BTreeMap<String, String>), Vec<Row<'_>>> = BTreeMap::new();
+    for (key, delta) in rows {
+        let mut dimensions: BTreeMap<String, String> = serde_json::from_str(&key.dimensions).unwrap_or_default();
+        dimensions.retain(|name, _| query.group_by.contains(name));
+        let row = Row { bucket: key.bucket, item: &key.item, delta: *delta };
+        groups.entry((&key.party, dimensions)).or_default().push(row);
+    }
+    let mut measured = Vec::new();
+    for ((consumer, dimensions), rows) in groups {
+        let windows = windows(query, &rows);
+        for InWindow { window, number, events } in by_window(query.meter, rows, windows)? {
+            if query.meter.carries_over() && events == 0 && number.is_zero() {
+                continue;
+            }
+            measured.push(Measured {
+                consumer: consumer.to_owned(),
+                from: window.from(),
+                to: window.to(),
+                dimensions: dimensions.clone(),
+                value: number,
+                count: events,
+            });
+        }
+    }
+    measured.sort_by(|a, b| (&a.consumer, a.from, &a.dimensions).cmp(&(&b.consumer, b.from, &b.dimensions)));
+    Ok(measured)
+}
+
+/// The windows that have something to say, in the order of time.
+fn windows(query: &Query<'_>, rows: &[Row<'_>]) -> BTreeSet<Period> {
+    let mut windows = Windows { query, last: None };
+    if !query.meter.carries_over() {
+        return rows.iter().map(|row| windows.of(row.bucket)).collect();
+    }
+    let mut found = BTreeSet::new();
+    let first = rows.iter().map(|row| row.bucket).min();
+    let mut at = first.map_or(query.period.to(), |first| first.max(query.period.from()));
+    while query.period.contains(at) {
+        let window = windows.of(at);
+        // Without a beginning, time begins with the first event: an average over two thousand years says nothing.
+        let began = if query.period.from() == Instant::BEGINNING { window.from().max(at) } else { window.from() };
+        found.extend(Period::new(began, window.to()));
+        at = window.to();
+    }
+    found
 }
 
 /// Finds the window of a bucket; remembers the last one, since buckets come in the order of time.
@@ -122,4 +164,68 @@ impl Windows<'_> {
 fn hour(bucket: Instant) -> Option<Period> {
     let from = Bucket::Hour.floor(bucket);
     Period::new(from, Instant::from_micros(from.micros().checked_add(Bucket::Hour.micros())?)).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::book::meter::Aggregation;
+    use crate::domain::measure::nano::Nano;
+
+    fn at(text: &str) -> Instant {
+        Instant::parse(text).expect("a time")
+    }
+
+    fn asked(meter: &Meter, from: Instant, to: &str, rows: &[(&str, &str, i64)]) -> Vec<(String, String, i64)> {
+        let row = |(bucket, item, value): &(&str, &str, i64)| {
+            let key = Key {
+                meter: "miles".into(),
+                party: "UA".into(),
+                bucket: at(bucket),
+                dimensions: "{}".into(),
+                item: (*item).into(),
+            };
+            (key, Delta { value: Nano::from(*value), count: if item.is_empty() { 1 } else { 0 } })
+        };
+        let period = Period::new(from, at(to)).expect("a period");
+        let query = Query { meter, consumer: None, period, window: Window::Day, zone: Zone::utc(), group_by: &[] };
+        let measured = measured(&query, &rows.iter().map(row).collect::<Vec<_>>()).expect("fits");
+        measured.iter().map(|row| (row.from.to_string(), row.value.to_string(), row.count)).collect()
+    }
+
+    #[test]
+    fn a_level_has_a_value_in_every_window_and_a_sum_only_where_there_is_something() {
+        let hours = |hours: i64| hours * Bucket::Hour.micros();
+        let rows = [
+            ("2013-01-02T11:00:00Z", "", 4),
+            ("2013-01-02T11:00:00Z", "area", 4 * hours(1)),
+            ("2013-01-03T23:00:00Z", "", -4),
+            ("2013-01-03T23:00:00Z", "area", -4 * hours(1)),
+            // In two parts, as while it is being flushed.
+            ("2013-01-02T11:00:00Z", "", 2),
+            ("2013-01-02T11:00:00Z", "area", 2 * hours(1)),
+        ];
+        let said = |rows: &[(&str, &str, i64)]| -> Vec<(String, String, i64)> {
+            let said =
+                |(day, value, count): &(&str, &str, i64)| (format!("2013-01-{day}Z"), (*value).to_owned(), *count);
+            rows.iter().map(said).collect()
+        };
+        let level = Meter::example(Aggregation::WeightedSum);
+        assert_eq!(
+            asked(&level, at("2013-01-01T00:00:00Z"), "2013-01-05T00:00:00Z", &rows),
+            // 6 × 13 / 24; 6 less 4 / 24; what is left.
+            said(&[
+                ("02T00:00:00", "3.25", 2),
+                ("03T00:00:00", "5.8333333333333333333333333333", 1),
+                ("04T00:00:00", "2", 0)
+            ])
+        );
+        assert_eq!(asked(&level, Instant::BEGINNING, "2013-01-03T00:00:00Z", &rows), said(&[("02T11:00:00", "6", 2)]));
+        let sum = Meter::example(Aggregation::Sum);
+        let rows = [rows[0], rows[2]];
+        assert_eq!(
+            asked(&sum, Instant::BEGINNING, "2013-01-05T00:00:00Z", &rows),
+            said(&[("02T00:00:00", "4", 1), ("03T00:00:00", "-4", 1)])
+        );
+    }
 }

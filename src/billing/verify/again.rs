@@ -142,27 +142,24 @@ fn members(
     Ok(members)
 }
 
-/// The same as `Tx::usage_of`, from usage in memory.
+/// The same as [`crate::billing::usage`], from usage in memory.
 fn usage_of(
     usage: &BTreeMap<Key, Delta>,
     version: &BookVersion,
     party: &str,
     period: Period,
 ) -> BTreeMap<String, Vec<Usage>> {
-    let at = |meter: &str, bucket| Key { meter: meter.into(), party: party.into(), bucket, dimensions: "".into(), item: "".into() };
+    let at = |meter: &str, bucket| {
+        let (meter, party, dimensions, item) = (meter.into(), party.into(), "".into(), "".into());
+        Key { meter, party, bucket, dimensions, item }
+    };
     let mut of_meters = BTreeMap::new();
-    for meter in version.book.meters.keys() {
-        let range = (Bound::Included(at(meter, period.from())), Bound::Excluded(at(meter, period.to())));
-        let row = |(key, delta): (&Key, &Delta)| Usage {
-            bucket: key.bucket,
-            dimensions: serde_json::from_str(&key.dimensions).unwrap_or_default(),
-            item: key.item.to_string(),
-            value: delta.value,
-            count: delta.count,
-        };
-        let rows: Vec<Usage> = usage.range(range).map(row).collect();
+    for (id, meter) in &version.book.meters {
+        let from = if meter.carries_over() { Instant::BEGINNING } else { period.from() };
+        let range = (Bound::Included(at(id, from)), Bound::Excluded(at(id, period.to())));
+        let rows: Vec<Usage> = usage.range(range).map(|(key, delta)| Usage::of(key, *delta)).collect();
         if !rows.is_empty() {
-            of_meters.insert(meter.clone(), rows);
+            of_meters.insert(id.clone(), rows);
         }
     }
     of_meters

@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::domain::book::Book;
 use crate::domain::book::Tax;
 use crate::domain::book::catalog::EventType;
+use crate::domain::book::meter::Aggregation;
 use crate::domain::book::meter::Meter;
 use crate::domain::book::meter::Operand;
 use crate::domain::book::meter::Operation;
@@ -85,11 +86,15 @@ pub fn of(book: &Book) -> BTreeMap<Subject, Facts> {
 
 /// What a meter counts, without its id.
 pub fn meter(meter: &Meter) -> Facts {
-    let Meter { id: _, event_type, aggregation, value, party, tests, dimensions, bucket } = meter;
+    let Meter { id: _, event_type, aggregation, value, operation, party, tests, dimensions, bucket } = meter;
     let mut facts = Facts::default();
     facts.say("event_type", event_type);
-    facts.say("aggregation", word(aggregation));
+    facts.say("aggregation", aggregation.name());
+    if let Aggregation::Percentile(rank) = aggregation {
+        facts.say("percentile", rank.percent());
+    }
     facts.say_if_any("value", value.as_ref());
+    facts.say_if_any("operation", operation.as_ref());
     facts.say("party", party);
     facts.say_if_any("where", conditions(tests));
     for (name, path) in dimensions {

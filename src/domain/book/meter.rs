@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use rust_decimal::Decimal;
-use serde::Deserialize;
-use serde::Serialize;
 
+use crate::domain::book::expression::Expression;
 use crate::domain::time::Bucket;
 
 /// What is counted. Once published, a meter id keeps this meaning for ever.
@@ -15,8 +14,10 @@ pub struct Meter {
     pub id: String,
     pub event_type: TypePattern,
     pub aggregation: Aggregation,
-    /// The number to aggregate; always there for `sum` and `max`, never for `count`.
-    pub value: Option<Path>,
+    /// What is aggregated; nothing for a `count`, a field for `unique`.
+    pub value: Option<Value>,
+    /// Only for `unique`: where the event says whether its value is added or removed.
+    pub operation: Option<Path>,
     /// Whose usage it is.
     pub party: Path,
     /// All must hold for an event to count.
@@ -34,12 +35,33 @@ pub enum TypePattern {
     Prefix(String),
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// What is made of the values of a period's events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Aggregation {
     Count,
     Sum,
+    /// The sum, divided by how many events there are.
+    Avg,
     Max,
+    /// The value of the last event, by event time and then by position in the log.
+    Latest,
+    /// How many different values there are; with an operation, how many are there when the period ends.
+    Unique,
+    /// Each event changes a level by its value; the time-average of the level, which carries over between periods.
+    WeightedSum,
+    /// Nearest rank, over the sums of buckets.
+    Percentile(Rank),
+}
+
+/// A percentile's rank: above 0, at most 100 percent, without trailing zeros.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rank(Decimal);
+
+/// The number, or for `unique` the value, that an event brings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    Path(Path),
+    Expression(Expression),
 }
 
 /// Where a value is: `subject`, `data.origin`, `consumer.tags.tier`. Never empty.
@@ -73,6 +95,64 @@ pub struct Operand {
     pub number: Option<Decimal>,
 }
 
+impl Meter {
+    #[cfg(test)]
+    pub fn example(aggregation: Aggregation) -> Self {
+        Self {
+            id: "miles".to_owned(),
+            event_type: TypePattern::Exact("flight.completed".to_owned()),
+            aggregation,
+            value: Path::parse("data.distance").map(Value::Path),
+            operation: None,
+            party: Path(vec!["subject".to_owned()]),
+            tests: Vec::new(),
+            dimensions: BTreeMap::new(),
+            bucket: Bucket::Hour,
+        }
+    }
+
+    /// Whether what lies before a period decides about it: a level goes on, and what was added is still there.
+    pub fn carries_over(&self) -> bool {
+        match self.aggregation {
+            Aggregation::WeightedSum => true,
+            Aggregation::Unique => self.operation.is_some(),
+            Aggregation::Count
+            | Aggregation::Sum
+            | Aggregation::Avg
+            | Aggregation::Max
+            | Aggregation::Latest
+            | Aggregation::Percentile(_) => false,
+        }
+    }
+}
+
+impl Aggregation {
+    /// As it is written in a meter.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Count => "count",
+            Self::Sum => "sum",
+            Self::Avg => "avg",
+            Self::Max => "max",
+            Self::Latest => "latest",
+            Self::Unique => "unique",
+            Self::WeightedSum => "weighted_sum",
+            Self::Percentile(_) => "percentile",
+        }
+    }
+}
+
+impl Rank {
+    /// `None` unless it is above 0 and at most 100.
+    pub fn of_percent(percent: Decimal) -> Option<Self> {
+        (percent > Decimal::ZERO && percent <= Decimal::ONE_HUNDRED).then(|| Self(percent.normalize()))
+    }
+
+    pub fn percent(self) -> Decimal {
+        self.0
+    }
+}
+
 impl TypePattern {
     pub fn matches(&self, event_type: &str) -> bool {
         match self {
@@ -103,6 +183,15 @@ impl Operand {
 impl fmt::Display for Path {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.join("."))
+    }
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => fmt::Display::fmt(path, f),
+            Self::Expression(expression) => fmt::Display::fmt(expression, f),
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 
 pub mod catalog;
 pub mod diff;
+pub mod expression;
 pub mod facts;
 pub mod meter;
 pub mod mistake;

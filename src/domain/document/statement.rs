@@ -1,16 +1,15 @@
 //! The statement: what a consumer was charged, was rewarded and used in a period, in one place.
 
-use std::collections::BTreeMap;
-
 use jiff::ToSpan;
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 use serde::Serialize;
 use serde::Serializer;
 
-use crate::domain::book::meter::Aggregation;
+use crate::domain::book::meter::Meter;
 use crate::domain::document::invoice::Totals;
-use crate::domain::measure::delta::exact_add;
+use crate::domain::measure::aggregate::by_window;
+use crate::domain::measure::delta::TooLarge;
 use crate::domain::money::Currency;
 use crate::domain::money::Money;
 use crate::domain::money::MoneyError;
@@ -161,35 +160,31 @@ fn date(text: &str) -> Option<Date> {
     (text.len() == 10).then(|| text.parse().ok())?
 }
 
-/// Adds up usage by day of `zone`. Every day of the period has a value; days without usage have zero.
-pub fn by_day(meter: &str, aggregation: Aggregation, usage: &[Usage], period: Period, zone: &Zone) -> MeterDays {
+/// What a meter measured on each day of `zone`. Every day of the period has a value, of what falls into the period.
+pub fn by_day(meter: &Meter, usage: &[Usage], period: Period, zone: &Zone) -> Result<MeterDays, TooLarge> {
     let last = Instant::from_micros(period.to().micros().saturating_sub(1)).date_in(zone);
     let dates = period.from().date_in(zone).series(1.day()).take_while(|date| *date <= last);
-    let mut days: BTreeMap<Date, Decimal> = dates.map(|date| (date, Decimal::ZERO)).collect();
-    for row in usage {
-        let measured = row.value.decimal().unwrap_or(Decimal::MAX);
-        if let Some(value) = days.get_mut(&row.bucket.date_in(zone)) {
-            *value = match aggregation {
-                // A chart may round where the sum has more digits than fit.
-                Aggregation::Count | Aggregation::Sum => {
-                    exact_add(*value, measured).unwrap_or_else(|| value.saturating_add(measured))
-                }
-                Aggregation::Max => measured.max(*value),
-            };
-        }
-    }
-    let days = days.into_iter().map(|(date, value)| Day { date, value: value.normalize() }).collect();
-    MeterDays { meter: meter.to_owned(), days }
+    let window = |date: Date| {
+        let (from, to) = (Instant::start_of(date, zone)?, Instant::start_of(date.tomorrow().ok()?, zone)?);
+        Period::new(from, to).ok()?.intersect(period)
+    };
+    let windows = dates.filter_map(window);
+    let days = by_window(meter, usage.iter().map(Usage::row).collect(), windows)?.into_iter();
+    let days = days.map(|day| Day { date: day.window.from().date_in(zone), value: day.number });
+    Ok(MeterDays { meter: meter.id.clone(), days: days.collect() })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use jiff::civil::date;
 
     use super::*;
-    use crate::domain::measure::nano::Nano;
+    use crate::domain::book::meter::Aggregation;
     use crate::domain::document::invoice::tests::line;
     use crate::domain::document::invoice::tests::usd;
+    use crate::domain::measure::nano::Nano;
     use crate::domain::rating::line::LineKind;
 
     fn at(text: &str) -> Instant {
@@ -223,7 +218,7 @@ mod tests {
         let zone = Zone::named("America/New_York").expect("a zone");
         let period = Period::new(at("2013-01-01T05:00:00Z"), at("2013-01-04T05:00:00Z")).expect("a period");
         let values = |aggregation| {
-            let days = by_day("m", aggregation, &rows, period, &zone).days;
+            let days = by_day(&Meter::example(aggregation), &rows, period, &zone).expect("fits").days;
             days.into_iter().map(|day| (day.date.day(), day.value.to_string())).collect::<Vec<_>>()
         };
         let of = |values: [&str; 3]| (1..).zip(values.map(str::to_owned)).collect::<Vec<(i8, String)>>();

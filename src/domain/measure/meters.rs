@@ -1,22 +1,32 @@
 //! The meters of a price book, compiled so that each event is walked over once, whatever they ask for.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use hashbrown::DefaultHashBuilder;
 
 use crate::domain::book::Book;
+use crate::domain::book::expression::Expression;
 use crate::domain::book::meter::Aggregation;
 use crate::domain::book::meter::Meter;
 use crate::domain::book::meter::Operation;
 use crate::domain::book::meter::Path;
 use crate::domain::book::meter::TypePattern;
+use crate::domain::book::meter::Value;
 use crate::domain::event::Event;
 use crate::domain::event::Fault;
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
+use crate::domain::measure::delta::TooLarge;
 use crate::domain::measure::field::Fields;
 use crate::domain::measure::field::Found;
+use crate::domain::measure::item;
+use crate::domain::measure::item::Change;
+use crate::domain::measure::item::Entry;
+use crate::domain::measure::item::Place;
+use crate::domain::measure::item::VALUE_BYTES_MAX;
+use crate::domain::measure::item::ValueTooLong;
 use crate::domain::measure::nano::NANO_DECIMALS;
 use crate::domain::measure::nano::Nano;
 use crate::domain::measure::tally::Added;
@@ -52,7 +62,9 @@ struct Plan {
 struct Compiled {
     id: Arc<str>,
     meter: Arc<Meter>,
-    value: Option<usize>,
+    /// The fields of its value, in their order.
+    value: Vec<usize>,
+    operation: Option<usize>,
     party: usize,
     tests: Vec<(usize, Operation)>,
     /// Each with the text that opens it in the key: `"region":`.
@@ -78,7 +90,7 @@ impl Meters {
             if !all_match && !compiled.meter.event_type.matches(&event.kind) {
                 continue;
             }
-            match compiled.measure(&found, at, tally) {
+            match compiled.measure(event, &found, at, tally) {
                 Ok(()) => {}
                 Err(fault) if faults.iter().any(|known| known.at == fault.at) => {}
                 Err(fault) => faults.push(fault),
@@ -135,7 +147,12 @@ impl Plan {
         let fields = &mut self.fields;
         self.meters.push(Compiled {
             id: meter.id.as_str().into(),
-            value: meter.value.as_ref().map(|path| fields.number(path)),
+            value: match &meter.value {
+                None => Vec::new(),
+                Some(Value::Path(path)) => vec![fields.number(path)],
+                Some(Value::Expression(value)) => value.paths().iter().map(|path| fields.number(path)).collect(),
+            },
+            operation: meter.operation.as_ref().map(|path| fields.number(path)),
             party: fields.number(&meter.party),
             tests: meter.tests.iter().map(|test| (fields.number(&test.field), test.operation.clone())).collect(),
             dimensions: meter
@@ -149,7 +166,13 @@ impl Plan {
 }
 
 impl Compiled {
-    fn measure(&self, found: &[Option<Found<'_>>], at: Instant, tally: &mut Tally) -> Result<(), Fault> {
+    fn measure(
+        &self,
+        event: &Event<'_>,
+        found: &[Option<Found<'_>>],
+        at: Instant,
+        tally: &mut Tally,
+    ) -> Result<(), Fault> {
         let field = |number: usize| found.get(number).copied().flatten();
         let passes = |(number, operation): &(usize, Operation)| match field(*number) {
             Some(found) => holds(operation, Some(Field::Text(&found.text()))),
@@ -159,35 +182,69 @@ impl Compiled {
             return Ok(());
         }
         let meter = &*self.meter;
-        let value = match (&meter.value, self.value) {
-            (Some(path), Some(number)) => value(meter, path, field(number))?,
-            _ => Nano::ONE,
+        let fields = self.value.iter().map(|number| field(*number));
+        let said = match &meter.value {
+            None => Said::Number(Nano::ONE),
+            Some(Value::Path(path)) if meter.aggregation == Aggregation::Unique => {
+                let found = fields.flatten().next().ok_or_else(|| missing(meter, path))?;
+                Said::Value(found.text(), self.change(self.operation.map(field))?)
+            }
+            Some(Value::Path(path)) => Said::Number(value(meter, path, fields.flatten().next())?),
+            Some(Value::Expression(expression)) => Said::Number(computed(meter, expression, fields)?),
         };
         let party = field(self.party).map(Found::text);
         let Some(party) = party.filter(|party| !party.is_empty()) else {
             let detail = format!("meter {} counts for {}, which is missing", meter.id, meter.party);
             return Err(Fault::new(&pointer(&meter.party), "missing_party", detail, "say whose usage this is"));
         };
-        let item = match meter.aggregation {
-            Aggregation::Count | Aggregation::Sum => String::new(),
-            Aggregation::Max => value.to_string(),
-        };
         let bucket = meter.bucket.floor(at);
+        let mut add = |entry: Entry<'_>| self.add(tally, &party, bucket, found, entry);
+        match said {
+            Said::Number(number) => {
+                let event = (&*event.source, &*event.id);
+                let entries = item::of_number(meter.aggregation, meter.bucket, number, at, event);
+                entries.map_err(|TooLarge| out_of_range(meter, &number.to_string()))?.for_each(add);
+            }
+            Said::Value(value, change) => add(item::of_value(&value, at, change).map_err(|ValueTooLong| {
+                let detail = format!("meter {} counts a value of {} bytes", meter.id, value.len());
+                let fix = format!("send one of at most {VALUE_BYTES_MAX} bytes, such as its hash");
+                Fault::new(&pointer_of(meter), "value_too_long", detail, fix)
+            })?),
+        }
+        Ok(())
+    }
+
+    fn add(&self, tally: &mut Tally, party: &str, bucket: Instant, found: &[Option<Found<'_>>], entry: Entry<'_>) {
+        let item = entry.item.text(Place { seq: 0, index: 0 });
         let mut digest = tally.digesting();
         digest.part(&self.id);
-        digest.part(&party);
+        digest.part(party);
         digest.instant(bucket);
         self.write_dimensions(found, |piece| digest.piece(piece));
         digest.end();
         digest.part(&item);
-        tally.add(digest.done(), Delta { value, count: 1 }, || Key {
+        tally.add(digest.done(), entry.delta, || Key {
             meter: self.id.clone(),
-            party: party.as_ref().into(),
+            party: party.into(),
             bucket,
             dimensions: self.dimensions(found).into(),
-            item: item.as_str().into(),
+            item: (&*item).into(),
         });
-        Ok(())
+    }
+
+    /// What the event does to its value; without saying so it adds it.
+    fn change(&self, found: Option<Option<Found<'_>>>) -> Result<Option<Change>, Fault> {
+        let (Some(found), Some(path)) = (found, &self.meter.operation) else { return Ok(None) };
+        let Some(text) = found.map(Found::text) else { return Ok(Some(Change::Added)) };
+        Change::named(&text).map(Some).ok_or_else(|| {
+            let detail = format!("{path} is `{text}`, which meter {} does not know", self.meter.id);
+            Fault::new(
+                &pointer(path),
+                "unknown_operation",
+                detail,
+                "send \"add\" or \"remove\", or leave it out to add",
+            )
+        })
     }
 
     fn dimensions(&self, found: &[Option<Found<'_>>]) -> String {
@@ -217,16 +274,56 @@ impl Compiled {
     }
 }
 
+/// What an event brings to a meter.
+enum Said<'a> {
+    Number(Nano),
+    Value(Cow<'a, str>, Option<Change>),
+}
+
+fn computed<'f>(
+    meter: &Meter,
+    expression: &Expression,
+    fields: impl Iterator<Item = Option<Found<'f>>>,
+) -> Result<Nano, Fault> {
+    let mut numbers = Vec::with_capacity(expression.paths().len());
+    for (path, found) in expression.paths().iter().zip(fields) {
+        numbers.push(value(meter, path, found)?.decimal().map_err(|TooLarge| out_of_range(meter, "too large"))?);
+    }
+    let number = expression.eval(&numbers).map_err(|fault| {
+        let detail = format!("meter {} cannot compute {expression}: {fault}", meter.id);
+        Fault::new(&pointer_of(meter), "value_not_computable", detail, "send numbers that it can be computed from")
+    })?;
+    let nano = Nano::from_decimal(number).filter(|number| number.fits_an_event());
+    nano.ok_or_else(|| out_of_range(meter, &number.to_string()))
+}
+
+fn missing(meter: &Meter, path: &Path) -> Fault {
+    let detail = format!("meter {} needs {path}, which is missing", meter.id);
+    Fault::new(&pointer(path), "missing_value", detail, "send it; nothing is counted as zero")
+}
+
+fn out_of_range(meter: &Meter, number: &str) -> Fault {
+    let detail = format!("the value of meter {} is {number}, which cannot be added up exactly", meter.id);
+    let fix = format!("send a number below 10^12 with at most {NANO_DECIMALS} decimals");
+    Fault::new(&pointer_of(meter), "value_out_of_range", detail, fix)
+}
+
+/// Where the value of a meter is, or the first field that it is computed from.
+fn pointer_of(meter: &Meter) -> String {
+    match &meter.value {
+        Some(Value::Path(path)) => pointer(path),
+        Some(Value::Expression(expression)) => expression.paths().first().map(pointer).unwrap_or_default(),
+        None => String::new(),
+    }
+}
+
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
 
 fn value(meter: &Meter, path: &Path, found: Option<Found<'_>>) -> Result<Nano, Fault> {
     let at = || pointer(path);
-    let Some(found) = found else {
-        let detail = format!("meter {} adds up {path}, which is missing", meter.id);
-        return Err(Fault::new(&at(), "missing_value", detail, "send a number there; nothing is counted as zero"));
-    };
+    let found = found.ok_or_else(|| missing(meter, path))?;
     if let Some(number) = found.nano().filter(|number| number.fits_an_event()) {
         return Ok(number);
     }
@@ -251,7 +348,6 @@ mod tests {
 
     use super::*;
     use crate::domain::book::meter::Test;
-    use crate::domain::time::Bucket;
 
     fn path(text: &str) -> Path {
         Path::parse(text).expect("a path")
@@ -259,14 +355,9 @@ mod tests {
 
     fn miles() -> Meter {
         Meter {
-            id: "miles".to_owned(),
-            event_type: TypePattern::Exact("flight.completed".to_owned()),
-            aggregation: Aggregation::Sum,
-            value: Some(path("data.distance")),
-            party: path("subject"),
             tests: vec![Test { field: path("data.delay"), operation: Operation::Le(Decimal::ZERO) }],
             dimensions: BTreeMap::from([("origin".to_owned(), path("data.origin"))]),
-            bucket: Bucket::Hour,
+            ..Meter::example(Aggregation::Sum)
         }
     }
 
@@ -306,5 +397,49 @@ mod tests {
             let faults = measure(data).expect_err("is refused");
             assert_eq!((faults[0].at.as_str(), faults[0].code), ("/data/distance", code), "{data}");
         }
+    }
+
+    fn items(meter: Meter, data: &str) -> Result<Vec<(String, String, i64)>, &'static str> {
+        let text = format!(
+            r#"{{"specversion":"1.0","id":"1","source":"/s","type":"flight.completed","subject":"UA","data":{data}}}"#
+        );
+        let event = Event::parse(&text).expect("is an event");
+        let at = Instant::parse("2013-01-01T10:17:00Z").expect("a time");
+        let measured = Meters::from_iter([meter]).contributions(&event, at).map_err(|faults| faults[0].code)?;
+        let item = |row: Contribution| (row.key.item.to_string(), row.delta.value.to_string(), row.delta.count);
+        Ok(measured.into_iter().map(item).collect())
+    }
+
+    #[test]
+    fn a_value_can_be_computed_and_what_cannot_is_a_fault() {
+        let expression = Expression::parse("data.fare / data.seats * 2").expect("an expression");
+        let meter = || Meter { value: Some(Value::Expression(expression.clone())), ..Meter::example(Aggregation::Max) };
+        let items = |data| items(meter(), data);
+        assert_eq!(items(r#"{"fare":"10.5","seats":3}"#), Ok(vec![("7".to_owned(), "7".to_owned(), 1)]));
+        assert_eq!(items(r#"{"fare":10,"seats":0}"#), Err("value_not_computable"));
+        assert_eq!(items(r#"{"fare":10}"#), Err("missing_value"));
+        assert_eq!(items(r#"{"fare":"many","seats":1}"#), Err("not_a_number"));
+        assert_eq!(items(r#"{"fare":900000000000,"seats":"0.1"}"#), Err("value_out_of_range"));
+    }
+
+    #[test]
+    fn a_distinct_value_is_an_item_and_may_be_added_or_removed() {
+        let unique = || Meter { value: Some(Value::Path(path("data.tail"))), ..Meter::example(Aggregation::Unique) };
+        let long = format!(r#"{{"tail":"{}"}}"#, "x".repeat(513));
+        let row = |item: &str| Ok(vec![(item.to_owned(), "1".to_owned(), 1)]);
+        assert_eq!(items(unique(), r#"{"tail":"N1"}"#), row("N1"));
+        assert_eq!(items(unique(), r#"{"op":"add"}"#), Err("missing_value"));
+        assert_eq!(items(unique(), &long), Err("value_too_long"));
+        let changed = || Meter { operation: Some(path("data.op")), ..unique() };
+        let ends_with = |data, end: &str| items(changed(), data).is_ok_and(|rows| rows[0].0.ends_with(end));
+        assert!(ends_with(r#"{"tail":"N1"}"#, "+N1") && ends_with(r#"{"tail":"N1","op":"remove"}"#, "-N1"));
+        assert_eq!(items(changed(), r#"{"tail":"N1","op":"sell"}"#), Err("unknown_operation"));
+    }
+
+    #[test]
+    fn a_bucket_of_one_event_is_known_by_its_time_and_event() {
+        let meter = Meter { bucket: crate::domain::time::Bucket::Event, ..Meter::example(Aggregation::Sum) };
+        let row = ("/s\n1".to_owned(), "3".to_owned(), 1);
+        assert_eq!(items(meter, r#"{"distance":3}"#), Ok(vec![row]));
     }
 }

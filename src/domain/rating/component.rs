@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
 
-use crate::domain::book::meter::Aggregation;
+use crate::domain::book::meter::Meter;
 use crate::domain::book::plan::CapLimit;
 use crate::domain::book::plan::Direction;
 use crate::domain::book::plan::UsageComponent;
@@ -29,7 +29,7 @@ use crate::domain::time::Zone;
 #[derive(Clone, Copy)]
 pub struct Scope<'a> {
     pub component: &'a UsageComponent,
-    pub aggregation: Aggregation,
+    pub meter: &'a Meter,
     pub zone: &'a Zone,
     pub currency: Currency,
     pub span: Period,
@@ -60,7 +60,7 @@ impl Counted {
 }
 
 pub fn rate(scope: &Scope<'_>, rows: &[Usage]) -> Result<Vec<Outcome>, PriceError> {
-    let groups = quantity::groups(&scope.component.group_by, scope.aggregation, scope.span, rows)?;
+    let groups = quantity::groups(&scope.component.group_by, scope.meter, scope.span, rows)?;
     let counted = count(scope, &groups)?;
     let amounts =
         counted.iter().map(|counted| price(scope, counted.quantity(), true)).collect::<Result<Vec<_>, _>>()?;
@@ -180,7 +180,7 @@ fn steps(
     let Scope { component, currency, .. } = *scope;
     let measured = group.quantity();
     let mut steps = Vec::new();
-    steps.extend(explain::usage(&component.meter, scope.aggregation, group.events, measured));
+    steps.extend(explain::usage(scope.meter, group.events, measured));
     if let Some(transform) = &component.modifiers.transform {
         steps.extend(explain::transform(transform, measured.max(Decimal::ZERO), counted.transformed));
     }

@@ -10,7 +10,6 @@ use crate::domain::book::meter::Operand;
 use crate::domain::book::meter::Operation;
 use crate::domain::book::meter::Path;
 use crate::domain::book::meter::Test;
-use crate::domain::book::meter::TypePattern;
 use crate::domain::book::plan::Cap;
 use crate::domain::book::plan::CapLimit;
 use crate::domain::book::plan::CapWindow;
@@ -153,16 +152,7 @@ impl Case {
     fn try_rate(&self, rows: &[Usage]) -> Result<Rated, RatingError> {
         let mut plan = self.plan.clone();
         plan.components.push(Component::Usage(self.component.clone()));
-        let meter = Meter {
-            id: "miles".to_owned(),
-            event_type: TypePattern::Exact("flight.completed".to_owned()),
-            aggregation: self.aggregation,
-            value: Path::parse("data.distance"),
-            party: Path::parse("subject").expect("a path"),
-            tests: Vec::new(),
-            dimensions: BTreeMap::new(),
-            bucket: Bucket::Hour,
-        };
+        let meter = Meter::example(self.aggregation);
         rate(&Inputs {
             plan: &plan,
             programs: &BTreeMap::from([("program".to_owned(), self.program.clone())]),

@@ -3,6 +3,7 @@
 use rust_decimal::Decimal;
 
 use crate::domain::book::meter::Aggregation;
+use crate::domain::book::meter::Meter;
 use crate::domain::book::plan::Cap;
 use crate::domain::book::plan::CapLimit;
 use crate::domain::book::plan::CapWindow;
@@ -42,17 +43,26 @@ pub fn rounding(exact: Decimal, money: Money) -> Option<Step> {
 }
 
 /// What was measured. A quantity below zero counts as zero.
-pub fn usage(meter: &str, aggregation: Aggregation, events: i64, measured: Decimal) -> Option<Step> {
+pub fn usage(meter: &Meter, events: i64, measured: Decimal) -> Option<Step> {
     let counted = measured.max(Decimal::ZERO);
     if events == 0 && counted.is_zero() {
         return None;
     }
     let shown = number(measured);
     let events = plural(Decimal::from(events), "event", "events");
-    let mut text = match aggregation {
-        Aggregation::Count => format!("{meter}: {shown} counted"),
-        Aggregation::Sum => format!("{meter}: {shown}, the sum of {events}"),
-        Aggregation::Max => format!("{meter}: {shown}, the largest of {events}"),
+    let id = &meter.id;
+    let mut text = match meter.aggregation {
+        Aggregation::Count => format!("{id}: {shown} counted"),
+        Aggregation::Sum => format!("{id}: {shown}, the sum of {events}"),
+        Aggregation::Avg => format!("{id}: {shown}, the mean of {events}"),
+        Aggregation::Max => format!("{id}: {shown}, the largest of {events}"),
+        Aggregation::Latest => format!("{id}: {shown}, the latest of {events}"),
+        Aggregation::Unique if meter.operation.is_some() => format!("{id}: {shown} there in the end, after {events}"),
+        Aggregation::Unique => format!("{id}: {shown} different ones in {events}"),
+        Aggregation::WeightedSum => format!("{id}: {shown} on average over time, with {events}"),
+        Aggregation::Percentile(rank) => {
+            format!("{id}: {shown}, percentile {} of what {events} came to", number(rank.percent()))
+        }
     };
     if measured.is_sign_negative() && !measured.is_zero() {
         text.push_str("; less than nothing counts as zero");

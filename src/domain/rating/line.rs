@@ -6,6 +6,9 @@ use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::domain::measure::aggregate::Row;
+use crate::domain::measure::delta::Delta;
+use crate::domain::measure::delta::Key;
 use crate::domain::measure::nano::Nano;
 use crate::domain::money::Money;
 use crate::domain::time::Instant;
@@ -20,6 +23,24 @@ pub struct Usage {
     pub value: Nano,
     /// How many events it was measured from.
     pub count: i64,
+}
+
+impl Usage {
+    /// A row as it is kept. Its dimensions are an object of texts, since measuring wrote them.
+    pub fn of(key: &Key, delta: Delta) -> Self {
+        Self {
+            bucket: key.bucket,
+            dimensions: serde_json::from_str(&key.dimensions).unwrap_or_default(),
+            item: key.item.to_string(),
+            value: delta.value,
+            count: delta.count,
+        }
+    }
+
+    /// As an aggregation sees it.
+    pub fn row(&self) -> Row<'_> {
+        Row { bucket: self.bucket, item: &self.item, delta: Delta { value: self.value, count: self.count } }
+    }
 }
 
 /// One line of a document. The amount is what the direction says: a charge is owed to the platform,

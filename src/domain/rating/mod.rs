@@ -49,6 +49,7 @@ use crate::domain::book::plan::Plan;
 use crate::domain::book::plan::UsageComponent;
 use crate::domain::book::plan::When;
 use crate::domain::book::program::Program;
+use crate::domain::measure::delta::TooLarge;
 use crate::domain::money::MoneyError;
 use crate::domain::period::Period;
 use crate::domain::rating::component::Outcome;
@@ -69,7 +70,8 @@ pub struct Inputs<'a> {
     pub period: Period,
     /// The whole billing period, which fees are prorated against.
     pub whole: Period,
-    /// By meter. Rows outside the period are left out; their order does not matter.
+    /// By meter. Rows after the period are left out, and so are those before it unless their meter carries over. Their
+    /// order does not matter.
     pub usage: &'a BTreeMap<String, Vec<Usage>>,
 }
 
@@ -108,6 +110,12 @@ pub enum PriceError {
     TooLarge,
     #[error("a package size or divisor is zero")]
     DividedByZero,
+}
+
+impl From<TooLarge> for PriceError {
+    fn from(TooLarge: TooLarge) -> Self {
+        Self::TooLarge
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -177,13 +185,7 @@ fn outcomes(inputs: &Inputs<'_>, component: &UsageComponent, span: Period) -> Re
     let Some(meter) = inputs.meters.get(&component.meter) else {
         return Err(RatingError::UnknownMeter { component: component.id.clone(), meter: component.meter.clone() });
     };
-    let scope = Scope {
-        component,
-        aggregation: meter.aggregation,
-        zone: &inputs.plan.calendar.zone,
-        currency: inputs.plan.currency,
-        span,
-    };
+    let scope = Scope { component, meter, zone: &inputs.plan.calendar.zone, currency: inputs.plan.currency, span };
     let rows = inputs.usage.get(&component.meter).map_or(&[][..], Vec::as_slice);
     component::rate(&scope, rows).map_err(|source| RatingError::Price { component: component.id.clone(), source })
 }

@@ -47,8 +47,8 @@ pub fn consumer_field(value: Value<'_>) -> Option<Path> {
 fn path(value: &Value<'_>) -> Option<Path> {
     let text = value.clone().text()?;
     if text.contains([' ', '*', '+', '/', '(']) {
-        let message = format!("`{text}` is an expression, which this version does not know yet");
-        return value.wrong("not_supported_yet", message, "name one field, such as \"data.amount\"");
+        let message = format!("`{text}` is an expression, and `{}` names one field", value.key);
+        return value.wrong("invalid_path", message, "name one field, such as \"data.amount\"");
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
     let path = Path::parse(text).filter(|path| path.parts().iter().all(|part| part.chars().all(plain)));

@@ -38,6 +38,25 @@ impl<'a> Value<'a> {
         None
     }
 
+    /// Notes a mistake in some bytes of its `text`. Always `None`.
+    pub fn wrong_at<T>(
+        &self,
+        text: &str,
+        at: Range<usize>,
+        code: &'static str,
+        message: String,
+        fix: String,
+    ) -> Option<T> {
+        let written = self.source.file.text.get(self.span.clone());
+        // Where the text is written with escapes, the whole value is meant.
+        let span = written.and_then(|written| written.find(text)).map_or(self.span.clone(), |opening| {
+            let start = self.span.start.saturating_add(opening);
+            start.saturating_add(at.start)..start.saturating_add(at.end)
+        });
+        self.source.note(span, self.key, code, message, fix);
+        None
+    }
+
     pub fn text(self) -> Option<&'a str> {
         match self.raw {
             DeValue::String(text) if text.trim().is_empty() => {
