@@ -11,10 +11,9 @@ use serde_json::value::RawValue;
 use crate::domain::event::Event;
 use crate::domain::event::Fault;
 use crate::domain::ids::QuarantineId;
-use crate::domain::measure::delta::Key;
-use crate::domain::measure::digest::KeyDigest;
 use crate::domain::measure::digest::Secret;
 use crate::domain::measure::tally::Added;
+use crate::domain::measure::tally::Counting;
 use crate::domain::measure::tally::Tally;
 use crate::domain::time::Instant;
 use crate::metering::retract::RETRACTED;
@@ -78,7 +77,7 @@ pub struct Prepared {
     text: String,
     pub events: Vec<PreparedEvent>,
     /// What the events add to usage: rows, and additions to them in the order of the events.
-    pub keys: Vec<(KeyDigest, Key)>,
+    pub keys: Vec<Counting>,
     pub added: Vec<Added>,
     pub quarantined: Vec<(QuarantineId, String, Faulty)>,
 }

@@ -35,6 +35,7 @@ use crate::domain::book::version::BookVersion;
 use crate::domain::event::Event;
 use crate::domain::ids::QuarantineId;
 use crate::domain::measure::delta::TooLarge;
+use crate::domain::measure::item::Place;
 use crate::domain::measure::meters::Contribution;
 use crate::domain::time::Instant;
 use crate::metering::fold::Fold;
@@ -247,13 +248,13 @@ impl Metering {
 
     /// Finds an event by its key: one look-up, one batch.
     pub async fn event(&self, source: &str, id: &str) -> Result<Option<StoredEvent>, Error> {
-        let Some((batch, text)) = self.shared.stored(&self.db, source, id).await? else { return Ok(None) };
+        let Some((batch, place, text)) = self.shared.stored(&self.db, source, id).await? else { return Ok(None) };
         let mark = Retracted { source: source.to_owned(), id: id.to_owned() }.mark(&self.shared.seen);
         let retracted = self.shared.seen.get(mark)?.is_some();
         let mut counted = match Event::parse(&text) {
             Ok(event) if event.kind != RETRACTED => {
                 let at = event.time.unwrap_or(batch.received_at);
-                self.versions().meters().contributions(&event, at).unwrap_or_default()
+                self.versions().meters().contributions(&event, at, place).unwrap_or_default()
             }
             _ => Vec::new(),
         };
@@ -278,13 +279,13 @@ impl Shared {
         recover::counted(&self.counts_after.read().unwrap_or_else(PoisonError::into_inner), meter, seq)
     }
 
-    /// The line of an event in the log, and the batch that holds it.
-    async fn stored(&self, db: &Db, source: &str, id: &str) -> Result<Option<(Batch, String)>, Error> {
+    /// The line of an event in the log, its place, and the batch that holds it.
+    async fn stored(&self, db: &Db, source: &str, id: &str) -> Result<Option<(Batch, Place, String)>, Error> {
         let Some(seen) = self.seen.get(self.seen.key(source, id))? else { return Ok(None) };
         let Some(batch) = db.read_log().await?.batch(seen.seq).await? else { return Ok(None) };
-        let is_it = |line: &&str| Event::parse(line).is_ok_and(|it| it.source == source && it.id == id);
-        let line = log::lines(&batch)?.lines().find(is_it).map(str::to_owned);
-        Ok(line.map(|line| (batch, line)))
+        let is_it = |(_, line): &(u32, &str)| Event::parse(line).is_ok_and(|it| it.source == source && it.id == id);
+        let line = (0..).zip(log::lines(&batch)?.lines()).find(is_it).map(|(index, line)| (index, line.to_owned()));
+        Ok(line.map(|(index, line)| (batch, Place { seq: seen.seq, index }, line)))
     }
 }
 

@@ -13,6 +13,7 @@ use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
 use crate::domain::measure::digest::KeyDigest;
 use crate::domain::measure::digest::Secret;
+use crate::domain::measure::item::Place;
 use crate::domain::measure::meters::Meters;
 use crate::domain::measure::tally::Tally;
 use crate::metering::Error;
@@ -199,7 +200,7 @@ impl Reading {
             let reason = faults.first().map(|fault| format!("an event in it: {}", fault.detail));
             DamagedBatch { seq: batch.seq, reason: reason.unwrap_or_default() }
         };
-        for line in log::lines(batch)?.lines() {
+        for (index, line) in (0..).zip(log::lines(batch)?.lines()) {
             let event = Event::parse(line).map_err(damaged)?;
             if let Some(seen) = seen {
                 self.entries.push((seen.key(&event.source, &event.id), content_hash(line)));
@@ -210,7 +211,9 @@ impl Reading {
                 self.retractions.push(retraction);
             } else if let Some(meters) = meters {
                 let at = event.time.unwrap_or(batch.received_at);
+                let added_before = self.tally.len();
                 meters.measure(&event, at, &mut self.tally).map_err(damaged)?;
+                self.tally.place(added_before, Place { seq: batch.seq, index });
             }
         }
         Ok(())
@@ -219,7 +222,7 @@ impl Reading {
     fn deltas(self, versions: &Versions, counts_after: &CountsAfter) -> Result<Vec<(KeyDigest, Key, Delta)>, Error> {
         let mut deltas = self.tally.totals()?;
         for retraction in &self.retractions {
-            let counted = |meter: &str, seq, _| counted(counts_after, meter, seq);
+            let counted = |meter: &str, seq| counted(counts_after, meter, seq);
             let taken_back = retraction.deltas(versions, counted)?;
             deltas.extend(taken_back.into_iter().map(|(key, delta)| (KeyDigest::of(&self.secret, &key), key, delta)));
         }

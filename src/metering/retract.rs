@@ -1,6 +1,6 @@
 //! Taking an event back: an event of our own, which keeps what it takes back, so that folding it again needs no look-up.
 //!
-//! In the log the retraction's `data` also has `batch` and `event`: where the original stands, and what it says. What it
+//! In the log the retraction's `data` also has `batch`, `index` and `event`: where the original stands, and what it says. What it
 //! adds to usage is the opposite of what the original added, by those meters that counted the original.
 
 use serde::Deserialize;
@@ -11,6 +11,7 @@ use crate::domain::event::Event;
 use crate::domain::event::Fault;
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
+use crate::domain::measure::item::Place;
 use crate::domain::time::Instant;
 use crate::metering::Error;
 use crate::metering::log::DamagedBatch;
@@ -30,8 +31,8 @@ pub struct Retracted {
 
 /// A retraction with the event that it takes back.
 pub struct Retraction {
-    /// The batch that holds the original.
-    pub batch: i64,
+    /// Where the log holds the original.
+    pub place: Place,
     /// The original's JSON.
     pub event: String,
 }
@@ -44,6 +45,8 @@ struct Kept<'a> {
     #[serde(borrow)]
     id: std::borrow::Cow<'a, str>,
     batch: i64,
+    /// Within the batch, from 0.
+    index: u32,
     #[serde(borrow)]
     event: &'a RawValue,
 }
@@ -65,8 +68,9 @@ impl Retracted {
     /// The line that the log keeps of the retraction `event`.
     pub fn line(&self, event: &Event<'_>, at: Instant, retraction: &Retraction) -> Result<String, serde_json::Error> {
         let original: &RawValue = serde_json::from_str(&retraction.event)?;
+        let place = retraction.place;
         let (source, id) = (self.source.as_str().into(), self.id.as_str().into());
-        let data = serde_json::to_string(&Kept { source, id, batch: retraction.batch, event: original })?;
+        let data = serde_json::to_string(&Kept { source, id, batch: place.seq, index: place.index, event: original })?;
         let text = |text: &str| serde_json::Value::from(text).to_string();
         Ok(format!(
             r#"{{"specversion":"1.0","id":{},"source":{},"type":"{RETRACTED}","time":"{at}","data":{data}}}"#,
@@ -82,25 +86,26 @@ impl Retraction {
         let kept: Kept<'_> = serde_json::from_str(event.data.unwrap_or("null"))
             .map_err(|error| DamagedBatch { seq, reason: format!("a retraction in it: {error}") })?;
         let retracted = Retracted { source: kept.source.into_owned(), id: kept.id.into_owned() };
-        Ok((retracted, Self { batch: kept.batch, event: kept.event.get().to_owned() }))
+        let place = Place { seq: kept.batch, index: kept.index };
+        Ok((retracted, Self { place, event: kept.event.get().to_owned() }))
     }
 
     /// What the original added to usage, taken back. `counted` says which meters had counted it.
     pub fn deltas(
         &self,
         versions: &Versions,
-        counted: impl Fn(&str, i64, Instant) -> bool,
+        counted: impl Fn(&str, i64) -> bool,
     ) -> Result<Vec<(Key, Delta)>, Error> {
         let unreadable = |faults: Vec<Fault>| DamagedBatch {
-            seq: self.batch,
+            seq: self.place.seq,
             reason: faults.first().map(|fault| format!("an event in it: {}", fault.detail)).unwrap_or_default(),
         };
         let event = Event::parse(&self.event).map_err(unreadable)?;
         let at = event.time.unwrap_or(Instant::BEGINNING);
-        let added = versions.meters().contributions(&event, at).map_err(unreadable)?;
+        let added = versions.meters().contributions(&event, at, self.place).map_err(unreadable)?;
         let mut deltas = Vec::with_capacity(added.len());
         for contribution in added {
-            if counted(&contribution.key.meter, self.batch, at) {
+            if counted(&contribution.key.meter, self.place.seq) {
                 deltas.push((contribution.key, contribution.delta.opposite()?));
             }
         }

@@ -13,6 +13,7 @@ use super::*;
 use crate::domain::book::SourceFile;
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
+use crate::domain::measure::item::Place;
 use crate::domain::measure::meters::Meters;
 use crate::domain::period::Period;
 use crate::domain::time::Zone;
@@ -84,7 +85,7 @@ fn naive(numbers: impl IntoIterator<Item = u32>, meters: &Meters) -> BTreeMap<Ke
     let distinct: HashSet<u32> = numbers.into_iter().collect();
     for text in distinct.into_iter().map(event) {
         let event = Event::parse(&text).expect("is an event");
-        let measured = meters.contributions(&event, event.time.expect("has a time")).expect("is measured");
+        let measured = meters.contributions(&event, event.time.expect("has a time"), Place { seq: 1, index: 0 }).expect("is measured");
         for contribution in measured {
             let known = usage.get(&contribution.key).copied();
             let total = match known {

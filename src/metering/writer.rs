@@ -17,7 +17,10 @@ use crate::domain::event::Fault;
 use crate::domain::event::says_the_same;
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
+use crate::domain::measure::delta::TooLarge;
 use crate::domain::measure::digest::KeyDigest;
+use crate::domain::measure::item::Place;
+use crate::domain::measure::tally;
 use crate::domain::time::Instant;
 use crate::metering::Error;
 use crate::metering::Receipt;
@@ -160,11 +163,13 @@ impl Writer {
 
     /// Adds the events of a body that are new to the group. Whatever can go wrong with a body is found before the
     /// group is touched.
-    async fn join(&self, group: &mut Group, prepared: Prepared) -> Result<Receipt, Error> {
+    async fn join(&self, group: &mut Group, mut prepared: Prepared) -> Result<Receipt, Error> {
         let known = self.known(group, &prepared)?;
         let retractions = self.retractions(group, &prepared, &known).await?;
+        let seq = self.last_seq.saturating_add(1);
         let mut receipt = Receipt::default();
-        let mut totals = vec![Delta::default(); prepared.keys.len()];
+        let mut keys = std::mem::take(&mut prepared.keys);
+        let mut totals = vec![Delta::default(); keys.len()];
         let mut repeated = Vec::new();
         let mut added_from = 0;
         for (position, (event, known)) in prepared.events.iter().zip(known).enumerate() {
@@ -186,6 +191,8 @@ impl Writer {
             }
             receipt.accepted = receipt.accepted.saturating_add(1);
             let line = retraction.map_or_else(|| prepared.line(event), |retraction| &retraction.line);
+            let index = u32::try_from(group.draft.event_count()).map_err(|_| TooLarge)?;
+            tally::place(&mut keys, added, self.shared.fold.secret(), Place { seq, index });
             group.push(event.key, event.content, line, event.time);
             for added in added {
                 if let Some(total) = totals.get_mut(added.key as usize) {
@@ -199,10 +206,8 @@ impl Writer {
                 group.deltas.extend(retraction.deltas.iter().map(digested));
             }
         }
-        let mut prepared = prepared;
-        let keys = std::mem::take(&mut prepared.keys);
         let deltas = keys.into_iter().zip(totals).filter(|(_, delta)| !delta.is_nothing());
-        group.deltas.extend(deltas.map(|((digest, key), delta)| (digest, key, delta)));
+        group.deltas.extend(deltas.filter_map(|((digest, key), delta)| Some((digest?, key, delta))));
         for position in repeated {
             let Some(event) = prepared.events.get(position) else { continue };
             if !self.same(group, event, prepared.line(event)).await? {
@@ -248,15 +253,15 @@ impl Writer {
                 resolved.insert(position, Resolved { mark, line: String::new(), deltas: Vec::new(), again: true });
                 continue;
             }
-            let Some((batch, original)) = self.first(group, &retracted.source, &retracted.id).await? else {
+            let Some((place, original)) = self.first(group, &retracted.source, &retracted.id).await? else {
                 let detail = format!("no event with source {:?} and id {:?} is known", retracted.source, retracted.id);
                 let fix = "check both; an event can be taken back once it was acknowledged";
                 let fault = Fault::new("/data", "unknown_event", detail, fix);
                 faulty.push(Faulty { index: event.index, errors: vec![fault] });
                 continue;
             };
-            let retraction = Retraction { batch, event: original };
-            let counted = |meter: &str, seq, _| self.shared.counted(meter, seq);
+            let retraction = Retraction { place, event: original };
+            let counted = |meter: &str, seq| self.shared.counted(meter, seq);
             let deltas = retraction.deltas(&prepared.versions, counted)?;
             let line = match Event::parse(prepared.line(event)) {
                 Ok(sent) => retracted.line(&sent, event.time, &retraction).unwrap_or_default(),
@@ -274,15 +279,18 @@ impl Writer {
         Ok(first.is_none_or(|(_, first)| event.retracts.is_some() || says_the_same(&first, newer)))
     }
 
-    /// The text of the event with this key, and its batch: in the group, or in the log.
-    async fn first(&self, group: &Group, source: &str, id: &str) -> Result<Option<(i64, String)>, Error> {
+    /// The text of the event with this key, and its place: in the group, or in the log.
+    async fn first(&self, group: &Group, source: &str, id: &str) -> Result<Option<(Place, String)>, Error> {
         let key = self.shared.seen.key(source, id);
         if let Some(New { line: (start, end), .. }) = group.new.get(&key) {
             let line = group.draft.lines().get(*start..*end).unwrap_or_default();
-            return Ok(Some((self.last_seq.saturating_add(1), String::from_utf8_lossy(line).into_owned())));
+            let before = group.draft.lines().get(..*start).unwrap_or_default();
+            let index = u32::try_from(memchr::memchr_iter(b'\n', before).count()).map_err(|_| TooLarge)?;
+            let place = Place { seq: self.last_seq.saturating_add(1), index };
+            return Ok(Some((place, String::from_utf8_lossy(line).into_owned())));
         }
         let stored = self.shared.stored(&self.db, source, id).await?;
-        Ok(stored.map(|(batch, line)| (batch.seq, line)))
+        Ok(stored.map(|(_, place, line)| (place, line)))
     }
 
     async fn commit(&mut self, group: Group) -> Result<(), Error> {

@@ -88,6 +88,13 @@ impl<'a> Item<'a> {
     }
 }
 
+/// An item that was written before its event had a place, now that it has one.
+pub fn placed(item: &str, place: Place) -> String {
+    let (time, rest) = item.split_at_checked(TIME_DIGITS).unwrap_or((item, ""));
+    let then = rest.get(POSITION_DIGITS - TIME_DIGITS..).unwrap_or_default();
+    format!("{time}{:016x}{:08x}{then}", place.seq.cast_unsigned(), place.index)
+}
+
 impl Change {
     /// As events say it: `add` or `remove`.
     pub fn named(text: &str) -> Option<Self> {

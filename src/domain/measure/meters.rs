@@ -24,6 +24,7 @@ use crate::domain::measure::field::Found;
 use crate::domain::measure::item;
 use crate::domain::measure::item::Change;
 use crate::domain::measure::item::Entry;
+use crate::domain::measure::item::Item;
 use crate::domain::measure::item::Place;
 use crate::domain::measure::item::VALUE_BYTES_MAX;
 use crate::domain::measure::item::ValueTooLong;
@@ -103,10 +104,16 @@ impl Meters {
         Err(faults)
     }
 
-    /// What one event adds to usage, row by row.
-    pub fn contributions(&self, event: &Event<'_>, at: Instant) -> Result<Vec<Contribution>, Vec<Fault>> {
+    /// What one event, at its place in the log, adds to usage, row by row.
+    pub fn contributions(
+        &self,
+        event: &Event<'_>,
+        at: Instant,
+        place: Place,
+    ) -> Result<Vec<Contribution>, Vec<Fault>> {
         let mut tally = Tally::default();
         self.measure(event, at, &mut tally)?;
+        tally.place(0, place);
         let (keys, added) = tally.into_parts();
         let contribution = |added: Added| {
             let (_, key) = keys.get(added.key as usize)?;
@@ -215,7 +222,18 @@ impl Compiled {
     }
 
     fn add(&self, tally: &mut Tally, party: &str, bucket: Instant, found: &[Option<Found<'_>>], entry: Entry<'_>) {
+        let waits_for_place = matches!(entry.item, Item::AtPosition { .. });
         let item = entry.item.text(Place { seq: 0, index: 0 });
+        let key = || Key {
+            meter: self.id.clone(),
+            party: party.into(),
+            bucket,
+            dimensions: self.dimensions(found).into(),
+            item: (&*item).into(),
+        };
+        if waits_for_place {
+            return tally.add_unplaced(entry.delta, key());
+        }
         let mut digest = tally.digesting();
         digest.part(&self.id);
         digest.part(party);
@@ -223,13 +241,7 @@ impl Compiled {
         self.write_dimensions(found, |piece| digest.piece(piece));
         digest.end();
         digest.part(&item);
-        tally.add(digest.done(), entry.delta, || Key {
-            meter: self.id.clone(),
-            party: party.into(),
-            bucket,
-            dimensions: self.dimensions(found).into(),
-            item: (&*item).into(),
-        });
+        tally.add(digest.done(), entry.delta, key);
     }
 
     /// What the event does to its value; without saying so it adds it.
@@ -367,7 +379,7 @@ mod tests {
         );
         let event = Event::parse(&text).expect("is an event");
         let at = Instant::parse("2013-01-01T10:17:00Z").expect("a time");
-        Meters::from_iter([miles()]).contributions(&event, at)
+        Meters::from_iter([miles()]).contributions(&event, at, Place { seq: 1, index: 0 })
     }
 
     #[test]
@@ -405,7 +417,7 @@ mod tests {
         );
         let event = Event::parse(&text).expect("is an event");
         let at = Instant::parse("2013-01-01T10:17:00Z").expect("a time");
-        let measured = Meters::from_iter([meter]).contributions(&event, at).map_err(|faults| faults[0].code)?;
+        let measured = Meters::from_iter([meter]).contributions(&event, at, Place { seq: 1, index: 0 }).map_err(|faults| faults[0].code)?;
         let item = |row: Contribution| (row.key.item.to_string(), row.delta.value.to_string(), row.delta.count);
         Ok(measured.into_iter().map(item).collect())
     }

@@ -8,6 +8,8 @@ use crate::domain::measure::delta::TooLarge;
 use crate::domain::measure::digest::Digesting;
 use crate::domain::measure::digest::KeyDigest;
 use crate::domain::measure::digest::Secret;
+use crate::domain::measure::item;
+use crate::domain::measure::item::Place;
 
 /// What one event adds to one key of a tally.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,11 +19,14 @@ pub struct Added {
     pub delta: Delta,
 }
 
+/// A key of a tally, and its digest; none while its item waits for the place of its event in the log.
+pub type Counting = (Option<KeyDigest>, Key);
+
 /// What events add, in the order in which they were measured.
 #[derive(Debug, Default)]
 pub struct Tally {
     secret: Secret,
-    keys: Vec<(KeyDigest, Key)>,
+    keys: Vec<Counting>,
     numbers: HashTable<(KeyDigest, u32)>,
     added: Vec<Added>,
 }
@@ -46,12 +51,24 @@ impl Tally {
             None => {
                 // A body of 2^32 events does not fit any limit.
                 let number = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
-                self.keys.push((digest, key()));
+                self.keys.push((Some(digest), key()));
                 self.numbers.insert_unique(digest.half(), (digest, number), |(digest, _)| digest.half());
                 number
             }
         };
         self.added.push(Added { key: number, delta });
+    }
+
+    /// Adds to a row of this event alone, whose item is complete when [`place`] has seen it.
+    pub fn add_unplaced(&mut self, delta: Delta, key: Key) {
+        let number = u32::try_from(self.keys.len()).unwrap_or(u32::MAX);
+        self.keys.push((None, key));
+        self.added.push(Added { key: number, delta });
+    }
+
+    /// Gives the event of the additions from `from` on its place in the log.
+    pub fn place(&mut self, from: usize, at: Place) {
+        place(&mut self.keys, self.added.get(from..).unwrap_or_default(), &self.secret, at);
     }
 
     /// How many additions there are so far.
@@ -76,11 +93,22 @@ impl Tally {
                 *total = total.merge(added.delta)?;
             }
         }
-        Ok(self.keys.into_iter().zip(totals).map(|((digest, key), delta)| (digest, key, delta)).collect())
+        let rows = self.keys.into_iter().zip(totals);
+        Ok(rows.filter_map(|((digest, key), delta)| Some((digest?, key, delta))).collect())
     }
 
     /// The keys by number, and the additions in order.
-    pub fn into_parts(self) -> (Vec<(KeyDigest, Key)>, Vec<Added>) {
+    pub fn into_parts(self) -> (Vec<Counting>, Vec<Added>) {
         (self.keys, self.added)
+    }
+}
+
+/// Completes the keys that wait for the place of the event that made these additions.
+pub fn place(keys: &mut [Counting], added: &[Added], secret: &Secret, at: Place) {
+    for added in added {
+        if let Some((digest @ None, key)) = keys.get_mut(added.key as usize) {
+            key.item = item::placed(&key.item, at).into();
+            *digest = Some(KeyDigest::of(secret, key));
+        }
     }
 }
