@@ -26,9 +26,12 @@ pub struct LimitArgs {
     /// for bodies of up to 64 KiB: bytes, or with KiB, MiB or GiB
     #[arg(long, value_name = "BYTES", env = "TALLYSTICK_INGEST_MEMORY", default_value = "256MiB", value_parser = bytes)]
     ingest_memory: usize,
-    /// Time until the head of a connection's next request must be there, in seconds; an idle connection is closed then
+    /// Time from the first byte of a request until its head is there, in seconds
     #[arg(long, value_name = "SECONDS", env = "TALLYSTICK_HEADER_TIMEOUT", default_value = "10", value_parser = seconds)]
     header_timeout: Duration,
+    /// Time for which a connection may idle between two requests, in seconds
+    #[arg(long, value_name = "SECONDS", env = "TALLYSTICK_IDLE_TIMEOUT", default_value = "75", value_parser = seconds)]
+    idle_timeout: Duration,
     /// Time for which a body may pause, or a client may leave an answer unread, in seconds
     #[arg(long, value_name = "SECONDS", env = "TALLYSTICK_BODY_TIMEOUT", default_value = "20", value_parser = seconds)]
     body_timeout: Duration,
@@ -61,6 +64,7 @@ impl LimitArgs {
         http::listen::Limits {
             connections_max: self.max_connections,
             header_timeout: self.header_timeout,
+            idle_timeout: self.idle_timeout,
             body_timeout: self.body_timeout,
         }
     }

@@ -287,7 +287,8 @@ mod tests {
 
     #[test]
     fn a_sampled_event_is_refused_and_one_that_stands_for_itself_is_not() {
-        let event = |rate: &str| format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t","sampledrate":{rate}}}"#);
+        let event =
+            |rate: &str| format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t","sampledrate":{rate}}}"#);
         assert_eq!(codes(&event("10")), [("/sampledrate".to_owned(), "sampled_event")]);
         assert!(Event::parse(&event("1")).is_ok());
     }

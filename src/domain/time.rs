@@ -44,7 +44,8 @@ impl Instant {
         let (year, month, day) = (number(0, 4)?, number(5, 7)?, number(8, 10)?);
         let (hour, minute, second) = (number(11, 13)?, number(14, 16)?, number(17, 19)?);
         // A leap second or a leap day is rare enough to be looked at closely.
-        let days = [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31].get(usize::try_from(month).ok()?.checked_sub(1)?)?;
+        let days =
+            [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31].get(usize::try_from(month).ok()?.checked_sub(1)?)?;
         let in_range = (1..=*days).contains(&day) && hour < 24 && minute < 60 && second < 60;
         let end = text.len().checked_sub(1)?;
         if !shaped || !in_range || year == 0 || !is(end, b'Z') {

@@ -247,20 +247,39 @@ mod tests {
 
     #[test]
     fn what_is_not_json_is_not_walked_over() {
-        for text in
-            ["", "{", "[1,]", "{\"a\":1,}", "01", "1.", "-", "+1", "1e", "tru", "\"a", "\"\n\"", "{a:1}", "[1 2]", "\"\\x\""]
-        {
+        for text in [
+            "",
+            "{",
+            "[1,]",
+            "{\"a\":1,}",
+            "01",
+            "1.",
+            "-",
+            "+1",
+            "1e",
+            "tru",
+            "\"a",
+            "\"\n\"",
+            "{a:1}",
+            "[1 2]",
+            "\"\\x\"",
+        ] {
             assert_eq!(walked(text), None, "{text}");
         }
     }
 
     fn json() -> impl Strategy<Value = String> {
-        let leaf = prop_oneof!["true|false|null", "-?(0|[1-9][0-9]{0,3})(\\.[0-9]{1,3})?([eE][+-]?[0-9]{1,2})?", "\"[^\"\\\\\\x00-\\x1f]{0,12}\""];
+        let leaf = prop_oneof![
+            "true|false|null",
+            "-?(0|[1-9][0-9]{0,3})(\\.[0-9]{1,3})?([eE][+-]?[0-9]{1,2})?",
+            "\"[^\"\\\\\\x00-\\x1f]{0,12}\""
+        ];
         leaf.prop_recursive(4, 24, 4, |inner| {
             prop_oneof![
                 prop::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(" ,"))),
                 prop::collection::vec(("[a-z]{1,3}", inner), 0..4).prop_map(|members| {
-                    let members: Vec<String> = members.iter().map(|(key, value)| format!("\"{key}\" : {value}")).collect();
+                    let members: Vec<String> =
+                        members.iter().map(|(key, value)| format!("\"{key}\" : {value}")).collect();
                     format!("{{{}}}", members.join(","))
                 }),
             ]

@@ -1,13 +1,12 @@
 //! Connections: how many there are, how slow they may be, and how they end.
 //!
 //! Nobody who is slow costs more than a place among the connections, and that not for long: a head must come within
-//! its time, a body may not pause for longer than its own, and an answer must be fetched. Beyond the bound new
+//! its time, a body may not pause for longer than its own, and an answer must be fetched (see [`crate::http::socket`]). Beyond the bound new
 //! connections wait in the system's own queue. When the server stops, requests under way are finished, for a while.
 
 use std::future::Future;
 use std::future::poll_fn;
 use std::io;
-use std::io::IoSlice;
 use std::pin::Pin;
 use std::pin::pin;
 use std::sync::Arc;
@@ -33,22 +32,22 @@ use hyper::server::conn::http1;
 use hyper::service::Service;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use hyper_util::rt::TokioTimer;
 use hyper_util::service::TowerToHyperService;
-use tokio::io::AsyncRead;
 use tokio::io::AsyncWrite;
-use tokio::io::ReadBuf;
 use tokio::net::TcpListener;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::sync::watch;
-use tokio::time::Sleep;
 use tokio::time::sleep;
 use tokio::time::timeout;
 
 use crate::http::App;
 use crate::http::intake::Stalled;
 use crate::http::memory::SMALL_BYTES_MAX;
+use crate::http::socket::Patience;
+use crate::http::socket::Socket;
+use crate::http::socket::Turns;
+use crate::http::socket::Waiting;
 
 /// Requests that are under way when the server is told to stop get this long.
 const STOP_WITHIN: Duration = Duration::from_secs(30);
@@ -64,15 +63,23 @@ const BUFFER_BYTES_MAX: usize = 64 << 10;
 #[derive(Clone, Debug)]
 pub struct Limits {
     pub connections_max: u32,
-    /// From when a connection is free until the head of its next request is there.
+    /// From the first byte of a head until all of it is there.
     pub header_timeout: Duration,
+    /// Between two requests.
+    pub idle_timeout: Duration,
     /// Without a byte of a body coming in, or of an answer going out.
     pub body_timeout: Duration,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections_max: 10_000, header_timeout: Duration::from_secs(10), body_timeout: Duration::from_secs(20) }
+        Self {
+            connections_max: 10_000,
+            header_timeout: Duration::from_secs(10),
+            // Longer than the minute for which most proxies keep a connection.
+            idle_timeout: Duration::from_secs(75),
+            body_timeout: Duration::from_secs(20),
+        }
     }
 }
 
@@ -140,22 +147,30 @@ async fn converse(stream: TcpStream, router: Router, limits: &Limits, mut is_sto
     let answering = TowerToHyperService::new(router);
     let body_timeout = limits.body_timeout;
     let is_unread = Arc::new(AtomicBool::new(false));
+    let turns = Arc::new(Turns::default());
+    let socket = Socket::new(stream, turns.clone(), body_timeout);
+    let mut waiting = Waiting::new(turns.clone(), limits.header_timeout, limits.idle_timeout);
     let service = service_fn(move |request: Request<Incoming>| {
-        let is_unread = is_unread.clone();
-        let request = request.map(|body| Paced::new(body, body_timeout, is_unread.clone()));
-        let answer = answering.call(request);
-        Box::pin(async move { answer.await.map(|answer| closing_if(is_unread.load(Ordering::Relaxed), answer)) })
+        turns.begin();
+        let (turns, is_unread) = (turns.clone(), is_unread.clone());
+        let answer = answering.call(request.map(|body| Paced::new(body, body_timeout, is_unread.clone())));
+        Box::pin(async move {
+            let answer = answer.await;
+            turns.end();
+            answer.map(|answer| closing_if(is_unread.load(Ordering::Relaxed), answer))
+        })
     });
-    let mut connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(limits.header_timeout)
-        .max_buf_size(BUFFER_BYTES_MAX)
-        .serve_connection(TokioIo::new(Fetched::new(stream, body_timeout)), service);
+    let mut connection =
+        http1::Builder::new().max_buf_size(BUFFER_BYTES_MAX).serve_connection(TokioIo::new(socket), service);
     let mut is_told = false;
-    let ended = loop {
+    let has_ended_well = loop {
         tokio::select! {
             biased;
-            ended = poll_fn(|context| connection.poll_without_shutdown(context)) => break ended,
+            // Hyper has a clock for heads too, but one that runs while the connection idles.
+            ended_well = poll_fn(|context| match connection.poll_without_shutdown(context) {
+                Poll::Ready(ended) => Poll::Ready(ended.is_ok()),
+                Poll::Pending => waiting.poll_out(context).map(|()| false),
+            }) => break ended_well,
             _ = is_stopping.changed(), if !is_told => {
                 is_told = true;
                 Pin::new(&mut connection).graceful_shutdown();
@@ -163,8 +178,8 @@ async fn converse(stream: TcpStream, router: Router, limits: &Limits, mut is_sto
         }
     };
     // A connection that broke, or was too slow, is simply dropped.
-    if ended.is_ok() {
-        let _ = timeout(LINGER, hang_up(connection.into_parts().io.into_inner().stream)).await;
+    if has_ended_well {
+        let _ = timeout(LINGER, hang_up(connection.into_parts().io.into_inner().into_stream())).await;
     }
 }
 
@@ -216,7 +231,7 @@ impl HttpBody for Paced {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         if polled.is_pending() {
             ready!(self.patience.poll_out(context));
-            let seconds = self.patience.limit.as_secs();
+            let seconds = self.patience.limit().as_secs();
             self.is_unread.store(true, Ordering::Relaxed);
             return Poll::Ready(Some(Err(Stalled { seconds }.into())));
         }
@@ -233,82 +248,5 @@ impl HttpBody for Paced {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-/// A connection whose other end must fetch what it is sent.
-struct Fetched {
-    stream: TcpStream,
-    patience: Patience,
-}
-
-impl Fetched {
-    fn new(stream: TcpStream, patience: Duration) -> Self {
-        Self { stream, patience: Patience::new(patience) }
-    }
-
-    fn in_time<T>(&mut self, context: &mut Context<'_>, polled: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if polled.is_pending() {
-            ready!(self.patience.poll_out(context));
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
-        }
-        self.patience.renew();
-        polled
-    }
-}
-
-impl AsyncRead for Fetched {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(context, into)
-    }
-}
-
-impl AsyncWrite for Fetched {
-    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.in_time(context, polled)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        pieces: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        let polled = Pin::new(&mut self.stream).poll_write_vectored(context, pieces);
-        self.in_time(context, polled)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(context)
-    }
-}
-
-/// How long something may take; a clock runs only while it is waited for.
-struct Patience {
-    limit: Duration,
-    running: Option<Pin<Box<Sleep>>>,
-}
-
-impl Patience {
-    fn new(limit: Duration) -> Self {
-        Self { limit, running: None }
-    }
-
-    /// Ready once it has run out.
-    fn poll_out(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        let limit = self.limit;
-        self.running.get_or_insert_with(|| Box::pin(sleep(limit))).as_mut().poll(context)
-    }
-
-    fn renew(&mut self) {
-        self.running = None;
     }
 }

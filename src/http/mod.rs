@@ -19,6 +19,7 @@ pub mod path;
 pub mod problem;
 pub mod query;
 mod router;
+mod socket;
 
 pub use router::description;
 pub use router::router;

@@ -53,7 +53,6 @@ pub fn router(app: App) -> Router {
         .fallback(unknown_address)
         .method_not_allowed_fallback(wrong_method)
         .layer(CatchPanicLayer::custom(after_panic))
-        .layer(middleware::from_fn(pages::for_people))
         .layer(middleware::from_fn(with_safe_headers))
         .with_state(app)
 }
@@ -84,8 +83,9 @@ async fn wrong_method(method: Method, uri: Uri) -> Problem {
     Problem::new(StatusCode::METHOD_NOT_ALLOWED, "wrong_method", detail).fix("see /docs for what it takes")
 }
 
+/// The outermost layer: everything that is answered passes it, also what a panic is answered with.
 async fn with_safe_headers(request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
+    let mut response = pages::for_people(request, next).await;
     for (name, value) in [
         ("content-security-policy", CONTENT_SECURITY_POLICY),
         ("x-content-type-options", "nosniff"),

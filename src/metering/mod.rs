@@ -209,7 +209,13 @@ impl Metering {
     ) -> Result<T, Error> {
         let (versions, limits, shared) = (self.versions(), self.limits.clone(), self.shared.clone());
         let read = move || {
-            let reading = ingest::Reading { versions: &versions, seen: &shared.seen, secret: shared.fold.secret(), limits: &limits, now };
+            let reading = ingest::Reading {
+                versions: &versions,
+                seen: &shared.seen,
+                secret: shared.fold.secret(),
+                limits: &limits,
+                now,
+            };
             read(&reading)
         };
         if bytes <= READ_INLINE_BYTES_MAX {

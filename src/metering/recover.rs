@@ -139,7 +139,8 @@ pub(in crate::metering) fn read_ahead(db: &Db, range: RangeInclusive<i64>) -> mp
         let read = async {
             let mut tx = db.read_log().await?;
             for seq in range {
-                let batch = tx.batch(seq).await?.ok_or_else(|| DamagedBatch { seq, reason: "it is missing".to_owned() })?;
+                let batch =
+                    tx.batch(seq).await?.ok_or_else(|| DamagedBatch { seq, reason: "it is missing".to_owned() })?;
                 if sender.send(Ok(batch)).await.is_err() {
                     break;
                 }

@@ -91,11 +91,7 @@ impl Retraction {
     }
 
     /// What the original added to usage, taken back. `counted` says which meters had counted it.
-    pub fn deltas(
-        &self,
-        versions: &Versions,
-        counted: impl Fn(&str, i64) -> bool,
-    ) -> Result<Vec<(Key, Delta)>, Error> {
+    pub fn deltas(&self, versions: &Versions, counted: impl Fn(&str, i64) -> bool) -> Result<Vec<(Key, Delta)>, Error> {
         let unreadable = |faults: Vec<Fault>| DamagedBatch {
             seq: self.place.seq,
             reason: faults.first().map(|fault| format!("an event in it: {}", fault.detail)).unwrap_or_default(),

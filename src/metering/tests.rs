@@ -76,7 +76,9 @@ fn event(number: u32) -> String {
 /// An event that takes event `number` back.
 fn retraction(id: usize, number: u32) -> String {
     let kind = retract::RETRACTED;
-    format!(r#"{{"specversion":"1.0","id":"{id}","source":"/mend","type":"{kind}","data":{{"source":"/t","id":"{number}"}}}}"#)
+    format!(
+        r#"{{"specversion":"1.0","id":"{id}","source":"/mend","type":"{kind}","data":{{"source":"/t","id":"{number}"}}}}"#
+    )
 }
 
 /// One pass over the distinct events.
@@ -85,7 +87,9 @@ fn naive(numbers: impl IntoIterator<Item = u32>, meters: &Meters) -> BTreeMap<Ke
     let distinct: HashSet<u32> = numbers.into_iter().collect();
     for text in distinct.into_iter().map(event) {
         let event = Event::parse(&text).expect("is an event");
-        let measured = meters.contributions(&event, event.time.expect("has a time"), Place { seq: 1, index: 0 }).expect("is measured");
+        let measured = meters
+            .contributions(&event, event.time.expect("has a time"), Place { seq: 1, index: 0 })
+            .expect("is measured");
         for contribution in measured {
             let known = usage.get(&contribution.key).copied();
             let total = match known {
@@ -226,6 +230,64 @@ fn an_event_that_was_taken_back_says_so_and_is_counted_nowhere() {
         let kept = metering.event("/mend", "1").await.expect("reads").expect("is there");
         assert!(kept.text.contains(&format!(r#""event":{}"#, self::event(1))), "{}", kept.text);
         assert_eq!(send(&metering, &[1]).await.duplicates, 1);
+    });
+}
+
+/// The value of a meter's only row, over all time.
+async fn total(metering: &Metering, meter: &str) -> String {
+    let versions = metering.versions();
+    let query = Query {
+        meter: versions.meter(meter).expect("exists"),
+        consumer: None,
+        period: Period::new(Instant::BEGINNING, NOW).expect("a period"),
+        window: Window::Total,
+        zone: Zone::utc(),
+        group_by: &[],
+    };
+    let rows = metering.usage(&query).await.expect("reads");
+    rows.first().map(|row| row.value.to_string()).unwrap_or_default()
+}
+
+#[test]
+fn what_is_latest_is_decided_by_time_then_by_the_log_and_survives_a_crash_and_a_retraction() {
+    let folder = tempfile::tempdir().expect("a folder");
+    block_on(async {
+        let (mut db, mut metering) = open(folder.path()).await;
+        let gauge = "
+            [[meter]]
+            id = \"level\"
+            event_type = \"job.done\"
+            aggregation = \"latest\"
+            value = \"data.level\"
+            party = \"source\"";
+        metering.publish(book(gauge), "test", "", NOW).await.expect("publishes");
+        let said = |id: u32, second: u32, level: u32| {
+            format!(
+                r#"{{"specversion":"1.0","id":"{id}","source":"/t","type":"job.done","time":"2013-01-01T00:00:{second:02}Z","data":{{"level":{level}}}}}"#
+            )
+        };
+        let body = [said(1, 5, 10), said(2, 9, 20), said(3, 9, 30), said(4, 1, 40)].join("\n");
+        metering.ingest(Format::Ndjson, body.into(), Invalid::Reject, NOW).await.expect("is taken");
+        assert_eq!(total(&metering, "level").await, "30");
+        // In a batch of its own, at the same instant: later in the log.
+        metering.ingest(Format::Single, said(5, 9, 50).into(), Invalid::Reject, NOW).await.expect("is taken");
+        assert_eq!(total(&metering, "level").await, "50");
+        for (retracted, left) in [(5, "50"), (3, "20"), (2, "10")] {
+            drop((db, metering));
+            (db, metering) = open(folder.path()).await;
+            if retracted == 5 {
+                assert_eq!(total(&metering, "level").await, left);
+            }
+            let body = retraction(retracted, u32::try_from(retracted).expect("small"));
+            metering.ingest(Format::Single, body.into(), Invalid::Reject, NOW).await.expect("is taken back");
+            if retracted != 5 {
+                assert_eq!(total(&metering, "level").await, left);
+            }
+            metering.flush().await.expect("flushes");
+            let seq = db.read().await.expect("reads").applied_seq().await.expect("reads");
+            let again = recover::recompute(&db, &metering.versions(), seq, |_| {}).await.expect("recomputes");
+            assert_eq!(stored(&db).await, again);
+        }
     });
 }
 

@@ -42,14 +42,8 @@ const GROUP_MAX: usize = 128;
 const GROUP_BYTES_MAX: usize = 16 << 20;
 
 pub(in crate::metering) enum Command {
-    Append {
-        prepared: Prepared,
-        reply: Reply<Outcome>,
-    },
-    Publish {
-        publication: Publication,
-        reply: Reply<()>,
-    },
+    Append { prepared: Prepared, reply: Reply<Outcome> },
+    Publish { publication: Publication, reply: Reply<()> },
 }
 
 pub(in crate::metering) struct Publication {

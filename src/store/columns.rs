@@ -135,10 +135,14 @@ impl<'r> Decode<'r, Postgres> for Measured {
         for digit in words.take(usize::from(count)) {
             let digit = i128::from(digit);
             let part = match u32::try_from(power)? {
-                0 if digit % NUMERIC_PADDING != 0 => return Err("a measured number with more than nine decimals".into()),
+                0 if digit % NUMERIC_PADDING != 0 => {
+                    return Err("a measured number with more than nine decimals".into());
+                }
                 0 => digit / NUMERIC_PADDING,
                 // Four decimal digits each, less the three of the padding.
-                power => 10_i128.checked_pow(4 * power - 3).and_then(|scale| digit.checked_mul(scale)).ok_or(out_of_range)?,
+                power => {
+                    10_i128.checked_pow(4 * power - 3).and_then(|scale| digit.checked_mul(scale)).ok_or(out_of_range)?
+                }
             };
             billionths = billionths.checked_add(part).ok_or(out_of_range)?;
             power -= 1;

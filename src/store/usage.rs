@@ -14,10 +14,10 @@ use crate::domain::period::Period;
 use crate::domain::rating::line::Usage;
 use crate::domain::time::Instant;
 use crate::store::Error;
-use crate::store::columns::Measured;
 use crate::store::Result;
 use crate::store::Tx;
 use crate::store::Write;
+use crate::store::columns::Measured;
 use crate::store::on;
 
 /// Both engines take this many rows of seven values in one statement.

@@ -61,8 +61,9 @@ fn bad_events() -> Vec<BadEvent> {
         ),
         (spoiled(r#""type":"flight.completed","#, ""), "/0/type", "missing_attribute", "type"),
         (spoiled("flight.completed", "flight.complete"), "/0/type", "unknown_event_type", "`flight.completed`"),
+        (spoiled("flight.completed", "tallystick.event.retracted"), "/0/data", "invalid_retraction", "source"),
         (
-            spoiled("flight.completed", "tallystick.event.retracted"),
+            spoiled("flight.completed", "tallystick.delivery.acknowledged"),
             "/0/type",
             "reserved_event_type",
             "type of your own",

@@ -5,6 +5,8 @@ use std::io::Read;
 use std::time::Duration;
 use std::time::Instant;
 
+use flate2::Compression;
+use flate2::write::GzEncoder;
 use serde_json::json;
 
 use crate::support::books;
@@ -70,16 +72,39 @@ fn a_head_that_does_not_come_to_its_end_is_not_waited_for() {
     for raw in &mut slow {
         raw.send(b"POST /v1/events HTTP/1.1\r\nx-slow: ");
     }
-    let mut idle = Raw::open(server.url());
+    let mut quick = Raw::open(server.url());
+    quick.send(b"GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n");
+    assert_eq!(quick.answer().status, 200);
     // A byte now and then does not help: the whole head has its time.
     while !slow.is_empty() {
         slow.retain_mut(|raw| raw.try_send(b"x"));
         assert!(begin.elapsed() < Duration::from_secs(5), "slow heads are waited for");
         std::thread::sleep(Duration::from_millis(100));
     }
-    idle.wait_for_end();
     assert!(begin.elapsed() > Duration::from_millis(900), "they had their second");
-    assert_eq!(server.events(&event("good")).ok()["accepted"], 1);
+    quick.events(event("good").as_bytes());
+    assert_eq!(quick.answer().status, 200, "who only idles may go on");
+    quick.send(b"GET /healthz HTTP/1.1\r\n");
+    quick.wait_for_end();
+    assert_eq!(counted(&server), 1);
+}
+
+#[test]
+fn a_connection_that_idles_too_long_is_closed_and_one_that_works_is_not() {
+    let server = start(&["--idle-timeout", "1"]);
+    let mut silent = Raw::open(server.url());
+    let mut idle = Raw::open(server.url());
+    let mut busy = Raw::open(server.url());
+    let body = events("busy", 5);
+    busy.begin(&format!("content-length: {}\r\n", body.len()), b"");
+    idle.send(b"GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n");
+    assert_eq!(idle.answer().status, 200);
+    let begin = Instant::now();
+    idle.wait_for_end();
+    silent.wait_for_end();
+    assert!((900..5000).contains(&begin.elapsed().as_millis()), "{:?}", begin.elapsed());
+    busy.send(body.as_bytes());
+    assert_eq!(busy.answer().status, 200);
 }
 
 #[test]
@@ -157,7 +182,12 @@ fn a_body_over_a_limit_is_refused_before_it_is_read_to_its_end() {
     chunked.answer().problem(413, "body_too_large");
 
     // Small, and large once decompressed.
-    for (encoding, bomb) in [("zstd", zstd::encode_all(std::io::repeat(b' ').take(1 << 30), 1).expect("memory"))] {
+    let spaces = |bytes| std::io::repeat(b' ').take(bytes);
+    let mut gzip = GzEncoder::new(Vec::new(), Compression::best());
+    std::io::copy(&mut spaces(50 << 20), &mut gzip).expect("memory");
+    let bombs =
+        [("gzip", gzip.finish().expect("memory")), ("zstd", zstd::encode_all(spaces(1 << 30), 1).expect("memory"))];
+    for (encoding, bomb) in bombs {
         assert!(bomb.len() < 100 << 10, "{}", bomb.len());
         let headers = [("content-type", "application/x-ndjson"), ("content-encoding", encoding)];
         let problem = server.send("POST", "/v1/events", &headers, &bomb).problem(413);
@@ -249,7 +279,7 @@ fn a_connection_goes_on_after_an_error_wherever_the_body_was_read() {
 
 #[test]
 fn an_answer_that_nobody_fetches_is_given_up() {
-    let server = start(&["--body-timeout", "1", "--header-timeout", "60"]);
+    let server = start(&["--body-timeout", "1"]);
     let mut raw = Raw::open(server.url());
     // Answers of megabytes, until the system keeps no more of them.
     for _ in 0..2000 {
@@ -260,7 +290,7 @@ fn an_answer_that_nobody_fetches_is_given_up() {
 
 #[test]
 fn more_connections_than_there_may_be_wait_their_turn() {
-    let server = start(&["--max-connections", "3", "--header-timeout", "60"]);
+    let server = start(&["--max-connections", "3"]);
     let ask = |raw: &mut Raw| raw.send(b"GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n");
     let mut open: Vec<Raw> = (0..3).map(|_| Raw::open(server.url())).collect();
     for raw in &mut open {
@@ -280,13 +310,14 @@ fn more_connections_than_there_may_be_wait_their_turn() {
 
 #[test]
 fn a_server_that_is_told_to_stop_finishes_what_is_under_way() {
-    let mut server = start(&["--header-timeout", "60"]);
+    let mut server = start(&[]);
     let body = events("late", 10);
     let mut idle = Raw::open(server.url());
     idle.send(b"GET /healthz HTTP/1.1\r\nhost: test\r\n\r\n");
     assert_eq!(idle.answer().status, 200);
     let mut raw = Raw::open(server.url());
     raw.begin(&format!("content-length: {}\r\n", body.len()), &body.as_bytes()[..500]);
+    wait_for(&server, MEMORY, u64::try_from(body.len()).expect("fits"));
     let finish = std::thread::spawn(move || {
         // It is told to stop meanwhile, which ends what is idle.
         idle.wait_for_end();

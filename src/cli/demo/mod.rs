@@ -43,9 +43,9 @@ use crate::http::auth::create_key;
 use crate::http::intake;
 use crate::http::listen;
 use crate::metering::Metering;
+use crate::metering::Options;
 use crate::metering::ingest::Format;
 use crate::metering::ingest::Invalid;
-use crate::metering::Options;
 use crate::metering::ingest::Limits;
 use crate::store::Access;
 use crate::store::Db;
@@ -143,7 +143,11 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let listener = if args.no_serve { None } else { Some(serve::bind(args.listen).await?) };
     let db =
         Db::open(&Target::Folder(folder.clone()), Access::Owner).await.map_err(crate::cli::place::CannotOpen::Data)?;
-    let metering = serve::open_metering(db.clone(), Options { limits: Limits::default(), seen: folder.join("seen"), seen_memory: 64 << 20 }).await?;
+    let metering = serve::open_metering(
+        db.clone(),
+        Options { limits: Limits::default(), seen: folder.join("seen"), seen_memory: 64 << 20 },
+    )
+    .await?;
     let now = clock::now();
     let (events, (invoices, payouts)) = fill(&db, &metering, now).await?;
     let key = create_key(&db, Role::Operator, "demo", None, now).await?;

@@ -241,9 +241,7 @@ mod tests {
 
     #[test]
     fn keys_with_escapes_and_keys_that_come_twice_are_found_too() {
-        let event = |data: &str| {
-            format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{data}}}"#)
-        };
+        let event = |data: &str| format!(r#"{{"specversion":"1.0","id":"1","source":"/s","type":"t","data":{data}}}"#);
         let text = |data, path| find(&event(data), path).map(|(text, _)| text);
         assert_eq!(text(r#"{"\u0061":{"b":"x\ty"}}"#, "data.a.b"), Some("x\ty".to_owned()));
         assert_eq!(text(r#"{"a":1,"a":{"b":2}}"#, "data.a.b"), Some("2".to_owned()));

@@ -105,12 +105,7 @@ impl Meters {
     }
 
     /// What one event, at its place in the log, adds to usage, row by row.
-    pub fn contributions(
-        &self,
-        event: &Event<'_>,
-        at: Instant,
-        place: Place,
-    ) -> Result<Vec<Contribution>, Vec<Fault>> {
+    pub fn contributions(&self, event: &Event<'_>, at: Instant, place: Place) -> Result<Vec<Contribution>, Vec<Fault>> {
         let mut tally = Tally::default();
         self.measure(event, at, &mut tally)?;
         tally.place(0, place);
@@ -417,7 +412,9 @@ mod tests {
         );
         let event = Event::parse(&text).expect("is an event");
         let at = Instant::parse("2013-01-01T10:17:00Z").expect("a time");
-        let measured = Meters::from_iter([meter]).contributions(&event, at, Place { seq: 1, index: 0 }).map_err(|faults| faults[0].code)?;
+        let measured = Meters::from_iter([meter])
+            .contributions(&event, at, Place { seq: 1, index: 0 })
+            .map_err(|faults| faults[0].code)?;
         let item = |row: Contribution| (row.key.item.to_string(), row.delta.value.to_string(), row.delta.count);
         Ok(measured.into_iter().map(item).collect())
     }
