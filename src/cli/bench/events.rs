@@ -167,8 +167,8 @@ impl Generator {
         let subject = self.subject(who);
         let second = self.second(at.div_euclid(1_000_000));
         let line = &mut self.line;
-        for (place, nibble) in line.text[line.id.clone()].iter_mut().zip((0..64).step_by(4).rev()) {
-            *place = HEX[(id >> nibble & 15) as usize];
+        for (pair, byte) in line.text[line.id.clone()].chunks_exact_mut(2).zip(id.to_be_bytes()) {
+            pair.copy_from_slice(&[HEX[usize::from(byte >> 4)], HEX[usize::from(byte & 15)]]);
         }
         line.text[line.gateway] = GATEWAYS[(who & 3) as usize];
         line.text[line.subject.clone()].copy_from_slice(&subject);
@@ -265,10 +265,18 @@ fn digits<const N: usize>(mut number: u64) -> [u8; N] {
     digits
 }
 
-fn push_decimal(out: &mut Vec<u8>, number: u64) {
-    let digits = digits::<8>(number);
-    let leading = digits.iter().take(7).take_while(|digit| **digit == b'0').count();
-    out.extend_from_slice(&digits[leading..]);
+fn push_decimal(out: &mut Vec<u8>, mut number: u64) {
+    let mut digits = [b'0'; 20];
+    let mut start = digits.len();
+    loop {
+        start -= 1;
+        digits[start] += (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    out.extend_from_slice(&digits[start..]);
 }
 
 #[cfg(test)]

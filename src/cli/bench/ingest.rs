@@ -32,6 +32,7 @@ use crate::cli::bench::load::drive;
 use crate::cli::bench::machine::Machine;
 use crate::cli::bench::machine::Memory;
 use crate::cli::bench::machine::disk_bytes;
+use crate::cli::bench::machine::thread_seconds;
 use crate::cli::bench::naive::naive;
 use crate::cli::bench::question::Asker;
 use crate::cli::bench::question::usage_total;
@@ -200,16 +201,9 @@ async fn alone(args: &Args, folder: &Path, report: &mut Report) -> anyhow::Resul
     let (time, events_max) = (args.share(6.0), args.events.unwrap_or(u64::MAX));
     if args.does(Phase::Limit) {
         let mut stream = Stream::new(report.seed + 1);
-        let watch = Stopwatch::now();
-        let bodies: Vec<Vec<u8>> = std::iter::repeat_with(|| {
-            let mut body = Vec::new();
-            stream.fill(args.body, &mut body);
-            body
-        })
-        .take(LIMIT_BODIES)
-        .collect();
-        let made = args.body.saturating_mul(LIMIT_BODIES as u64);
-        report.generator = Some(Rate::new(made, watch.elapsed().as_secs_f64()));
+        let mut bodies = vec![Vec::new(); LIMIT_BODIES];
+        bodies.iter_mut().for_each(|body| stream.fill(args.body, body));
+        report.generator = Some(generator(&mut stream, args.body, &mut bodies)?);
         report.limit = Some(limit(&bodies, &scratch.0.join("limit.log"), time)?);
     }
     if args.does(Phase::Naive) {
@@ -219,6 +213,13 @@ async fn alone(args: &Args, folder: &Path, report: &mut Report) -> anyhow::Resul
         report.naive_near_end = Some(baseline.near_end);
     }
     Ok(())
+}
+
+/// How fast events are made, by the processor's time, in memory that is there already.
+fn generator(stream: &mut Stream, events_a_body: u64, bodies: &mut [Vec<u8>]) -> anyhow::Result<Rate> {
+    let before = thread_seconds()?;
+    bodies.iter_mut().for_each(|body| stream.fill(events_a_body, body));
+    Ok(Rate::new(events_a_body.saturating_mul(bodies.len() as u64), thread_seconds()? - before))
 }
 
 /// Kills the server and starts it again on its data.

@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
+use anyhow::Context;
 use serde::Serialize;
 
 /// `st_blocks` is in these units, whatever the file system's blocks are.
@@ -59,6 +60,13 @@ pub fn processor_seconds(process: u32) -> anyhow::Result<f64> {
     let fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
     let ticks: f64 = fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<f64>().ok()).sum();
     Ok(ticks / TICKS_A_SECOND)
+}
+
+/// Seconds of processor time that this thread has used, to the nanosecond.
+pub fn thread_seconds() -> anyhow::Result<f64> {
+    let schedule = fs::read_to_string("/proc/thread-self/schedstat").context("/proc/thread-self/schedstat")?;
+    let nanoseconds = schedule.split(' ').next().and_then(|time| time.parse::<u64>().ok());
+    Ok(nanoseconds.context("/proc/thread-self/schedstat does not begin with a number")? as f64 / 1e9)
 }
 
 /// Everything below a folder as it is allocated on disk, in bytes.

@@ -10,6 +10,7 @@ use std::time::Instant as Stopwatch;
 use anyhow::Context;
 use anyhow::bail;
 use anyhow::ensure;
+use rust_decimal::Decimal;
 use serde::Deserialize;
 
 use crate::cli::bench::client::Connection;
@@ -79,17 +80,15 @@ pub async fn usage_total(target: &Target, meter: &str) -> anyhow::Result<(u64, u
     }
     #[derive(Deserialize)]
     struct Row {
-        value: String,
+        value: Decimal,
         count: u64,
     }
     let mut connection = Connection::open(target).await?;
     let answer = connection.get(&format!("/v1/usage?meter={meter}&window=total")).await?;
     ensure!(answer.status == 200, "the server answers {}: {}", answer.status, String::from_utf8_lossy(answer.body));
     let usage: Usage = serde_json::from_slice(answer.body).context("usage cannot be read")?;
-    let (mut value, mut count) = (0, 0);
-    for row in usage.data {
-        value += row.value.parse::<u64>().with_context(|| format!("{meter} is not whole: {}", row.value))?;
-        count += row.count;
-    }
-    Ok((value, count))
+    let value: Decimal = usage.data.iter().map(|row| row.value).sum();
+    let count = usage.data.iter().map(|row| row.count).sum();
+    let whole = u64::try_from(value).ok().filter(|whole| Decimal::from(*whole) == value);
+    Ok((whole.with_context(|| format!("{meter} measured {value}, which is not whole"))?, count))
 }

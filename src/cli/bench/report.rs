@@ -15,7 +15,7 @@ pub struct Report {
     pub seed: u64,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub limit: Option<Rate>,
-    /// Making the bodies of the limit, which share the cores in all other loads.
+    /// Making events, by the processor's time: all loads share the cores with that.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub generator: Option<Rate>,
     #[serde(skip_serializing_if = "Option::is_none")]
