@@ -22,8 +22,8 @@ pub struct LimitArgs {
     /// Most events in one body
     #[arg(long, value_name = "EVENTS", env = "TALLYSTICK_MAX_BATCH", default_value = "100000", value_parser = count)]
     max_batch: usize,
-    /// Memory for all bodies that are under way; when it is taken, more are answered 429, of which the last eighth is
-    /// for bodies of up to 64 KiB: bytes, or with KiB, MiB or GiB
+    /// Memory for all bodies that are under way, of which an eighth is for those of up to 64 KiB; a body that gets none
+    /// is answered 429 at once: bytes, or with KiB, MiB or GiB
     #[arg(long, value_name = "BYTES", env = "TALLYSTICK_INGEST_MEMORY", default_value = "256MiB", value_parser = bytes)]
     ingest_memory: usize,
     /// Time from the first byte of a request until its head is there, in seconds

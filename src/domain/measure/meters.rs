@@ -306,7 +306,11 @@ fn computed<'f>(
 
 fn missing(meter: &Meter, path: &Path) -> Fault {
     let detail = format!("meter {} needs {path}, which is missing", meter.id);
-    Fault::new(&pointer(path), "missing_value", detail, "send it; nothing is counted as zero")
+    let fix = match meter.aggregation {
+        Aggregation::Unique => "send the value there; nothing is left uncounted",
+        _ => "send a number there; nothing is counted as zero",
+    };
+    Fault::new(&pointer(path), "missing_value", detail, fix)
 }
 
 fn out_of_range(meter: &Meter, number: &str) -> Fault {
