@@ -33,6 +33,7 @@ impl Instant {
     }
 
     /// The form in which nearly all events have it: `2013-01-01T10:17:00.123Z`, with up to nine decimals or none.
+    #[expect(clippy::arithmetic_side_effects, reason = "every number is of so many digits that nothing overflows")]
     fn parse_common(text: &[u8]) -> Option<Self> {
         let number = |from: usize, to: usize| {
             let digits = text.get(from..to)?;
@@ -86,6 +87,7 @@ impl Instant {
 }
 
 /// Days from 1970-01-01 to a day of the Gregorian calendar: years begin in March, so that the leap day is their last.
+#[expect(clippy::arithmetic_side_effects, reason = "years have four digits")]
 fn days_since_1970(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let months_since_march = (month + 9) % 12;

@@ -4,6 +4,11 @@
 //! with escapes in keys, nesting beyond [`DEPTH_MAX`]). So there is one truth about errors, and a fast path of some
 //! hundred lines. Source of the grammar: RFC 8259.
 
+#![expect(
+    clippy::arithmetic_side_effects,
+    reason = "places in a text are bounded by its length, and depth by DEPTH_MAX"
+)]
+
 /// Arrays and objects within one another.
 const DEPTH_MAX: u32 = 64;
 

@@ -105,6 +105,7 @@ impl From<i64> for Nano {
 }
 
 impl fmt::Display for Nano {
+    #[expect(clippy::arithmetic_side_effects, reason = "divides by a constant that is not zero")]
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let sign = if self.0 < 0 { "-" } else { "" };
         let size = self.0.unsigned_abs();
