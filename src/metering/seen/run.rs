@@ -217,9 +217,8 @@ impl Run {
     }
 
     /// Looks up those keys that are not found yet.
-    pub fn find(&self, keys: &[SeenKey], found: &mut [Option<SeenAt>], passed: &mut [u32]) -> Result<(), Error> {
-        let count = self.filter().pass(keys, passed);
-        let passed = &mut passed[..count];
+    pub fn find(&self, keys: &[SeenKey], found: &mut [Option<SeenAt>], passed: &mut Vec<u32>) -> Result<(), Error> {
+        self.filter().pass(keys, passed);
         // In the order of the file: neighbours share a page, and the disk is read in one direction.
         passed.sort_unstable_by_key(|index| keys[*index as usize]);
         let mut reader = PageReader::new(self);
