@@ -169,14 +169,16 @@ impl Folding {
         (self.blocks >> self.folds) as usize
     }
 
-    /// Folds the largest ones until all fit into `bytes`, or none can be folded any more.
+    /// Folds those that lose least by it until all fit into `bytes`, or none can be folded any more.
     pub fn fit(filters: &mut [Self], bytes: usize) {
         let mut kept: usize = filters.iter().map(|filter| filter.kept() * BLOCK_BYTES).sum();
         while kept > bytes {
             let foldable = filters.iter_mut().filter(|filter| filter.folds < FOLDS_MAX);
-            let Some(largest) = foldable.max_by_key(|filter| filter.kept()) else { return };
-            largest.folds += 1;
-            kept -= largest.kept() * BLOCK_BYTES;
+            // Each fold of a filter lets some six times as many keys pass as the one before, and gives back half as
+            // much memory: it is worth it only after those of filters a twelfth as large.
+            let Some(best) = foldable.max_by_key(|filter| filter.blocks / 12_u64.pow(filter.folds)) else { return };
+            best.folds += 1;
+            kept -= best.kept() * BLOCK_BYTES;
         }
     }
 }

@@ -54,7 +54,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 fn key(number: u64) -> SeenKey {
     let mixed =
         |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let high = if number % 16 == 0 { 7 } else { mixed(number) };
+    let high = if number.is_multiple_of(16) { 7 } else { mixed(number) };
     u128::from(high) << 64 | u128::from(mixed(number ^ 0x5555))
 }
 
@@ -123,7 +123,7 @@ fn keep(folder: &Path) -> Vec<(PathBuf, Vec<u8>)> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     /// For any sequence of batches, rotations, merges, closings, crashes and damage, the index that is opened again,
     /// and given what it misses, holds each event of the log and no other.
