@@ -28,7 +28,8 @@ fuzz_target!(|input: &[u8]| {
         match what % 8 {
             0..=2 => {
                 for count in [a, b, c] {
-                    let entries: Vec<_> = (next_key..next_key + u64::from(count % 64)).map(|key| (wide(key), 5)).collect();
+                    let entries: Vec<_> =
+                        (next_key..next_key + u64::from(count % 64)).map(|key| (wide(key), 5)).collect();
                     next_key += entries.len() as u64;
                     let seq = log.len() as i64 + 1;
                     seen.insert(seq, entries.iter().copied());
@@ -110,6 +111,7 @@ fn pick(folder: &Path, which: u8) -> Option<PathBuf> {
 }
 
 fn wide(number: u64) -> SeenKey {
-    let mixed = |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed =
+        |number: u64| number.wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(29).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     u128::from(mixed(number)) << 64 | u128::from(mixed(!number))
 }
