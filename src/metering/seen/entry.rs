@@ -13,7 +13,7 @@ const CONTENT_BITS: u32 = 24;
 const SEQ_MAX: i64 = (1 << 40) - 1;
 
 /// A key and where it stands. Sorts by key, then by batch, so that the first of two equal keys is the older event.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(in crate::metering::seen) struct Entry {
     pub high: u64,
     pub low: u64,

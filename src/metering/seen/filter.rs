@@ -25,6 +25,8 @@ const BITS_AN_ENTRY: u64 = 16;
 /// Bits that a key sets. More would be better at 16 bits an entry, and worse after folding.
 const BITS_A_KEY: u32 = 4;
 const READ_BYTES: usize = 64 << 10;
+/// Keys that are asked for one after another; their blocks fit into the second cache.
+const PASS_KEYS: usize = 1024;
 
 /// As large as a cache line, and aligned like one, so that a key costs one wait for memory.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -125,15 +127,33 @@ impl Filter {
         self.blocks[block_of(high, self.blocks.len())].contains(low)
     }
 
-    /// Writes the indexes of those keys that may be there to the front of `passed`, and returns how many they are.
-    pub fn pass(&self, keys: &[SeenKey], passed: &mut [u32]) -> usize {
-        let mut count = 0;
-        for (index, key) in (0_u32..).zip(keys) {
-            // Written whether it passed or not: a branch here would be guessed wrong, and hold up the next keys.
-            passed[count] = index;
-            count += usize::from(self.contains(*key));
+    /// The indexes of those keys that may be there.
+    pub fn pass(&self, keys: &[SeenKey], passed: &mut Vec<u32>) {
+        passed.clear();
+        let mut first = 0_u32;
+        for keys in keys.chunks(PASS_KEYS) {
+            // One bit of each key at first, in as few steps as can be and with nothing that depends on the answer, no
+            // branch and no place to write to: so the next keys' blocks are fetched while this one is waited for.
+            let mut masks = [0_u64; PASS_KEYS / 64];
+            for (mask, keys) in masks.iter_mut().zip(keys.chunks(64)) {
+                for (bit, key) in keys.iter().enumerate() {
+                    let (high, low) = entry::halves(*key);
+                    let block = &self.blocks[block_of(high, self.blocks.len())];
+                    *mask |= (block.0[(low >> 6 & 7) as usize] >> (low & 63) & 1) << bit;
+                }
+            }
+            // Then the other bits, of those few whose first one is set: their blocks are near now.
+            for (mask, start) in masks.iter_mut().zip((0..).step_by(64)) {
+                while *mask != 0 {
+                    let index = start + mask.trailing_zeros();
+                    *mask &= *mask - 1;
+                    if self.contains(keys[index as usize]) {
+                        passed.push(first + index);
+                    }
+                }
+            }
+            first += PASS_KEYS as u32;
         }
-        count
     }
 }
 
@@ -149,14 +169,16 @@ impl Folding {
         (self.blocks >> self.folds) as usize
     }
 
-    /// Folds the largest ones until all fit into `bytes`, or none can be folded any more.
+    /// Folds those that lose least by it until all fit into `bytes`, or none can be folded any more.
     pub fn fit(filters: &mut [Self], bytes: usize) {
         let mut kept: usize = filters.iter().map(|filter| filter.kept() * BLOCK_BYTES).sum();
         while kept > bytes {
             let foldable = filters.iter_mut().filter(|filter| filter.folds < FOLDS_MAX);
-            let Some(largest) = foldable.max_by_key(|filter| filter.kept()) else { return };
-            largest.folds += 1;
-            kept -= largest.kept() * BLOCK_BYTES;
+            // Each fold of a filter lets some six times as many keys pass as the one before, and gives back half as
+            // much memory: it is worth it only after those of filters a twelfth as large.
+            let Some(best) = foldable.max_by_key(|filter| filter.blocks / 12_u64.pow(filter.folds)) else { return };
+            best.folds += 1;
+            kept -= best.kept() * BLOCK_BYTES;
         }
     }
 }

@@ -17,6 +17,9 @@ const SLOT_BYTES: usize = entry::ENTRY_BYTES + 1;
 const SLOTS_MIN: usize = 64;
 const SLOTS_MAX: usize = 1 << 21;
 
+/// A large table is sorted in so many parts, two to the power of this: some 200 entries each.
+const PARTS_BITS: u32 = 12;
+
 #[derive(Debug)]
 pub(in crate::metering::seen) struct Memtable {
     seqs: Seqs,
@@ -79,9 +82,27 @@ impl Memtable {
 
     /// All entries, sorted.
     pub fn sorted(&self) -> Vec<Entry> {
-        let entry = |(key, place): (&Key, &u64)| Entry { high: key.high, low: key.low, place: *place };
-        let mut entries: Vec<Entry> = self.places.iter().map(entry).collect();
-        entries.sort_unstable();
+        // By their upper bits first, into parts that are sorted within the fastest cache.
+        let part = |key: &Key| (key.high >> (64 - PARTS_BITS)) as usize;
+        let mut ends = vec![0_usize; 1 << PARTS_BITS];
+        for key in self.places.keys() {
+            ends[part(key)] += 1;
+        }
+        let mut starts = 0;
+        for end in &mut ends {
+            starts += std::mem::replace(end, starts);
+        }
+        let mut entries = vec![Entry::default(); self.places.len()];
+        for (key, place) in &self.places {
+            let end = &mut ends[part(key)];
+            entries[*end] = Entry { high: key.high, low: key.low, place: *place };
+            *end += 1;
+        }
+        let mut start = 0;
+        for end in ends {
+            entries[start..end].sort_unstable();
+            start = end;
+        }
         entries
     }
 }

@@ -111,19 +111,29 @@ pub(in crate::metering::seen) fn merge<E: From<Halt>>(
     mut between: impl FnMut() -> Result<(), E>,
 ) -> Result<(), E> {
     let mut cursors = Vec::with_capacity(inputs.len());
+    // The upper half of each cursor's entry: nearly always it alone says which entry is the least.
     let mut heads = Vec::with_capacity(inputs.len());
     for run in inputs {
         let mut cursor = Cursor::new(run);
         if let Some(head) = cursor.next()? {
-            cursors.push(cursor);
-            heads.push(head);
+            heads.push(head.high);
+            cursors.push((cursor, head));
         }
     }
+    // Entries whose upper halves are equal: one, but for events that the log holds twice.
+    let mut equal: Vec<Entry> = Vec::new();
     let mut written = 0_usize;
-    while let Some(least) = (0..heads.len()).min_by_key(|index| heads[*index]) {
-        output.push(heads[least]).map_err(Halt::Disk)?;
-        match cursors[least].next()? {
-            Some(head) => heads[least] = head,
+    while let Some(least) = least(&heads) {
+        let (cursor, head) = &mut cursors[least];
+        if equal.first().is_some_and(|first| first.high != head.high) {
+            drain(&mut equal, output)?;
+        }
+        equal.push(*head);
+        match cursor.next()? {
+            Some(next) => {
+                heads[least] = next.high;
+                *head = next;
+            }
             None => {
                 heads.swap_remove(least);
                 cursors.swap_remove(least);
@@ -134,7 +144,24 @@ pub(in crate::metering::seen) fn merge<E: From<Halt>>(
             between()?;
         }
     }
-    Ok(())
+    Ok(drain(&mut equal, output)?)
+}
+
+/// The place of the least. Which one it is cannot be guessed, so that there is no branch.
+fn least(heads: &[u64]) -> Option<usize> {
+    let (mut place, mut least) = (0, *heads.first()?);
+    for (other, head) in heads.iter().enumerate().skip(1) {
+        place = if *head < least { other } else { place };
+        least = if *head < least { *head } else { least };
+    }
+    Some(place)
+}
+
+fn drain(equal: &mut Vec<Entry>, output: &mut RunWriter) -> Result<(), Halt> {
+    if equal.len() > 1 {
+        equal.sort_unstable();
+    }
+    equal.drain(..).try_for_each(|entry| output.push(entry)).map_err(Halt::Disk)
 }
 
 impl<'a> Cursor<'a> {

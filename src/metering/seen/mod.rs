@@ -139,6 +139,9 @@ impl Seen {
     /// Adds the events of a batch, none too; the first entry with a key stands. Batches come in ascending order. One
     /// that is known already is left as it is.
     ///
+    /// Give an iterator that tells how many they are, so that a table is written before it gets too large. One batch
+    /// of more entries than a table is meant for makes it larger, and takes the budget over its end for a while.
+    ///
     /// Waits when tables are filled faster than they can be written, or the disk is full.
     pub fn insert(&self, seq: i64, entries: impl Iterator<Item = (SeenKey, u32)>) {
         let count = entries.size_hint().0;

@@ -50,6 +50,7 @@ use crate::metering::seen::entry::Entry;
 use crate::metering::seen::entry::Seqs;
 use crate::metering::seen::entry::word;
 use crate::metering::seen::filter::BLOCK_BYTES;
+use crate::metering::seen::filter::FOLDS_MAX;
 use crate::metering::seen::filter::Filter;
 use crate::metering::seen::filter::Folding;
 
@@ -108,6 +109,9 @@ impl Footer {
         };
         if !bytes.starts_with(MAGIC) || word(&bytes, 8) != VERSION || footer.to_bytes() != bytes {
             return Err(invalid("it is of another format"));
+        }
+        if footer.blocks == 0 || !footer.blocks.is_multiple_of(1 << FOLDS_MAX) {
+            return Err(invalid("its filter cannot be folded"));
         }
         if footer.length() != Some(length) {
             return Err(invalid("its length does not match"));
@@ -217,9 +221,8 @@ impl Run {
     }
 
     /// Looks up those keys that are not found yet.
-    pub fn find(&self, keys: &[SeenKey], found: &mut [Option<SeenAt>], passed: &mut [u32]) -> Result<(), Error> {
-        let count = self.filter().pass(keys, passed);
-        let passed = &mut passed[..count];
+    pub fn find(&self, keys: &[SeenKey], found: &mut [Option<SeenAt>], passed: &mut Vec<u32>) -> Result<(), Error> {
+        self.filter().pass(keys, passed);
         // In the order of the file: neighbours share a page, and the disk is read in one direction.
         passed.sort_unstable_by_key(|index| keys[*index as usize]);
         let mut reader = PageReader::new(self);

@@ -61,7 +61,7 @@ impl Runs {
     /// Where each key stands, for many keys at once: their waits for memory overlap.
     pub fn find(&self, keys: &[SeenKey]) -> Result<Vec<Option<SeenAt>>, Error> {
         let mut found = vec![None; keys.len()];
-        let mut passed = vec![0; keys.len()];
+        let mut passed = Vec::new();
         // The oldest part first: the first event with a key stands.
         for part in &self.parts {
             match part {

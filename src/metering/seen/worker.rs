@@ -63,6 +63,13 @@ impl From<io::Error> for Failure {
     }
 }
 
+/// However the thread ends, by a mistake of ours too: nobody waits for it any more.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        self.index.set_stop(Stop::Now);
+    }
+}
+
 impl Worker {
     pub fn new(index: Arc<Index>) -> Self {
         Self { index, busy: Vec::new(), seal_fails: false, merge_fails: false, rest: 0, rested: 0 }
