@@ -4,6 +4,9 @@
 //! time out of a budget of 10.00 that both share. UA is taxed; AA leaves in the middle of February.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
+
+use tempfile::TempDir;
 
 use crate::billing::close::CloseError;
 use crate::billing::close::Closed;
@@ -134,17 +137,30 @@ fn at(text: &str) -> Instant {
     Instant::parse(text).expect("a time")
 }
 
-async fn metering(db: &Db) -> Metering {
-    // Beside every run's own data, whichever engine that is on: what is in the folder is checked when it is opened.
-    let seen = tempfile::tempdir().expect("a folder").keep();
-    let options = Options { limits: Limits::default(), seen, seen_memory: 1 << 20 };
+/// A meter, and the folder of its index, which is gone with it.
+struct Meter {
+    metering: Metering,
+    _seen: TempDir,
+}
+
+impl Deref for Meter {
+    type Target = Metering;
+
+    fn deref(&self) -> &Metering {
+        &self.metering
+    }
+}
+
+async fn metering(db: &Db) -> Meter {
+    let folder = tempfile::tempdir().expect("a folder");
+    let options = Options { limits: Limits::default(), seen: folder.path().to_owned(), seen_memory: 1 << 20 };
     let metering = Metering::open(db.clone(), options, |_| {}).await.expect("opens");
     if metering.versions().iter().next().is_none() {
         let files = BOOK.map(|(path, text)| SourceFile { path: path.to_owned(), text: text.to_owned() });
         let version = BookVersion::new(files.to_vec(), Instant::BEGINNING).expect("is a book");
         metering.publish(version, "test", "", NOW).await.expect("is published");
     }
-    metering
+    Meter { metering, _seen: folder }
 }
 
 /// `count` flights on time in one hour.
@@ -188,7 +204,7 @@ async fn sign_up(db: &Db, id: &str, tier: &str, tax: Option<&str>, ends_at: Opti
 }
 
 /// The two carriers and their January.
-async fn january(db: &Db) -> Metering {
+async fn january(db: &Db) -> Meter {
     let metering = metering(db).await;
     sign_up(db, "UA", "gold", Some("ny"), None).await;
     sign_up(db, "AA", "silver", None, Some(at("2013-02-15T05:00:00Z"))).await;

@@ -8,7 +8,6 @@ use thiserror::Error;
 
 use crate::metering::Options;
 use crate::metering::ingest::Limits;
-use crate::metering::seen::content_hash;
 use crate::store;
 use crate::store::Access;
 use crate::store::Db;
@@ -37,8 +36,8 @@ pub struct DataArgs {
     /// Postgres database of the data, instead of a folder
     #[arg(long, value_name = "URL", env = "TALLYSTICK_DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
-    /// Folder of what can be rebuilt from the log, the seen index; in the data's folder, or a temporary one beside a
-    /// database, if it is not named
+    /// Folder of what can be rebuilt from the log, the seen index; if it is not named, the data's folder, or for a
+    /// database ~/.cache/tallystick
     #[arg(long, value_name = "DIR", env = "TALLYSTICK_CACHE")]
     cache: Option<PathBuf>,
     /// Memory for the seen index, in MiB
@@ -81,13 +80,9 @@ impl DataArgs {
 
     /// How metering works on this data.
     pub fn metering(&self, limits: Limits) -> Options {
-        let beside_a_database = |url: &String| {
-            let name = format!("tallystick-{:016x}", u64::from(content_hash(url)));
-            std::env::temp_dir().join(name)
-        };
         let cache = match (&self.cache, &self.database_url) {
             (Some(cache), _) => cache.clone(),
-            (None, Some(url)) => beside_a_database(url),
+            (None, Some(_)) => own_cache(),
             (None, None) => self.data.clone(),
         };
         Options { limits, seen: cache.join("seen"), seen_memory: self.seen_memory.saturating_mul(1 << 20) }
@@ -96,6 +91,14 @@ impl DataArgs {
     pub async fn open(&self, access: Access) -> Result<Db, CannotOpen> {
         Ok(Db::open(&self.target(), access).await?)
     }
+}
+
+/// Where programs of this user keep what can be made again (XDG Base Directory Specification). Not a folder that others
+/// can write to: who can change the index decides which events count.
+fn own_cache() -> PathBuf {
+    let named = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = named("XDG_CACHE_HOME").or_else(|| Some(named("HOME")?.join(".cache")));
+    cache.map_or_else(|| PathBuf::from("tallystick-cache"), |cache| cache.join("tallystick"))
 }
 
 impl PlaceArgs {

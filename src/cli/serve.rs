@@ -97,7 +97,7 @@ pub async fn serve(listener: TcpListener, app: App, limits: listen::Limits) -> a
     let metering = app.metering.clone();
     let router = http::router(app.clone());
     listen::serve(listener, app, router, limits, told_to_stop(), told_to_stop()).await;
-    metering.flush().await.context("usage could not be flushed; it will be folded again at the next start")
+    metering.close().await.context("usage could not be flushed; it will be folded again at the next start")
 }
 
 async fn told_to_stop() {

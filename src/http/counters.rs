@@ -9,6 +9,7 @@ use axum::http::StatusCode;
 
 use crate::http::memory::Memory;
 use crate::metering::Receipt;
+use crate::metering::SeenFigures;
 
 /// What a body of events is answered with; anything else is counted as `other`.
 const STATUSES: [u16; 12] = [200, 400, 401, 403, 408, 413, 415, 422, 429, 500, 503, 0];
@@ -93,7 +94,7 @@ impl Counters {
     }
 
     /// Everything, as Prometheus reads it.
-    pub fn text(&self, memory: &Memory, events: u64) -> String {
+    pub fn text(&self, memory: &Memory, seen: SeenFigures) -> String {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut text = Text(String::with_capacity(4096));
         let events_total = "events_total";
@@ -106,7 +107,7 @@ impl Counters {
         let conflicts = "Duplicates that say something else than the first event with their key did.";
         text.single("event_conflicts_total", "counter", conflicts, read(&self.conflicts));
         let known = "Distinct events that are known.";
-        text.single("events_known", "gauge", known, events);
+        text.single("events_known", "gauge", known, seen.events);
 
         let bodies = "event_bodies_total";
         text.about(bodies, "counter", "Bodies of events, by the status that they were answered with.");
@@ -121,6 +122,9 @@ impl Counters {
         self.durations(&mut text);
 
         let gauge = |bytes: usize| u64::try_from(bytes).unwrap_or(u64::MAX);
+        let waits = "How often the log's writer waited for the disk of the seen index.";
+        text.single("seen_waits_total", "counter", waits, seen.waits);
+        text.single("seen_memory_bytes", "gauge", "Memory of the seen index.", gauge(seen.memory_bytes));
         let in_use = "Memory of bodies that are under way.";
         text.single("ingest_memory_bytes", "gauge", in_use, gauge(memory.in_use()));
         let most = "What bodies that are under way may take, all together.";
@@ -184,7 +188,7 @@ mod tests {
         for (status, micros) in [(StatusCode::OK, 250), (StatusCode::OK, 251), (StatusCode::IM_A_TEAPOT, 40_000_000)] {
             counters.answered(status, Duration::from_micros(micros));
         }
-        let text = counters.text(&Memory::new(1), 0);
+        let text = counters.text(&Memory::new(1), SeenFigures { events: 3, memory_bytes: 5, waits: 7 });
         for line in [
             "tallystick_event_body_seconds_bucket{le=\"0.00025\"} 1",
             "tallystick_event_body_seconds_bucket{le=\"0.0005\"} 2",
@@ -201,7 +205,7 @@ mod tests {
 
     #[test]
     fn every_sample_is_explained_before_it() {
-        let text = Counters::default().text(&Memory::new(1), 0);
+        let text = Counters::default().text(&Memory::new(1), SeenFigures { events: 3, memory_bytes: 5, waits: 7 });
         let mut explained = "";
         for line in text.lines() {
             match line.strip_prefix("# TYPE ") {

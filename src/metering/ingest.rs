@@ -291,7 +291,7 @@ impl<'r> Reader<'r> {
             time,
             known: None,
             line,
-            added_end: self.tally.len(),
+            added_end: self.tally.added(),
             retracts,
         });
         Ok(())

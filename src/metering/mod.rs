@@ -8,6 +8,7 @@
 //! is flushed about once a second, in one transaction with its position in the log; [`recover`] replays what a crash
 //! took from memory. The log holds every event once, so that folding it needs no index.
 
+mod distinct;
 pub mod fold;
 pub mod ingest;
 pub mod log;
@@ -115,6 +116,15 @@ pub struct StoredEvent {
     /// Where it was counted: meter, party, bucket, dimensions. Empty if it was taken back.
     pub counted: Vec<Contribution>,
     pub retracted: bool,
+}
+
+/// What an operator wants to know of the seen index.
+#[derive(Clone, Copy, Debug)]
+pub struct SeenFigures {
+    pub events: u64,
+    pub memory_bytes: usize,
+    /// How often the writer had to wait for its disk.
+    pub waits: u64,
 }
 
 #[derive(Debug, Error)]
@@ -267,6 +277,19 @@ impl Metering {
         counted.retain(|contribution| !retracted && self.shared.counted(&contribution.key.meter, batch.seq));
         let (seq, received_at) = (batch.seq, batch.received_at);
         Ok(Some(StoredEvent { seq, received_at, text, counted, retracted }))
+    }
+
+    /// Writes everything that is only in memory, so that the next start has nothing to read again.
+    pub async fn close(&self) -> Result<(), Error> {
+        let flushed = self.flush().await;
+        self.shared.seen.close();
+        flushed
+    }
+
+    /// The seen index, in figures.
+    pub fn seen_figures(&self) -> SeenFigures {
+        let seen = &self.shared.seen;
+        SeenFigures { events: seen.len(), memory_bytes: seen.memory(), waits: seen.waits() }
     }
 
     /// How many distinct events are known.

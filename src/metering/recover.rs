@@ -17,6 +17,7 @@ use crate::domain::measure::item::Place;
 use crate::domain::measure::meters::Meters;
 use crate::domain::measure::tally::Tally;
 use crate::metering::Error;
+use crate::metering::distinct::Distinct;
 use crate::metering::fold;
 use crate::metering::fold::Deltas;
 use crate::metering::fold::Fold;
@@ -93,7 +94,8 @@ pub(in crate::metering) async fn recover(
     Ok(fold)
 }
 
-/// Usage as one pass over the events of the log gives it, up to and including batch `until_seq`.
+/// Usage as one pass over the events of the log gives it, up to and including batch `until_seq`; a batch that holds an
+/// event again is damaged.
 pub async fn recompute(
     db: &Db,
     versions: &Versions,
@@ -103,11 +105,13 @@ pub async fn recompute(
     let counts_after = db.read().await?.meters().await?;
     let mut meters = MetersByAge::new(&counts_after, versions);
     let mut usage = Deltas::default();
+    let distinct = Distinct::new()?;
     let mut batches = read_ahead(db, 1..=until_seq);
     while let Some(batch) = batches.recv().await {
         let batch = batch?;
         let mut reading = Reading::new(Secret::default());
-        reading.read(&batch, None, Some(meters.at(batch.seq)))?;
+        reading.read(&batch, Some(distinct.seen()), Some(meters.at(batch.seq)))?;
+        distinct.take(batch.seq, &reading.entries)?;
         for (_, key, delta) in reading.deltas(versions, &counts_after)? {
             fold::add(&mut usage, key, delta)?;
         }
@@ -212,7 +216,7 @@ impl Reading {
                 self.retractions.push(retraction);
             } else if let Some(meters) = meters {
                 let at = event.time.unwrap_or(batch.received_at);
-                let added_before = self.tally.len();
+                let added_before = self.tally.added();
                 meters.measure(&event, at, &mut self.tally).map_err(damaged)?;
                 self.tally.place(added_before, Place { seq: batch.seq, index });
             }

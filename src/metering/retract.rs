@@ -3,8 +3,10 @@
 //! In the log the retraction's `data` also has `batch`, `index` and `event`: where the original stands, and what it says. What it
 //! adds to usage is the opposite of what the original added, by those meters that counted the original.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
-use serde::Serialize;
 use serde_json::value::RawValue;
 
 use crate::domain::event::Event;
@@ -37,13 +39,16 @@ pub struct Retraction {
     pub event: String,
 }
 
-/// `data` of a retraction as the log keeps it.
-#[derive(Serialize, Deserialize)]
+/// A JSON object, member by member as it stands.
+type Members<'a> = BTreeMap<Cow<'a, str>, &'a RawValue>;
+
+/// What `data` of a retraction has, as the log keeps it; whatever else was sent is beside it.
+#[derive(Deserialize)]
 struct Kept<'a> {
     #[serde(borrow)]
-    source: std::borrow::Cow<'a, str>,
+    source: Cow<'a, str>,
     #[serde(borrow)]
-    id: std::borrow::Cow<'a, str>,
+    id: Cow<'a, str>,
     batch: i64,
     /// Within the batch, from 0.
     index: u32,
@@ -64,20 +69,6 @@ impl Retracted {
     pub fn mark(&self, seen: &Seen) -> SeenKey {
         seen.key(RETRACTED, &format!("{}\n{}", self.source, self.id))
     }
-
-    /// The line that the log keeps of the retraction `event`.
-    pub fn line(&self, event: &Event<'_>, at: Instant, retraction: &Retraction) -> Result<String, serde_json::Error> {
-        let original: &RawValue = serde_json::from_str(&retraction.event)?;
-        let place = retraction.place;
-        let (source, id) = (self.source.as_str().into(), self.id.as_str().into());
-        let data = serde_json::to_string(&Kept { source, id, batch: place.seq, index: place.index, event: original })?;
-        let text = |text: &str| serde_json::Value::from(text).to_string();
-        Ok(format!(
-            r#"{{"specversion":"1.0","id":{},"source":{},"type":"{RETRACTED}","time":"{at}","data":{data}}}"#,
-            text(&event.id),
-            text(&event.source),
-        ))
-    }
 }
 
 impl Retraction {
@@ -88,6 +79,19 @@ impl Retraction {
         let retracted = Retracted { source: kept.source.into_owned(), id: kept.id.into_owned() };
         let place = Place { seq: kept.batch, index: kept.index };
         Ok((retracted, Self { place, event: kept.event.get().to_owned() }))
+    }
+
+    /// The line that the log keeps of a retraction: as it was `sent`, and in its data what it takes back.
+    pub fn line(&self, sent: &str) -> Result<String, serde_json::Error> {
+        let (batch, index) = (self.place.seq.to_string(), self.place.index.to_string());
+        let mut event: Members<'_> = serde_json::from_str(sent)?;
+        let mut data: Members<'_> = serde_json::from_str(event.get("data").map_or("null", |data| data.get()))?;
+        data.insert("batch".into(), serde_json::from_str(&batch)?);
+        data.insert("index".into(), serde_json::from_str(&index)?);
+        data.insert("event".into(), serde_json::from_str(&self.event)?);
+        let data = serde_json::to_string(&data)?;
+        event.insert("data".into(), serde_json::from_str(&data)?);
+        serde_json::to_string(&event)
     }
 
     /// What the original added to usage, taken back. `counted` says which meters had counted it.

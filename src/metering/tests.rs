@@ -249,6 +249,42 @@ async fn total(metering: &Metering, meter: &str) -> String {
 }
 
 #[test]
+fn a_retraction_keeps_what_was_sent_with_it_and_cannot_itself_be_taken_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    block_on(async {
+        let (_db, metering) = open(folder.path()).await;
+        metering.publish(three_meters(), "test", "", NOW).await.expect("publishes");
+        send(&metering, &[1]).await;
+        let sent = retraction(1, 1).replace(r#""data":{"#, r#""ticket":"T-7","data":{"amount":1.10,"#);
+        metering.ingest(Format::Single, sent.into(), Invalid::Reject, NOW).await.expect("is taken back");
+        let kept = metering.event("/mend", "1").await.expect("reads").expect("is there").text;
+        assert!(kept.contains(r#""ticket":"T-7""#) && kept.contains(r#""amount":1.10"#), "{kept}");
+        let again = retraction(2, 1).replace(r#""source":"/t""#, r#""source":"/mend""#);
+        match metering.ingest(Format::Single, again.into(), Invalid::Reject, NOW).await {
+            Err(Error::Invalid(faulty)) => assert_eq!(faulty[0].errors[0].code, "retraction_of_retraction"),
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn a_log_that_holds_an_event_again_is_found_out() {
+    let folder = tempfile::tempdir().expect("a folder");
+    block_on(async {
+        let (db, metering) = open(folder.path()).await;
+        metering.publish(three_meters(), "test", "", NOW).await.expect("publishes");
+        send(&metering, &[1, 2]).await;
+        send(&metering, &[3]).await;
+        let again = db.read_log().await.expect("reads").batch(1).await.expect("reads").expect("is there");
+        db.append_batch(&Batch { seq: 3, ..again }).await.expect("appends behind the meter's back");
+        match recover::recompute(&db, &metering.versions(), 3, |_| {}).await {
+            Err(Error::Damaged(damaged)) => assert!(damaged.to_string().contains("batch 1 holds"), "{damaged}"),
+            other => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
 fn what_is_latest_is_decided_by_time_then_by_the_log_and_survives_a_crash_and_a_retraction() {
     let folder = tempfile::tempdir().expect("a folder");
     block_on(async {

@@ -28,8 +28,10 @@ use crate::metering::Shared;
 use crate::metering::ingest::Faulty;
 use crate::metering::ingest::Prepared;
 use crate::metering::ingest::PreparedEvent;
+use crate::metering::log::DamagedBatch;
 use crate::metering::log::Draft;
 use crate::metering::log::Sealer;
+use crate::metering::retract::RETRACTED;
 use crate::metering::retract::Retraction;
 use crate::metering::seen::SeenKey;
 use crate::store;
@@ -254,13 +256,18 @@ impl Writer {
                 faulty.push(Faulty { index: event.index, errors: vec![fault] });
                 continue;
             };
+            if Event::parse(&original).is_ok_and(|original| original.kind == RETRACTED) {
+                let fix = "send the event that was taken back again, with another id";
+                let fault = Fault::new("/data", "retraction_of_retraction", "it names a retraction", fix);
+                faulty.push(Faulty { index: event.index, errors: vec![fault] });
+                continue;
+            }
             let retraction = Retraction { place, event: original };
             let counted = |meter: &str, seq| self.shared.counted(meter, seq);
             let deltas = retraction.deltas(&prepared.versions, counted)?;
-            let line = match Event::parse(prepared.line(event)) {
-                Ok(sent) => retracted.line(&sent, event.time, &retraction).unwrap_or_default(),
-                Err(_) => String::new(),
-            };
+            let line = retraction
+                .line(prepared.line(event))
+                .map_err(|error| DamagedBatch { seq: place.seq, reason: format!("an event in it: {error}") })?;
             resolved.insert(position, Resolved { mark, line, deltas, again: false });
         }
         if faulty.is_empty() { Ok(resolved) } else { Err(Error::Invalid(faulty)) }

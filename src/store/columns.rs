@@ -125,13 +125,13 @@ impl<'r> Decode<'r, Postgres> for Measured {
     fn decode(value: <Postgres as Database>::ValueRef<'r>) -> Result<Self, BoxDynError> {
         let mut words = value.as_bytes()?.chunks_exact(2).map(|word| u16::from_be_bytes([word[0], word[1]]));
         let mut word = || words.next().ok_or("a numeric that is cut off");
-        let (count, weight, sign, _decimals) = (word()?, word()?.cast_signed(), word()?, word()?);
+        let (count, weight, sign, _decimals) = (word()?, i32::from(word()?.cast_signed()), word()?, word()?);
         if sign != NUMERIC_POSITIVE && sign != NUMERIC_NEGATIVE {
             return Err("a numeric that is not a number".into());
         }
         let out_of_range = "a measured number out of range";
         let mut billionths: i128 = 0;
-        let mut power = weight + NUMERIC_FRACTION;
+        let mut power = weight + i32::from(NUMERIC_FRACTION);
         for digit in words.take(usize::from(count)) {
             let digit = i128::from(digit);
             let part = match u32::try_from(power)? {

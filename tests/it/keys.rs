@@ -145,9 +145,10 @@ fn keys_are_kept_as_hashes_only(engine: Engine) {
 
 /// All bytes that a stopped server leaves: its files, or a dump of its database.
 fn everything_kept(data: &Data) -> Vec<u8> {
-    let [option, place] = data.arguments();
+    let arguments = data.arguments();
+    let [option, place, ..] = arguments.as_slice() else { panic!("a place: {arguments:?}") };
     if option == "--database-url" {
-        let dump = Command::new("pg_dump").args(["--inserts", "--dbname", &place]).output().expect("pg_dump runs");
+        let dump = Command::new("pg_dump").args(["--inserts", "--dbname", place]).output().expect("pg_dump runs");
         assert!(dump.status.success(), "{}", String::from_utf8_lossy(&dump.stderr));
         return dump.stdout;
     }
@@ -168,7 +169,8 @@ fn everything_kept(data: &Data) -> Vec<u8> {
 #[test]
 fn the_first_start_makes_an_operator_key_and_tells_it_once() {
     let mut server = Server::start_without_key(Data::new(Engine::Sqlite), &books::flights());
-    let [_, folder] = server.data.arguments();
+    let arguments = server.data.arguments();
+    let [_, folder] = arguments.as_slice() else { panic!("a folder: {arguments:?}") };
     let file = Path::new(&folder).join("operator.key");
     let key = std::fs::read_to_string(&file).expect("the key is in a file").trim().to_owned();
     let mode = std::fs::metadata(&file).expect("a file").permissions().mode() & 0o777;

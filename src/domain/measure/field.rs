@@ -84,14 +84,6 @@ impl Fields {
         number
     }
 
-    pub fn len(&self) -> usize {
-        self.paths.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.paths.is_empty()
-    }
-
     /// What every path leads to in an event, by number; `None` where something on the way is missing, or null at its
     /// end. `found` is cleared first, so that one list serves for many events.
     pub fn find<'a>(&self, event: &'a Event<'a>, found: &mut Vec<Option<Found<'a>>>) {
@@ -131,14 +123,18 @@ fn enter(members: &mut Vec<Member>, path: &[String], number: usize) {
 
 /// `None` if the object is not of the common kind, so that it has to be read closely.
 fn find_members<'a>(walk: &mut Walk<'a>, members: &[Member], found: &mut [Option<Found<'a>>]) -> Option<()> {
+    let mut visited: u64 = 0;
     walk.object(|key, walk| {
-        let Some(member) = members.iter().find(|member| member.key == key) else { return walk.value().map(|_| ()) };
+        let wanted = (0..).zip(members).find(|(_, member)| member.key == key);
+        let Some((place, member)) = wanted else { return walk.value().map(|_| ()) };
         let value = walk.value()?;
+        // A key that comes twice is rare, and so are more wanted ones than bits; the close way decides which one counts.
+        let bit = 1_u64.checked_shl(place)?;
+        if visited & bit != 0 {
+            return None;
+        }
+        visited |= bit;
         if let Some(found) = member.number.and_then(|number| found.get_mut(number)) {
-            // A key that comes twice is rare; the close way decides which one counts.
-            if found.is_some() {
-                return None;
-            }
             *found = (value != "null").then_some(Found::Data(value));
         }
         match member.members.is_empty() || !value.starts_with('{') {
@@ -245,6 +241,8 @@ mod tests {
         let text = |data, path| find(&event(data), path).map(|(text, _)| text);
         assert_eq!(text(r#"{"\u0061":{"b":"x\ty"}}"#, "data.a.b"), Some("x\ty".to_owned()));
         assert_eq!(text(r#"{"a":1,"a":{"b":2}}"#, "data.a.b"), Some("2".to_owned()));
+        assert_eq!(text(r#"{"a":{"b":1},"a":{}}"#, "data.a.b"), None);
+        assert_eq!(text(r#"{"a":{"b":1},"a":null}"#, "data.a.b"), None);
         assert_eq!(text(r#"[1,2]"#, "data.a"), None);
         assert_eq!(text(r#"[1,2]"#, "data"), Some("[1,2]".to_owned()));
     }

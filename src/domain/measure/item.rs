@@ -30,6 +30,9 @@ use crate::domain::time::Instant;
 pub const AREA: &str = "area";
 /// A distinct value may not be longer, in bytes: it is part of a key.
 pub const VALUE_BYTES_MAX: usize = 512;
+/// One event adds less than this to an area, so that 10^10 of the largest still add up in one row: no flood of events
+/// may bring a row to where it cannot be added to.
+const EVENT_AREA_LIMIT: i128 = 10_i128.pow(28);
 const TIME_DIGITS: usize = 16;
 const POSITION_DIGITS: usize = TIME_DIGITS + 16 + 8;
 
@@ -124,6 +127,9 @@ pub fn of_number<'a>(
         Aggregation::WeightedSum if number != Nano::ZERO => {
             let end = bucket.end(bucket.floor(at));
             let value = number.checked_mul(end.micros().saturating_sub(at.micros()))?;
+            if value.billionths().unsigned_abs() >= EVENT_AREA_LIMIT.unsigned_abs() {
+                return Err(TooLarge);
+            }
             Some(Entry { item: Item::Text(Cow::Borrowed(AREA)), delta: Delta { value, count: 0 } })
         }
         _ => None,

@@ -85,7 +85,7 @@ impl Meters {
         };
         let mut found = Vec::new();
         plan.fields.find(event, &mut found);
-        let before = tally.len();
+        let before = tally.added();
         let mut faults: Vec<Fault> = Vec::new();
         for compiled in &plan.meters {
             if !all_match && !compiled.meter.event_type.matches(&event.kind) {
@@ -205,7 +205,7 @@ impl Compiled {
             Said::Number(number) => {
                 let event = (&*event.source, &*event.id);
                 let entries = item::of_number(meter.aggregation, meter.bucket, number, at, event);
-                entries.map_err(|TooLarge| out_of_range(meter, &number.to_string()))?.for_each(add);
+                entries.map_err(|TooLarge| level_out_of_range(meter, number))?.for_each(add);
             }
             Said::Value(value, change) => add(item::of_value(&value, at, change).map_err(|ValueTooLong| {
                 let detail = format!("meter {} counts a value of {} bytes", meter.id, value.len());
@@ -319,6 +319,13 @@ fn out_of_range(meter: &Meter, number: &str) -> Fault {
     Fault::new(&pointer_of(meter), "value_out_of_range", detail, fix)
 }
 
+fn level_out_of_range(meter: &Meter, number: Nano) -> Fault {
+    let detail =
+        format!("the value of meter {} is {number}, too large a step to be averaged over its bucket", meter.id);
+    let fix = "send the level in a larger unit, or have the operator give the meter a smaller bucket";
+    Fault::new(&pointer_of(meter), "value_out_of_range", detail, fix)
+}
+
 /// Where the value of a meter is, or the first field that it is computed from.
 fn pointer_of(meter: &Meter) -> String {
     match &meter.value {
@@ -359,6 +366,7 @@ mod tests {
 
     use super::*;
     use crate::domain::book::meter::Test;
+    use crate::domain::time::Bucket;
 
     fn path(text: &str) -> Path {
         Path::parse(text).expect("a path")
@@ -454,5 +462,13 @@ mod tests {
         let meter = Meter { bucket: crate::domain::time::Bucket::Event, ..Meter::example(Aggregation::Sum) };
         let row = ("/s\n1".to_owned(), "3".to_owned(), 1);
         assert_eq!(items(meter, r#"{"distance":3}"#), Ok(vec![row]));
+    }
+
+    #[test]
+    fn a_step_that_a_flood_of_events_could_overflow_with_is_refused() {
+        let level = |bucket| Meter { aggregation: Aggregation::WeightedSum, tests: Vec::new(), bucket, ..miles() };
+        let step = r#"{"distance":900000000}"#;
+        assert_eq!(items(level(Bucket::Day), step), Err("value_out_of_range"));
+        assert_eq!(items(level(Bucket::Hour), step).map(|rows| rows.len()), Ok(2));
     }
 }

@@ -72,12 +72,8 @@ impl Tally {
     }
 
     /// How many additions there are so far.
-    pub fn len(&self) -> usize {
+    pub fn added(&self) -> usize {
         self.added.len()
-    }
-
-    pub fn is_empty(&self) -> bool {
-        self.added.is_empty()
     }
 
     /// Forgets the additions from a place on: those of an event that turned out to be invalid.

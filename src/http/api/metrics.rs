@@ -25,6 +25,6 @@ pub fn routes() -> OpenApiRouter<App> {
 )]
 async fn metrics(State(app): State<App>, caller: Caller) -> Result<impl IntoResponse, Problem> {
     caller.require(&[Role::Finance])?;
-    let text = app.counters.text(app.intake.memory(), app.metering.event_count());
+    let text = app.counters.text(app.intake.memory(), app.metering.seen_figures());
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4")], text))
 }

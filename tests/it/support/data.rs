@@ -47,10 +47,11 @@ impl Data {
     }
 
     /// The arguments that say where the data is.
-    pub fn arguments(&self) -> [String; 2] {
+    pub fn arguments(&self) -> Vec<String> {
+        let folder = |name| self.folder.join(name).display().to_string();
         match &self.database {
-            Some(url) => ["--database-url".to_owned(), url.clone()],
-            None => ["--data".to_owned(), self.folder.join("data").display().to_string()],
+            Some(url) => vec!["--database-url".to_owned(), url.clone(), "--cache".to_owned(), folder("cache")],
+            None => vec!["--data".to_owned(), folder("data")],
         }
     }
 
