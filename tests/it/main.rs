@@ -10,6 +10,7 @@ mod flights;
 mod journal;
 mod keys;
 mod kill;
+mod kills;
 mod openapi;
 mod overload;
 mod statement;

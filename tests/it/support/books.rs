@@ -1,5 +1,6 @@
 //! Price books of tests: the one for flights, as it is or with a change that matters to the test.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::path::PathBuf;
 
@@ -11,6 +12,24 @@ pub struct Book(TempDir);
 /// The book for flights. Not to be changed; see [`Book`].
 pub fn flights() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/it/books/flights")
+}
+
+/// Every file of a book: its path within it, and its text.
+pub fn files(book: &Path) -> BTreeMap<String, String> {
+    let mut files = BTreeMap::new();
+    let mut folders = vec![book.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(&folder).expect("a folder of the book") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(book).expect("within the book").display().to_string();
+                files.insert(name, std::fs::read_to_string(&path).expect("a text"));
+            }
+        }
+    }
+    files
 }
 
 impl Book {

@@ -7,8 +7,10 @@ pub mod flights;
 pub mod http;
 pub mod money;
 pub mod postgres;
+pub mod random;
 pub mod raw;
 pub mod server;
+pub mod streams;
 
 /// Makes two tests of every function: one on SQLite, one on Postgres.
 macro_rules! both_engines {

@@ -85,6 +85,27 @@ impl Server {
         self.running.take().expect("it runs").kill();
     }
 
+    /// Starts it on the data that it left, and kills it after this time, wherever it stands then.
+    pub fn kill_while_starting(&self, after: Duration) {
+        assert!(self.running.is_none(), "it runs already");
+        let (running, _ready) = Running::spawn(&self.data, &self.book, &self.extra, self.own_key);
+        std::thread::sleep(after);
+        running.kill();
+    }
+
+    /// Tells it to stop, and kills it after this time, wherever it stands then.
+    pub fn kill_while_stopping(&mut self, after: Duration) {
+        let running = self.running.take().expect("it runs");
+        terminate(&running.child);
+        std::thread::sleep(after);
+        running.kill();
+    }
+
+    /// The arguments with which it is started the next time, besides those that all servers have.
+    pub fn set_arguments(&mut self, extra: &[&str]) {
+        self.extra = extra.iter().map(|argument| (*argument).to_owned()).collect();
+    }
+
     /// SIGTERM, and everything it has printed by its end.
     pub fn stop(&mut self) -> (ExitStatus, String) {
         let running = self.running.take().expect("it runs");
@@ -139,6 +160,16 @@ impl Drop for Server {
 
 impl Running {
     fn start(data: &Data, book: &Path, extra: &[String], own_key: bool) -> Self {
+        let (mut running, ready) = Self::spawn(data, book, extra, own_key);
+        match ready.recv_timeout(READY_WITHIN) {
+            Ok(url) => running.url = url,
+            Err(why) => panic!("the server does not get ready ({why}); it said:\n{}", running.kill()),
+        }
+        running
+    }
+
+    /// Starts it, and gives a receiver of its URL, for when it listens.
+    fn spawn(data: &Data, book: &Path, extra: &[String], own_key: bool) -> (Self, mpsc::Receiver<String>) {
         let mut command = refused_by_a_full_disk(&tallystick());
         command
             .arg("serve")
@@ -159,12 +190,7 @@ impl Running {
             listen(child.stdout.take().expect("a pipe"), said.clone(), Some(found)),
             listen(child.stderr.take().expect("a pipe"), said.clone(), None),
         ];
-        let mut running = Self { child, url: String::new(), said, listeners, leash };
-        match ready.recv_timeout(READY_WITHIN) {
-            Ok(url) => running.url = url,
-            Err(why) => panic!("the server does not get ready ({why}); it said:\n{}", running.kill()),
-        }
-        running
+        (Self { child, url: String::new(), said, listeners, leash }, ready)
     }
 
     /// Kills it, and returns everything it has printed.
