@@ -10,6 +10,7 @@ use anyhow::Context;
 use indicatif::ProgressBar;
 use indicatif::ProgressStyle;
 use tokio::net::TcpListener;
+use tokio::signal::unix::Signal;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 
@@ -55,8 +56,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         println!("{created}");
     }
     let listener = bind(args.listen).await?;
+    let signals = Signals::new()?;
     println!("listening on http://{}", listener.local_addr()?);
-    serve(listener, App::new(db, metering, args.limits.of_bodies()), args.limits.of_connections()).await?;
+    serve(listener, App::new(db, metering, args.limits.of_bodies()), args.limits.of_connections(), signals).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -93,17 +95,37 @@ pub async fn bind(listen: SocketAddr) -> Result<TcpListener, CannotOpen> {
 }
 
 /// Answers requests until SIGINT or SIGTERM; then finishes those under way, unless told again, and flushes.
-pub async fn serve(listener: TcpListener, app: App, limits: listen::Limits) -> anyhow::Result<()> {
+pub async fn serve(listener: TcpListener, app: App, limits: listen::Limits, signals: Signals) -> anyhow::Result<()> {
     let metering = app.metering.clone();
     let router = http::router(app.clone());
-    listen::serve(listener, app, router, limits, told_to_stop(), told_to_stop()).await;
+    listen::serve(listener, app, router, limits, signals.told(), told_again()).await;
     metering.close().await.context("usage could not be flushed; it will be folded again at the next start")
 }
 
-async fn told_to_stop() {
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
-    tokio::select! {
-        _ = tokio::signal::ctrl_c() => {}
-        _ = terminate.recv() => {}
+/// The signals that end the server. Make it before anybody is told that the server is there: from then on a signal
+/// lets it finish, where it would have ended the process before.
+pub struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    pub fn new() -> std::io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn told(mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Hears only what comes after it is first asked, which is when the server was told for the first time.
+async fn told_again() {
+    match Signals::new() {
+        Ok(signals) => signals.told().await,
+        Err(_) => std::future::pending().await,
     }
 }

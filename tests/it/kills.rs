@@ -144,12 +144,16 @@ fn live(
     figures: &Figures,
 ) {
     let client = server.client(Some(OPERATOR_KEY));
-    let gone = AtomicBool::new(false);
+    let (gone, enough) = (AtomicBool::new(false), AtomicBool::new(false));
     let publish_after = Duration::from_micros(random.below(200_000));
     std::thread::scope(|scope| {
         for stream in streams {
-            let (client, gone, mut random) = (client.clone(), &gone, random.of(&[stream.number]));
-            scope.spawn(move || send_until_gone(&client, stream, &mut random, gone, figures));
+            let (client, gone, enough, mut random) = (&client, &gone, &enough, random.of(&[stream.number]));
+            scope.spawn(move || {
+                while !enough.load(Ordering::SeqCst) && send(client, stream, &mut random, gone, figures) {
+                    std::thread::sleep(Duration::from_micros(random.below(8_000)));
+                }
+            });
         }
         if let Some(publications) = publishing {
             let (client, gone) = (&client, &gone);
@@ -165,41 +169,49 @@ fn live(
                 gone.store(true, Ordering::SeqCst);
                 server.kill();
             }
-            Moment::Stopping(after) => {
-                std::thread::sleep(Duration::from_millis(100));
-                gone.store(true, Ordering::SeqCst);
-                server.kill_while_stopping(after);
+            // What comes after the last answer is meant here: a flush, and the end of the index.
+            Moment::Stopping(_) => {
+                std::thread::sleep(publish_after);
+                enough.store(true, Ordering::SeqCst);
             }
         }
     });
+    drop(client);
+    if let Moment::Stopping(after) = moment {
+        server.kill_while_stopping(after);
+    }
 }
 
-fn send_until_gone(client: &Client, stream: &mut Stream, random: &mut Random, gone: &AtomicBool, figures: &Figures) {
-    loop {
-        if stream.next > 0 && random.below(AGAIN_EVERY) == 0 {
-            let number = random.below(stream.next);
-            let sent = match random.below(4) {
-                0 => send_changed(client, stream, number, figures),
-                _ => send_again(client, stream, number, figures),
-            };
-            if sent.is_none() {
-                break;
-            }
+/// Sends the next body of a stream, and sometimes an old one. False if the server has gone.
+fn send(client: &Client, stream: &mut Stream, random: &mut Random, gone: &AtomicBool, figures: &Figures) -> bool {
+    let answered = try_send(client, stream, random, gone, figures).is_some();
+    assert!(answered || gone.load(Ordering::SeqCst), "the server went away by itself");
+    answered
+}
+
+fn try_send(
+    client: &Client,
+    stream: &mut Stream,
+    random: &mut Random,
+    gone: &AtomicBool,
+    figures: &Figures,
+) -> Option<()> {
+    if stream.next > 0 && random.below(AGAIN_EVERY) == 0 {
+        let number = random.below(stream.next);
+        match random.below(4) {
+            0 => send_changed(client, stream, number, figures)?,
+            _ => send_again(client, stream, number, figures)?,
         }
-        let body = stream.body(stream.next);
-        let Some(reply) = stream.send_next(client) else { break };
-        match reply.status {
-            200 => {
-                let answer = reply.json();
-                assert_eq!(answer["accepted"], body.good, "stream {}, body {}: {answer}", stream.number, stream.next);
-                assert_eq!(answer["rejected"].as_array().map(Vec::len), Some(body.faulty), "{answer}");
-            }
-            503 if gone.load(Ordering::SeqCst) => break,
-            _ => panic!("{}: {}", reply.status, reply.text()),
-        }
-        std::thread::sleep(Duration::from_micros(random.below(6_000)));
     }
-    assert!(gone.load(Ordering::SeqCst), "the server went away by itself");
+    let body = stream.body(stream.next);
+    let reply = stream.send_next(client)?;
+    if reply.status == 503 && gone.load(Ordering::SeqCst) {
+        return None;
+    }
+    let answer = reply.ok();
+    assert_eq!(answer["accepted"], body.good, "stream {}, body {}: {answer}", stream.number, stream.next - 1);
+    assert_eq!(answer["rejected"].as_array().map(Vec::len), Some(body.faulty), "{answer}");
+    Some(())
 }
 
 /// Sends a body that was acknowledged: all of it is known.

@@ -6,6 +6,7 @@ mod bad_input;
 mod bench;
 mod demo;
 mod events;
+mod faults;
 mod flights;
 mod journal;
 mod keys;

@@ -166,12 +166,14 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         operator_key: key.secret,
         seconds: watch.elapsed().as_secs_f32(),
     };
+    let signals = serve::Signals::new()?;
     match args.json {
         true => println!("{}", serde_json::to_string(&told)?),
         false => tell(&told, &folder, listener.is_some()),
     }
     if let Some(listener) = listener {
-        serve::serve(listener, App::new(db, metering, intake::Limits::default()), listen::Limits::default()).await?;
+        let app = App::new(db, metering, intake::Limits::default());
+        serve::serve(listener, app, listen::Limits::default(), signals).await?;
     }
     Ok(ExitCode::SUCCESS)
 }

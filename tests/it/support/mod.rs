@@ -3,6 +3,7 @@
 pub mod airlines;
 pub mod books;
 pub mod data;
+pub mod faults;
 pub mod flights;
 pub mod http;
 pub mod money;

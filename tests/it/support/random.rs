@@ -14,6 +14,10 @@ impl Random {
         Self(seed)
     }
 
+    pub fn seeded(seed: u64) -> Self {
+        Self(seed)
+    }
+
     /// The choices that belong to some numbers: the same whenever they are asked for.
     pub fn of(&self, numbers: &[u64]) -> Self {
         let mut of = self.clone();

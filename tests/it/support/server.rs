@@ -12,6 +12,7 @@ use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::mpsc;
+use std::sync::mpsc::RecvTimeoutError;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -31,12 +32,19 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// Talks as the operator when it is used as a [`Client`].
 pub struct Server {
     pub data: Data,
-    book: PathBuf,
-    extra: Vec<String>,
-    /// Whether the operator's key is ours, and not one that the server makes.
-    own_key: bool,
+    settings: Settings,
     running: Option<Running>,
     client: Client,
+}
+
+/// How it is started.
+struct Settings {
+    book: PathBuf,
+    /// Arguments besides those that all servers have.
+    extra: Vec<String>,
+    environment: Vec<(String, String)>,
+    /// Whether the operator's key is ours, and not one that the server makes.
+    own_key: bool,
 }
 
 struct Running {
@@ -57,27 +65,39 @@ impl Server {
 
     /// Starts a server on this data, with more arguments.
     pub fn start_with(data: Data, book: &Path, extra: &[&str]) -> Self {
-        let extra = extra.iter().map(|argument| (*argument).to_owned()).collect();
-        let client = Client::new("", None);
-        let mut server = Self { data, book: book.to_owned(), extra, own_key: true, running: None, client };
+        let mut server = Self::prepared(data, book, extra, Vec::new());
         server.start_again();
         server
     }
 
     /// Starts a server that is not told an operator's key, so that it makes one.
     pub fn start_without_key(data: Data, book: &Path) -> Self {
-        let client = Client::new("", None);
-        let mut server = Self { data, book: book.to_owned(), extra: Vec::new(), own_key: false, running: None, client };
+        let mut server = Self::prepared(data, book, &[], Vec::new());
+        server.settings.own_key = false;
         server.start_again();
+        server
+    }
+
+    /// A server that does not run yet.
+    pub fn prepared(data: Data, book: &Path, extra: &[&str], environment: Vec<(String, String)>) -> Self {
+        let settings = Settings { book: book.to_owned(), extra: Vec::new(), environment, own_key: true };
+        let mut server = Self { data, settings, running: None, client: Client::new("", None) };
+        server.set_arguments(extra);
         server
     }
 
     /// Starts it again on the data that it left.
     pub fn start_again(&mut self) {
+        self.try_start().unwrap_or_else(|(status, said)| panic!("the server ends with {status}; it said:\n{said}"));
+    }
+
+    /// As [`Server::start_again`]; if it ends before it is ready, how, and everything it has printed.
+    pub fn try_start(&mut self) -> Result<(), (ExitStatus, String)> {
         assert!(self.running.is_none(), "it runs already");
-        let running = Running::start(&self.data, &self.book, &self.extra, self.own_key);
+        let running = Running::start(&self.data, &self.settings)?;
         self.client = Client::new(&running.url, Some(OPERATOR_KEY));
         self.running = Some(running);
+        Ok(())
     }
 
     /// SIGKILL: no time to say anything, or to write anything down.
@@ -88,13 +108,14 @@ impl Server {
     /// Starts it on the data that it left, and kills it after this time, wherever it stands then.
     pub fn kill_while_starting(&self, after: Duration) {
         assert!(self.running.is_none(), "it runs already");
-        let (running, _ready) = Running::spawn(&self.data, &self.book, &self.extra, self.own_key);
+        let (running, _ready) = Running::spawn(&self.data, &self.settings);
         std::thread::sleep(after);
         running.kill();
     }
 
     /// Tells it to stop, and kills it after this time, wherever it stands then.
     pub fn kill_while_stopping(&mut self, after: Duration) {
+        self.hang_up();
         let running = self.running.take().expect("it runs");
         terminate(&running.child);
         std::thread::sleep(after);
@@ -103,14 +124,25 @@ impl Server {
 
     /// The arguments with which it is started the next time, besides those that all servers have.
     pub fn set_arguments(&mut self, extra: &[&str]) {
-        self.extra = extra.iter().map(|argument| (*argument).to_owned()).collect();
+        self.settings.extra = extra.iter().map(|argument| (*argument).to_owned()).collect();
+    }
+
+    /// The environment in which it is started the next time, besides what all servers have in theirs.
+    pub fn set_environment(&mut self, environment: Vec<(String, String)>) {
+        self.settings.environment = environment;
     }
 
     /// SIGTERM, and everything it has printed by its end.
     pub fn stop(&mut self) -> (ExitStatus, String) {
+        self.hang_up();
         let running = self.running.take().expect("it runs");
         terminate(&running.child);
         running.ended()
+    }
+
+    /// Closes our own connections, which it would wait for a moment.
+    fn hang_up(&mut self) {
+        self.client = Client::new("", None);
     }
 
     /// Lets no file of the server grow beyond this many bytes: the next best thing to a full disk. `None` ends it.
@@ -119,6 +151,10 @@ impl Server {
         let limit = bytes_max.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
         let status = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={limit}:")]).status();
         assert!(status.expect("prlimit can be run").success(), "the limit can be set");
+    }
+
+    pub fn is_running(&self) -> bool {
+        self.running.is_some()
     }
 
     pub fn url(&self) -> &str {
@@ -159,25 +195,27 @@ impl Drop for Server {
 }
 
 impl Running {
-    fn start(data: &Data, book: &Path, extra: &[String], own_key: bool) -> Self {
-        let (mut running, ready) = Self::spawn(data, book, extra, own_key);
+    fn start(data: &Data, settings: &Settings) -> Result<Self, (ExitStatus, String)> {
+        let (mut running, ready) = Self::spawn(data, settings);
         match ready.recv_timeout(READY_WITHIN) {
             Ok(url) => running.url = url,
-            Err(why) => panic!("the server does not get ready ({why}); it said:\n{}", running.kill()),
+            Err(RecvTimeoutError::Disconnected) => return Err(running.ended()),
+            Err(RecvTimeoutError::Timeout) => panic!("the server does not get ready; it said:\n{}", running.kill()),
         }
-        running
+        Ok(running)
     }
 
     /// Starts it, and gives a receiver of its URL, for when it listens.
-    fn spawn(data: &Data, book: &Path, extra: &[String], own_key: bool) -> (Self, mpsc::Receiver<String>) {
+    fn spawn(data: &Data, settings: &Settings) -> (Self, mpsc::Receiver<String>) {
         let mut command = refused_by_a_full_disk(&tallystick());
         command
             .arg("serve")
             .args(data.arguments())
             .args(["--listen", "127.0.0.1:0", "--pricing"])
-            .arg(book)
-            .args(extra);
-        if own_key {
+            .arg(&settings.book)
+            .args(&settings.extra)
+            .envs(settings.environment.iter().map(|(name, value)| (name, value)));
+        if settings.own_key {
             command.env("TALLYSTICK_OPERATOR_KEY", OPERATOR_KEY);
         }
         command.current_dir(data.folder());

@@ -7,7 +7,7 @@ use crate::support::http::Reply;
 use crate::support::random::Random;
 
 /// Events of a body.
-const SIZES: [u64; 8] = [1, 1, 1, 1, 2, 6, 20, 64];
+const SIZES: [u64; 8] = [1, 1, 1, 1, 2, 5, 12, 60];
 /// One body in so many takes events back, and one in so many has some that cannot be taken.
 const RETRACTING_EVERY: u64 = 6;
 const FAULTY_EVERY: u64 = 7;
