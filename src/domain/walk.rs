@@ -61,8 +61,13 @@ impl<'a> Walk<'a> {
 
     /// Walks over any value; its text as it stands.
     pub fn value(&mut self) -> Option<&'a str> {
+        self.over(|walk| walk.skip(0))
+    }
+
+    /// The text that `step` walks over.
+    pub fn over(&mut self, step: impl FnOnce(&mut Self) -> Option<()>) -> Option<&'a str> {
         let from = self.at;
-        self.skip(0)?;
+        step(self)?;
         self.text.get(from..self.at)
     }
 
