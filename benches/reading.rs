@@ -66,7 +66,9 @@ fn main() {
     let limits = Limits::default();
     let (secret, now) = ([7; 16], Instant::parse("2026-11-25T12:00:00Z").expect("a time"));
 
-    measure("check that it is UTF-8", &bodies, |body| body.as_bytes().is_ascii() || std::str::from_utf8(body.as_bytes()).is_ok());
+    measure("check that it is UTF-8", &bodies, |body| {
+        body.as_bytes().is_ascii() || std::str::from_utf8(body.as_bytes()).is_ok()
+    });
     measure("find its line", &bodies, |body| memchr::memchr_iter(b'\n', body.as_bytes()).count());
     measure("read the event", &bodies, |body| body.lines().filter(|line| Event::parse(line).is_ok()).count());
     measure("read and measure it", &bodies, |body| {
@@ -116,7 +118,9 @@ fn body(number: u64) -> String {
     for event in number * BODY_EVENTS..(number + 1) * BODY_EVENTS {
         let (id, who, what) = (mixed(event), mixed(event ^ 1 << 40), mixed(event ^ 1 << 41));
         let consumer = match who % 100 {
-            percent @ 0..90 => [0, 35, 50, 60, 68, 74, 79, 83, 86, 88].iter().filter(|from| **from <= percent).count() as u64,
+            percent @ 0..90 => {
+                [0, 35, 50, 60, 68, 74, 79, 83, 86, 88].iter().filter(|from| **from <= percent).count() as u64
+            }
             _ => who / 100 % 10_000,
         };
         let second = 20 + event / 1_000_000 % 40;

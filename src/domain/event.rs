@@ -62,67 +62,29 @@ struct Attributes<'a> {
     data: Option<&'a RawValue>,
 }
 
+/// What one walk over an event finds: attributes without their quotes, and the members of `data` if it is an object.
+#[derive(Debug, Default)]
+pub struct Raw<'a> {
+    pub id: Option<&'a str>,
+    pub source: Option<&'a str>,
+    pub kind: Option<&'a str>,
+    pub subject: Option<&'a str>,
+    pub time: Option<&'a str>,
+    pub data: Option<&'a str>,
+    pub members: Option<Vec<(&'a str, &'a str)>>,
+}
+
 impl<'a> Event<'a> {
     /// Reads a structured-mode event. Every fault is returned, not the first one only.
     pub fn parse(text: &'a str) -> Result<Self, Vec<Fault>> {
-        match Self::read(text) {
+        match Raw::walk(text).and_then(Raw::event) {
             Some(event) => Ok(event),
             None => Self::parse_closely(text),
         }
     }
 
-    /// Reads an event of the common kind. `None` says only that it has to be looked at closely.
-    fn read(text: &'a str) -> Option<Self> {
-        let (mut version, mut id, mut source, mut kind, mut subject) = (None, None, None, None, None);
-        let (mut time, mut data, mut members) = (None, None, None);
-        let mut walk = Walk::new(text);
-        walk.object(|key, walk| {
-            let slot = match key {
-                "id" => &mut id,
-                "source" => &mut source,
-                "type" => &mut kind,
-                "subject" => &mut subject,
-                "time" => &mut time,
-                "specversion" => &mut version,
-                "data" if data.is_none() => {
-                    data = Some(walk.over(|walk| match walk.peek()? {
-                        b'{' => {
-                            let members = members.insert(Vec::with_capacity(MEMBERS_ROOM));
-                            walk.object(|key, walk| Some(members.push((key, walk.value()?))))
-                        }
-                        _ => walk.value().map(|_| ()),
-                    })?);
-                    return Some(());
-                }
-                "data" => return None,
-                // Has rules of its own.
-                "sampledrate" => return None,
-                _ => return walk.value().map(|_| ()),
-            };
-            let text = walk.string()?;
-            (!text.escaped && is_name(text.inner) && slot.replace(text.inner).is_none()).then_some(())
-        })?;
-        let time = match time {
-            Some(time) => Some(Instant::parse(time)?),
-            None => None,
-        };
-        // Null is how JSON says that there is none.
-        let data = data.filter(|data| *data != "null");
-        let is_event = walk.ends() && version == Some("1.0");
-        is_event.then_some(())?;
-        let subject = subject.map(Cow::Borrowed);
-        Some(Self {
-            source: Cow::Borrowed(source?),
-            id: Cow::Borrowed(id?),
-            kind: Cow::Borrowed(kind?),
-            subject,
-            time,
-            data,
-            members,
-        })
-    }
-
-    fn parse_closely(text: &'a str) -> Result<Self, Vec<Fault>> {
+    /// The same for an event of any kind.
+    pub fn parse_closely(text: &'a str) -> Result<Self, Vec<Fault>> {
         let attributes: Attributes<'a> = match serde_json::from_str(text) {
             Ok(attributes) => attributes,
             Err(error) => return Err(vec![not_an_event(text, &error)]),
@@ -142,6 +104,66 @@ impl<'a> Event<'a> {
             }
             _ => Err(faults),
         }
+    }
+}
+
+impl<'a> Raw<'a> {
+    /// Walks over an event of the common kind. `None` says only that it has to be looked at closely.
+    pub fn walk(text: &'a str) -> Option<Self> {
+        let (mut raw, mut version) = (Self::default(), None);
+        let mut walk = Walk::new(text);
+        walk.object(|key, walk| {
+            let slot = match key {
+                "id" => &mut raw.id,
+                "source" => &mut raw.source,
+                "type" => &mut raw.kind,
+                "subject" => &mut raw.subject,
+                "time" => &mut raw.time,
+                "specversion" => &mut version,
+                "data" if raw.data.is_none() => return raw.walk_data(walk),
+                // Comes twice, or has rules of its own.
+                "data" | "sampledrate" => return None,
+                _ => return walk.value().map(|_| ()),
+            };
+            let text = walk.plain_string()?;
+            slot.replace(text).is_none().then_some(())
+        })?;
+        (walk.ends() && version == Some("1.0")).then_some(raw)
+    }
+
+    fn walk_data(&mut self, walk: &mut Walk<'a>) -> Option<()> {
+        self.data = Some(walk.over(|walk| {
+            if walk.peek()? != b'{' {
+                return walk.value().map(|_| ());
+            }
+            let members = self.members.insert(Vec::with_capacity(MEMBERS_ROOM));
+            walk.object(|key, walk| {
+                members.push((key, walk.value()?));
+                Some(())
+            })
+        })?);
+        Some(())
+    }
+
+    /// The event, if its attributes are as they should be.
+    pub fn event(self) -> Option<Event<'a>> {
+        let time = match self.time {
+            Some(time) => Some(Instant::parse(time)?),
+            None => None,
+        };
+        let (source, id, kind) = (self.source?, self.id?, self.kind?);
+        let are_names = is_name(source) && is_name(id) && is_name(kind) && self.subject.is_none_or(is_name);
+        are_names.then_some(())?;
+        Some(Event {
+            source: Cow::Borrowed(source),
+            id: Cow::Borrowed(id),
+            kind: Cow::Borrowed(kind),
+            subject: self.subject.map(Cow::Borrowed),
+            time,
+            // Null is how JSON says that there is none.
+            data: self.data.filter(|data| *data != "null"),
+            members: self.members,
+        })
     }
 }
 
@@ -329,7 +351,7 @@ mod tests {
             let whole = r#""specversion":"1.0","id":"1","source":"/s","type":"t""#;
             let members: Vec<String> = members.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
             for text in [format!("{{{}}}", members.join(",")), format!("{{{whole},{}}}", members.join(" , "))] {
-                if let Some(fast) = Event::read(&text) {
+                if let Some(fast) = Raw::walk(&text).and_then(Raw::event) {
                     let close = Event::parse_closely(&text).expect("is an event");
                     let fast = Event { members: None, ..fast };
                     proptest::prop_assert_eq!(format!("{fast:?}"), format!("{close:?}"));

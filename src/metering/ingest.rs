@@ -8,17 +8,18 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::domain::event::Event;
 use crate::domain::event::Fault;
 use crate::domain::ids::QuarantineId;
+use crate::domain::measure::delta::Delta;
 use crate::domain::measure::digest::Secret;
 use crate::domain::measure::tally::Added;
 use crate::domain::measure::tally::Counting;
 use crate::domain::measure::tally::Tally;
+use crate::domain::shape::Shapes;
 use crate::domain::time::Instant;
+use crate::metering::Error;
 use crate::metering::retract::RETRACTED;
 use crate::metering::retract::Retracted;
-use crate::metering::seen;
 use crate::metering::seen::Runs;
 use crate::metering::seen::Seen;
 use crate::metering::seen::SeenAt;
@@ -76,8 +77,10 @@ pub struct Prepared {
     /// The body, and behind it the events that are kept otherwise than they were sent.
     text: String,
     pub events: Vec<PreparedEvent>,
-    /// What the events add to usage: rows, and additions to them in the order of the events.
+    /// What the events add to usage: rows, what all events together add to them, and each addition in the order of the
+    /// events.
     pub keys: Vec<Counting>,
+    pub totals: Vec<Delta>,
     pub added: Vec<Added>,
     pub quarantined: Vec<(QuarantineId, String, Faulty)>,
 }
@@ -126,7 +129,7 @@ pub fn prepare(
     format: Format,
     body: Vec<u8>,
     reading: &Reading<'_>,
-) -> Result<(Prepared, Vec<(Faulty, String)>), seen::Error> {
+) -> Result<(Prepared, Vec<(Faulty, String)>), Error> {
     let runs = reading.seen.runs();
     let mut faulty = Vec::new();
     let (text, lines) = split(format, body);
@@ -141,10 +144,7 @@ pub fn prepare(
 }
 
 /// Reads the events of a body again, since there are other meters now.
-pub fn prepare_again(
-    prepared: Prepared,
-    reading: &Reading<'_>,
-) -> Result<(Prepared, Vec<(Faulty, String)>), seen::Error> {
+pub fn prepare_again(prepared: Prepared, reading: &Reading<'_>) -> Result<(Prepared, Vec<(Faulty, String)>), Error> {
     let runs = reading.seen.runs();
     let mut faulty = Vec::new();
     let mut reader = Reader::new(reading, prepared.events.len());
@@ -208,7 +208,10 @@ fn split_closely(format: Format, body: &[u8]) -> (String, Vec<Result<Range<usize
 
 /// The lines that are not blank.
 fn lines<E>(text: &str) -> impl Iterator<Item = Result<Range<usize>, E>> {
-    let lines = text.split('\n').map(str::trim_ascii).filter(|line| !line.is_empty());
+    let mut from = 0;
+    let ends = memchr::memchr_iter(b'\n', text.as_bytes()).chain([text.len()]);
+    let lines = ends.map(move |end| text.get(std::mem::replace(&mut from, end.saturating_add(1))..end));
+    let lines = lines.flatten().map(str::trim_ascii).filter(|line| !line.is_empty());
     lines.map(|line| Ok(place_in(text, line)))
 }
 
@@ -221,6 +224,7 @@ fn place_in(text: &str, part: &str) -> Range<usize> {
 /// What has been read of a body so far.
 struct Reader<'r> {
     reading: &'r Reading<'r>,
+    shapes: Shapes,
     tally: Tally,
     events: Vec<PreparedEvent>,
     /// Events that are kept otherwise than they were sent. They go behind the body's text.
@@ -230,7 +234,7 @@ struct Reader<'r> {
 impl<'r> Reader<'r> {
     fn new(reading: &'r Reading<'r>, events: usize) -> Self {
         let tally = Tally::new(*reading.secret, events);
-        Self { reading, tally, events: Vec::with_capacity(events), mended: String::new() }
+        Self { reading, shapes: Shapes::default(), tally, events: Vec::with_capacity(events), mended: String::new() }
     }
 
     /// Looks all events up at once, outside of any lock.
@@ -239,15 +243,16 @@ impl<'r> Reader<'r> {
         mut text: String,
         runs: Arc<Runs>,
         quarantined: Vec<(QuarantineId, String, Faulty)>,
-    ) -> Result<Prepared, seen::Error> {
+    ) -> Result<Prepared, Error> {
         text.push_str(&self.mended);
         let keys: Vec<SeenKey> = self.events.iter().map(|event| event.key).collect();
         for (event, known) in self.events.iter_mut().zip(runs.find(&keys)?) {
             event.known = known;
         }
+        let totals = self.tally.totals()?;
         let (keys, added) = self.tally.into_parts();
         let versions = self.reading.versions.clone();
-        Ok(Prepared { versions, runs, text, events: self.events, keys, added, quarantined })
+        Ok(Prepared { versions, runs, text, events: self.events, keys, totals, added, quarantined })
     }
 
     fn read(&mut self, index: usize, body: &str, place: Range<usize>) -> Result<(), Refused> {
@@ -262,7 +267,7 @@ impl<'r> Reader<'r> {
             let fix = format!("send at most {} bytes an event; keep large data elsewhere", limits.event_bytes_max);
             return Err(vec![Fault::new("", "event_too_large", detail, fix)]);
         }
-        let event = Event::parse(text)?;
+        let event = self.shapes.parse(text)?;
         let time = event.time.unwrap_or(now);
         if time.micros() > now.micros().saturating_add(limits.future_micros_max) {
             let detail = format!("time is {time}, too far ahead of the clock here, {now}");

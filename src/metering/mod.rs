@@ -215,7 +215,7 @@ impl Metering {
         &self,
         bytes: usize,
         now: Instant,
-        read: impl FnOnce(&ingest::Reading<'_>) -> Result<T, seen::Error> + Send + 'static,
+        read: impl FnOnce(&ingest::Reading<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (versions, limits, shared) = (self.versions(), self.limits.clone(), self.shared.clone());
         let read = move || {
@@ -229,9 +229,9 @@ impl Metering {
             read(&reading)
         };
         if bytes <= READ_INLINE_BYTES_MAX {
-            return Ok(read()?);
+            return read();
         }
-        Ok(tokio::task::spawn_blocking(read).await.map_err(|_| Error::Stopped)??)
+        tokio::task::spawn_blocking(read).await.map_err(|_| Error::Stopped)?
     }
 
     async fn append(&self, prepared: Prepared) -> Result<Outcome, Error> {

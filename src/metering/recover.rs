@@ -7,7 +7,6 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::domain::book::meter::Meter;
-use crate::domain::event::Event;
 use crate::domain::event::Fault;
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
@@ -15,7 +14,9 @@ use crate::domain::measure::digest::KeyDigest;
 use crate::domain::measure::digest::Secret;
 use crate::domain::measure::item::Place;
 use crate::domain::measure::meters::Meters;
+use crate::domain::measure::tally;
 use crate::domain::measure::tally::Tally;
+use crate::domain::shape::Shapes;
 use crate::metering::Error;
 use crate::metering::distinct::Distinct;
 use crate::metering::fold;
@@ -205,8 +206,9 @@ impl Reading {
             let reason = faults.first().map(|fault| format!("an event in it: {}", fault.detail));
             DamagedBatch { seq: batch.seq, reason: reason.unwrap_or_default() }
         };
+        let mut shapes = Shapes::default();
         for (index, line) in (0..).zip(log::lines(batch)?.lines()) {
-            let event = Event::parse(line).map_err(damaged)?;
+            let event = shapes.parse(line).map_err(damaged)?;
             if let Some(seen) = seen {
                 self.entries.push((seen.key(&event.source, &event.id), content_hash(line)));
             }
@@ -225,7 +227,9 @@ impl Reading {
     }
 
     fn deltas(self, versions: &Versions, counts_after: &CountsAfter) -> Result<Vec<(KeyDigest, Key, Delta)>, Error> {
-        let mut deltas = self.tally.totals()?;
+        let totals = self.tally.totals()?;
+        let (keys, _) = self.tally.into_parts();
+        let mut deltas: Vec<(KeyDigest, Key, Delta)> = tally::rows(keys, totals).collect();
         for retraction in &self.retractions {
             let counted = |meter: &str, seq| counted(counts_after, meter, seq);
             let taken_back = retraction.deltas(versions, counted)?;

@@ -21,6 +21,7 @@ use crate::domain::measure::delta::TooLarge;
 use crate::domain::measure::digest::KeyDigest;
 use crate::domain::measure::item::Place;
 use crate::domain::measure::tally;
+use crate::domain::measure::tally::Added;
 use crate::domain::time::Instant;
 use crate::metering::Error;
 use crate::metering::Receipt;
@@ -71,7 +72,7 @@ pub(in crate::metering) struct Writer {
     last_seq: i64,
     sealer: Sealer,
     /// Empty, with the room that the last group needed.
-    spare: Draft,
+    spare: Group,
 }
 
 /// What a group will change, if its commit succeeds.
@@ -94,7 +95,7 @@ struct New {
 
 impl Writer {
     pub(in crate::metering) fn new(db: Db, shared: Arc<Shared>, last_seq: i64) -> std::io::Result<Self> {
-        Ok(Self { db, shared, last_seq, sealer: Sealer::new()?, spare: Draft::default() })
+        Ok(Self { db, shared, last_seq, sealer: Sealer::new()?, spare: Group::default() })
     }
 
     /// Works until every sender is gone.
@@ -127,8 +128,8 @@ impl Writer {
     async fn append(&mut self, bodies: Vec<Body>) {
         let current = self.shared.versions();
         let events = bodies.iter().map(|(prepared, _)| prepared.events.len()).sum();
-        let new = HashMap::with_capacity_and_hasher(events, DefaultHashBuilder::default());
-        let mut group = Group { draft: std::mem::take(&mut self.spare), new, ..Group::default() };
+        let mut group = std::mem::take(&mut self.spare);
+        group.new.reserve(events);
         for (prepared, reply) in bodies {
             if !Arc::ptr_eq(&prepared.versions, &current) {
                 let _ = reply.send(Ok(Outcome::OutOfDate(Box::new(prepared))));
@@ -165,7 +166,8 @@ impl Writer {
         let seq = self.last_seq.saturating_add(1);
         let mut receipt = Receipt::default();
         let mut keys = std::mem::take(&mut prepared.keys);
-        let mut totals = vec![Delta::default(); keys.len()];
+        let mut totals = std::mem::take(&mut prepared.totals);
+        let some_wait = keys.iter().any(|(digest, _)| digest.is_none());
         let mut repeated = Vec::new();
         let mut added_from = 0;
         for (position, (event, known)) in prepared.events.iter().zip(known).enumerate() {
@@ -175,6 +177,7 @@ impl Writer {
             let first = known.or_else(|| group.new.get(&event.key).map(|new| new.content));
             if let Some(content) = first {
                 receipt.duplicates = receipt.duplicates.saturating_add(1);
+                take_back(&mut totals, added)?;
                 if content != event.content {
                     repeated.push(position);
                 }
@@ -183,18 +186,16 @@ impl Writer {
             let retraction = retractions.get(&position);
             if retraction.is_some_and(|retraction| retraction.again || group.new.contains_key(&retraction.mark)) {
                 receipt.duplicates = receipt.duplicates.saturating_add(1);
+                take_back(&mut totals, added)?;
                 continue;
             }
             receipt.accepted = receipt.accepted.saturating_add(1);
             let line = retraction.map_or_else(|| prepared.line(event), |retraction| &retraction.line);
             let index = u32::try_from(group.draft.event_count()).map_err(|_| TooLarge)?;
-            tally::place(&mut keys, added, self.shared.fold.secret(), Place { seq, index });
-            group.push(event.key, event.content, line, event.time);
-            for added in added {
-                if let Some(total) = totals.get_mut(added.key as usize) {
-                    *total = total.merge(added.delta)?;
-                }
+            if some_wait {
+                tally::place(&mut keys, added, self.shared.fold.secret(), Place { seq, index });
             }
+            group.push(event.key, event.content, line, event.time);
             if let Some(retraction) = retraction {
                 group.new.insert(retraction.mark, New { content: 0, line: (0, 0) });
                 let secret = self.shared.fold.secret();
@@ -202,8 +203,7 @@ impl Writer {
                 group.deltas.extend(retraction.deltas.iter().map(digested));
             }
         }
-        let deltas = keys.into_iter().zip(totals).filter(|(_, delta)| !delta.is_nothing());
-        group.deltas.extend(deltas.filter_map(|((digest, key), delta)| Some((digest?, key, delta))));
+        group.deltas.extend(tally::rows(keys, totals));
         for position in repeated {
             let Some(event) = prepared.events.get(position) else { continue };
             if !self.same(group, event, prepared.line(event)).await? {
@@ -294,7 +294,7 @@ impl Writer {
         Ok(stored.map(|(_, place, line)| (place, line)))
     }
 
-    async fn commit(&mut self, group: Group) -> Result<(), Error> {
+    async fn commit(&mut self, mut group: Group) -> Result<(), Error> {
         if group.draft.is_empty() && group.quarantined.is_empty() {
             return Ok(());
         }
@@ -314,9 +314,9 @@ impl Writer {
         }
         self.last_seq = seq;
         let events = group.draft.event_count();
-        self.shared.seen.insert(seq, group.new.into_iter().map(|(key, new)| (key, new.content)));
-        self.shared.fold.add(seq, events, group.deltas)?;
-        self.spare = group.draft.emptied();
+        self.shared.seen.insert(seq, group.new.drain().map(|(key, new)| (key, new.content)));
+        self.shared.fold.add(seq, events, group.deltas.drain(..))?;
+        self.spare = Group { draft: group.draft.emptied(), new: group.new, deltas: group.deltas, ..Group::default() };
         Ok(())
     }
 
@@ -362,6 +362,16 @@ impl Writer {
         *self.shared.versions.write().unwrap_or_else(PoisonError::into_inner) = versions;
         Ok(())
     }
+}
+
+/// Takes the additions of an event that is not counted out of what its body adds.
+fn take_back(totals: &mut [Delta], added: &[Added]) -> Result<(), TooLarge> {
+    for added in added {
+        if let Some(total) = totals.get_mut(added.key as usize) {
+            *total = total.merge(added.delta.opposite()?)?;
+        }
+    }
+    Ok(())
 }
 
 /// A retraction of a body, ready to join the group.

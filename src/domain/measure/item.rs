@@ -109,6 +109,16 @@ impl Change {
     }
 }
 
+/// Whether every event of such a meter has one row without an item: its number, once.
+pub fn only_adds(aggregation: Aggregation, bucket: Bucket) -> bool {
+    match aggregation {
+        Aggregation::Count | Aggregation::Sum | Aggregation::Avg | Aggregation::Percentile(_) => {
+            bucket != Bucket::Event
+        }
+        Aggregation::Max | Aggregation::Latest | Aggregation::Unique | Aggregation::WeightedSum => false,
+    }
+}
+
 /// The rows of an event with a number (1 for a `count`). Not for `unique`.
 pub fn of_number<'a>(
     aggregation: Aggregation,
@@ -118,6 +128,7 @@ pub fn of_number<'a>(
     (source, id): (&str, &str),
 ) -> Result<impl Iterator<Item = Entry<'a>> + use<'a>, TooLarge> {
     let item = match aggregation {
+        _ if only_adds(aggregation, bucket) => Item::NONE,
         Aggregation::Latest => Item::AtPosition { at, then: Cow::Borrowed("") },
         _ if bucket == Bucket::Event => Item::Text(Cow::Owned(format!("{source}\n{id}"))),
         Aggregation::Max => Item::Text(Cow::Owned(number.to_string())),

@@ -58,6 +58,8 @@ pub struct Meters {
 struct Compiled {
     id: Arc<str>,
     meter: Arc<Meter>,
+    /// Whether every event has one row, without an item.
+    only_adds: bool,
     /// The fields of its value, in their order.
     value: Vec<Field>,
     operation: Option<Field>,
@@ -133,6 +135,7 @@ impl Compiled {
     fn of(meter: &Arc<Meter>) -> Self {
         Self {
             id: meter.id.as_str().into(),
+            only_adds: item::only_adds(meter.aggregation, meter.bucket),
             value: match &meter.value {
                 None => Vec::new(),
                 Some(Value::Path(path)) => vec![Field::of(path)],
@@ -177,6 +180,11 @@ impl Compiled {
         let bucket = meter.bucket.floor(at);
         let mut add = |entry: Entry<'_>| self.add(tally, &party, bucket, event, entry);
         match said {
+            // Nearly every meter: nothing to keep apart, one row.
+            Said::Number(value) if self.only_adds => {
+                let row = Row { meter: &self.id, party: &party, bucket, item: "" };
+                tally.add(row, |text| self.write_dimensions(event, text), Delta { value, count: 1 });
+            }
             Said::Number(number) => {
                 let event = (&*event.source, &*event.id);
                 let entries = item::of_number(meter.aggregation, meter.bucket, number, at, event);
@@ -228,9 +236,14 @@ impl Compiled {
             }
             text.extend_from_slice(opening.as_bytes());
             match found {
-                // A JSON string without escapes stands here as it stands there.
-                Found::Data(json) if json.starts_with('"') && !json.bytes().any(|byte| byte == b'\\') => {
+                // A JSON string without escapes stands here as it stands there, and a number between quotes.
+                Found::Data(json) if json.starts_with('"') && memchr::memchr(b'\\', json.as_bytes()).is_none() => {
                     text.extend_from_slice(json.as_bytes());
+                }
+                Found::Data(json) if json.starts_with(|first: char| first.is_ascii_digit()) => {
+                    text.push(b'"');
+                    text.extend_from_slice(json.as_bytes());
+                    text.push(b'"');
                 }
                 found => text.extend_from_slice(quoted(&found.text()).as_bytes()),
             }

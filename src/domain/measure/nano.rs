@@ -96,8 +96,7 @@ impl Nano {
 /// The same for what fits a machine word, as nearly every number does: a tenth of the time.
 #[expect(clippy::arithmetic_side_effects, reason = "eighteen digits and nine more fit")]
 fn parse_short(whole: &str, fraction: &str) -> Option<i128> {
-    const POWERS: [i128; 10] =
-        [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
+    const POWERS: [i128; 10] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
     let missing = POWERS.get((NANO_DECIMALS as usize).checked_sub(fraction.len())?)?;
     if whole.len() + fraction.len() > 18 {
         return None;

@@ -94,7 +94,8 @@ impl Tally {
                 let key = self.key(row, dimensions_from);
                 let number = self.number(Some(KeyDigest::of(&self.secret, &key)), key);
                 let Self { rows, hasher, texts, .. } = self;
-                let hash_of = |(place, _): &(Range<usize>, u32)| hasher.hash_one(texts.get(place.clone()).unwrap_or_default());
+                let hash_of =
+                    |(place, _): &(Range<usize>, u32)| hasher.hash_one(texts.get(place.clone()).unwrap_or_default());
                 rows.insert_unique(hash, (from..texts.len(), number), hash_of);
                 number
             }
@@ -149,22 +150,27 @@ impl Tally {
         self.added.truncate(len);
     }
 
-    /// What all of it comes to, row by row.
-    pub fn totals(self) -> Result<Vec<(KeyDigest, Key, Delta)>, TooLarge> {
+    /// What all of it comes to, by the numbers of the keys.
+    pub fn totals(&self) -> Result<Vec<Delta>, TooLarge> {
         let mut totals = vec![Delta::default(); self.keys.len()];
         for added in &self.added {
             if let Some(total) = totals.get_mut(added.key as usize) {
                 *total = total.merge(added.delta)?;
             }
         }
-        let rows = self.keys.into_iter().zip(totals);
-        Ok(rows.filter_map(|((digest, key), delta)| Some((digest?, key, delta))).collect())
+        Ok(totals)
     }
 
     /// The keys by number, and the additions in order.
     pub fn into_parts(self) -> (Vec<Counting>, Vec<Added>) {
         (self.keys, self.added)
     }
+}
+
+/// The rows that something is added to. Every key must be complete.
+pub fn rows(keys: Vec<Counting>, totals: Vec<Delta>) -> impl Iterator<Item = (KeyDigest, Key, Delta)> {
+    let rows = keys.into_iter().zip(totals).filter(|(_, total)| !total.is_nothing());
+    rows.filter_map(|((digest, key), total)| Some((digest?, key, total)))
 }
 
 /// Completes the keys that wait for the place of the event that made these additions.
