@@ -170,12 +170,7 @@ impl Metering {
         });
         let (commands, waiting) = mpsc::channel(WAITING_BODIES_MAX);
         let writer = Writer::new(db.clone(), shared.clone(), last_seq).map_err(Error::Thread)?.run(waiting);
-        // A thread of its own: a group of many events is seconds of work, and nobody who answers waits behind it.
-        let runtime = tokio::runtime::Handle::current();
-        std::thread::Builder::new()
-            .name("writer".to_owned())
-            .spawn(move || runtime.block_on(writer))
-            .map_err(Error::Thread)?;
+        tokio::spawn(writer);
         tokio::spawn(flush_regularly(db.clone(), Arc::downgrade(&shared)));
         Ok(Self { db, limits: options.limits, commands, shared })
     }

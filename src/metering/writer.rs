@@ -6,6 +6,8 @@ use std::sync::Arc;
 use std::sync::PoisonError;
 
 use hashbrown::DefaultHashBuilder;
+use tokio::runtime::Handle;
+use tokio::runtime::RuntimeFlavor;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
@@ -43,6 +45,8 @@ use crate::store::books::PublishedBook;
 /// Bodies that one group commit takes at most, and text after which it takes no further one.
 const GROUP_MAX: usize = 128;
 const GROUP_BYTES_MAX: usize = 16 << 20;
+/// Events of a group that are worked on between the turns of others: about a millisecond.
+const EVENTS_INLINE_MAX: usize = 2_048;
 
 pub(in crate::metering) enum Command {
     Append { prepared: Prepared, reply: Reply<Outcome> },
@@ -102,6 +106,7 @@ impl Writer {
     pub(in crate::metering) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         let mut waiting = Vec::with_capacity(GROUP_MAX);
         while commands.recv_many(&mut waiting, GROUP_MAX).await > 0 {
+            gather(&mut commands, &mut waiting).await;
             let mut bodies = Vec::with_capacity(waiting.len());
             let mut bytes: usize = 0;
             for command in waiting.drain(..) {
@@ -125,9 +130,18 @@ impl Writer {
         }
     }
 
+    /// Appends what many bodies hold. When that is much, nobody else who is on this thread waits behind it.
     async fn append(&mut self, bodies: Vec<Body>) {
+        let events: usize = bodies.iter().map(|(prepared, _)| prepared.events.len()).sum();
+        let runtime = Handle::current();
+        match events > EVENTS_INLINE_MAX && runtime.runtime_flavor() == RuntimeFlavor::MultiThread {
+            true => tokio::task::block_in_place(|| runtime.block_on(self.append_group(bodies, events))),
+            false => self.append_group(bodies, events).await,
+        }
+    }
+
+    async fn append_group(&mut self, bodies: Vec<Body>, events: usize) {
         let current = self.shared.versions();
-        let events = bodies.iter().map(|(prepared, _)| prepared.events.len()).sum();
         let mut group = std::mem::take(&mut self.spare);
         group.new.reserve(events);
         for (prepared, reply) in bodies {
@@ -361,6 +375,21 @@ impl Writer {
         let versions = Arc::new(self.shared.versions().with(*version));
         *self.shared.versions.write().unwrap_or_else(PoisonError::into_inner) = versions;
         Ok(())
+    }
+}
+
+/// Takes what comes while others have their turn, for as long as anything comes: one commit for all of it. A commit
+/// costs as much as reading a dozen small bodies.
+async fn gather(commands: &mut mpsc::Receiver<Command>, waiting: &mut Vec<Command>) {
+    let mut before = 0;
+    while before < waiting.len() && waiting.len() < GROUP_MAX {
+        before = waiting.len();
+        tokio::task::yield_now().await;
+        while waiting.len() < GROUP_MAX
+            && let Ok(command) = commands.try_recv()
+        {
+            waiting.push(command);
+        }
     }
 }
 
