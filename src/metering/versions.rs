@@ -36,7 +36,7 @@ impl Versions {
         for published in db.read().await?.book_versions().await? {
             let unreadable = |reason: String| Error::Book(format!("{}: {reason}", published.id));
             let files = files_from_json(&published.files).map_err(|error| unreadable(error.to_string()))?;
-            let version = BookVersion::new(files, published.effective_from)
+            let version = BookVersion::published(files, published.effective_from)
                 .map_err(|mistakes| unreadable(mistakes.iter().map(ToString::to_string).collect()))?;
             versions.push(Arc::new(version));
         }
