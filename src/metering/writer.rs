@@ -63,6 +63,8 @@ pub(in crate::metering) enum Outcome {
     Taken(Receipt),
     /// It was measured with meters that are out of date by now.
     OutOfDate(Box<Prepared>),
+    /// Some of its events cannot be taken.
+    Refused(Box<Prepared>, Vec<Faulty>),
 }
 
 pub(in crate::metering) struct Writer {
@@ -135,9 +137,9 @@ impl Writer {
                 continue;
             }
             match self.join(&mut group, prepared).await {
-                Ok(receipt) => group.answers.push((reply, receipt)),
-                Err(error) => {
-                    let _ = reply.send(Err(error));
+                Ok(Outcome::Taken(receipt)) => group.answers.push((reply, receipt)),
+                refused => {
+                    let _ = reply.send(refused);
                 }
             }
         }
@@ -159,11 +161,21 @@ impl Writer {
 
     /// Adds the events of a body that are new to the group. Whatever can go wrong with a body is found before the
     /// group is touched.
-    async fn join(&self, group: &mut Group, mut prepared: Prepared) -> Result<Receipt, Error> {
+    async fn join(&self, group: &mut Group, mut prepared: Prepared) -> Result<Outcome, Error> {
+        if let Some(id) = &prepared.released {
+            // Whoever else was earlier has had it: this body is not to count too.
+            let has_gone = group.quarantined.iter().any(|earlier| earlier.released.as_ref() == Some(id));
+            if has_gone || !self.db.read_log().await?.is_quarantined(id).await? {
+                return Err(store::Error::Missing.into());
+            }
+        }
         let known = self.known(group, &prepared)?;
-        let retractions = self.retractions(group, &prepared, &known).await?;
+        let retractions = match self.retractions(group, &prepared, &known).await {
+            Err(Error::Invalid(faulty)) => return Ok(Outcome::Refused(Box::new(prepared), faulty)),
+            retractions => retractions?,
+        };
         let seq = self.last_seq.saturating_add(1);
-        let mut receipt = Receipt::default();
+        let mut receipt = Receipt { warned: std::mem::take(&mut prepared.warned), ..Receipt::default() };
         let mut keys = std::mem::take(&mut prepared.keys);
         let mut totals = vec![Delta::default(); keys.len()];
         let mut repeated = Vec::new();
@@ -210,10 +222,10 @@ impl Writer {
                 receipt.conflicts.push(event.index);
             }
         }
-        if !prepared.quarantined.is_empty() {
+        if !prepared.quarantined.is_empty() || prepared.released.is_some() {
             group.quarantined.push(prepared);
         }
-        Ok(receipt)
+        Ok(Outcome::Taken(receipt))
     }
 
     /// For each event of a body the content with which it is known already, in the log or earlier in the group.
@@ -333,6 +345,9 @@ impl Writer {
         for (id, event, faulty) in quarantined.iter().flat_map(|prepared| &prepared.quarantined) {
             let faults = serde_json::to_string(&faulty.errors).unwrap_or_default();
             tx.quarantine(id, now, event.as_bytes(), &faults).await?;
+        }
+        for id in quarantined.iter().filter_map(|prepared| prepared.released.as_ref()) {
+            tx.release(id).await?;
         }
         Ok(tx.commit().await?)
     }
