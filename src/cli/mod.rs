@@ -10,6 +10,7 @@ mod key;
 mod limits;
 mod place;
 mod pricing;
+mod quarantine;
 mod serve;
 mod verify;
 
@@ -42,7 +43,7 @@ enum Command {
     /// The price book: check it, publish it, show what is published
     #[command(subcommand)]
     Pricing(pricing::Command),
-    /// Events: import files
+    /// Events: import files, and mend what was set aside
     #[command(subcommand)]
     Events(import::Command),
     /// Close and finalise every period that ended by a date

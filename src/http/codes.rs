@@ -1,7 +1,7 @@
 //! Every code that a problem can have, and what it means: the reading page shows them, and `type` leads there.
 
 /// Never renamed: programs look at them.
-pub const CODES: [(&str, &str); 53] = [
+pub const CODES: [(&str, &str); 54] = [
     ("body_cut_off", "The connection ended before the body did. Nothing of it was stored."),
     ("body_timeout", "The body paused for too long. Nothing of it was stored, and the connection is closed."),
     ("body_too_large", "The body is longer than this call takes. Send it in parts."),
@@ -48,6 +48,7 @@ pub const CODES: [(&str, &str); 53] = [
     ("unknown_meter", "No published price book has this meter."),
     ("unknown_payout", "There is no such payout statement."),
     ("unknown_plan", "The price book of that time does not have this plan."),
+    ("unknown_quarantined", "This event is not in quarantine, or not any more: it was taken or discarded."),
     ("unknown_role", "A role is operator, finance, ingest, or consumer:ID."),
     ("unknown_subscription", "There is no such subscription."),
     ("unknown_tax", "The price book does not have this tax."),

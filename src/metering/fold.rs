@@ -2,7 +2,8 @@
 //!
 //! A flush is one transaction: it adds the deltas to `usage` and moves `applied_seq` on by compare-and-set. A crash
 //! loses only memory, and replay from `applied_seq` gives it back: there is no second truth. Readers add what is not
-//! flushed yet, under a gate that a flush closes while it commits, so that no delta is seen twice or not at all.
+//! flushed yet: what they read from the store says how far it is folded, and what was being written is kept until the
+//! next flush, so that no delta is seen twice or not at all, and nobody waits for anybody.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,7 +12,6 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 use hashbrown::DefaultHashBuilder;
-use tokio::sync::RwLock;
 
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
@@ -19,22 +19,23 @@ use crate::domain::measure::delta::TooLarge;
 use crate::domain::measure::digest::KeyDigest;
 use crate::domain::measure::digest::Secret;
 use crate::metering::Error;
+use crate::metering::aside;
 use crate::store::Db;
-use crate::store::Read;
-use crate::store::Tx;
 
 pub type Deltas = HashMap<Key, Delta, DefaultHashBuilder>;
 
-/// By digest, since comparing keys text by text is most of what a fold costs.
-type Pending = HashMap<KeyDigest, (Key, Delta), DefaultHashBuilder>;
+/// By party, since that is how usage is asked for; and by digest, since comparing keys text by text is most of what a
+/// fold costs.
+type Pending = HashMap<Arc<str>, HashMap<KeyDigest, (Key, Delta), DefaultHashBuilder>, DefaultHashBuilder>;
+
+/// What so many events add is written between the turns of others.
+const EVENTS_INLINE_MAX: u64 = 1_000;
 
 #[derive(Debug)]
 pub struct Fold {
     /// Keys the digests.
     secret: Secret,
     state: Mutex<State>,
-    /// Held for reading while usage is read, for writing while a flush commits.
-    gate: RwLock<()>,
     /// One flush at a time.
     flushing: tokio::sync::Mutex<()>,
 }
@@ -48,8 +49,10 @@ struct State {
     /// Events that are folded and not stored: what a crash would have to read again.
     unstored_events: u64,
     pending: Pending,
-    /// What a flush is writing at this moment.
+    /// What a flush is writing at this moment, or has written last: what came after one batch, until another.
     leaving: Arc<Pending>,
+    leaving_from: i64,
+    leaving_to: i64,
 }
 
 impl Fold {
@@ -61,9 +64,11 @@ impl Fold {
             unstored_events: 0,
             pending: Pending::default(),
             leaving: Arc::new(Pending::default()),
+            leaving_from: stored_seq,
+            leaving_to: stored_seq,
         };
         let secret = crate::random::bytes();
-        Self { secret, state: Mutex::new(state), gate: RwLock::new(()), flushing: tokio::sync::Mutex::new(()) }
+        Self { secret, state: Mutex::new(state), flushing: tokio::sync::Mutex::new(()) }
     }
 
     /// What keys its digests.
@@ -97,13 +102,17 @@ impl Fold {
         let _one_at_a_time = self.flushing.lock().await;
         let (deltas, events, from, to) = {
             let mut state = self.state();
+            // Whoever read what was stored before the last flush has had a second for it.
+            state.leaving = Arc::new(Pending::default());
+            (state.leaving_from, state.leaving_to) = (state.stored_seq, state.stored_seq);
             if state.folded_seq == state.stored_seq {
                 return Ok(());
             }
             state.leaving = Arc::new(std::mem::take(&mut state.pending));
+            state.leaving_to = state.folded_seq;
             (state.leaving.clone(), state.unstored_events, state.stored_seq, state.folded_seq)
         };
-        let written = self.write(db, &deltas, from, to).await;
+        let written = aside(events > EVENTS_INLINE_MAX, self.write(db, &deltas, from, to)).await;
         match written {
             Ok(()) => {
                 let mut state = self.state();
@@ -116,7 +125,7 @@ impl Fold {
 
     async fn write(&self, db: &Db, deltas: &Pending, from: i64, to: i64) -> Result<(), Error> {
         let mut tx = db.write().await?;
-        let mut deltas: Vec<&(Key, Delta)> = deltas.values().collect();
+        let mut deltas: Vec<&(Key, Delta)> = deltas.values().flat_map(HashMap::values).collect();
         // In the order of the table, so that its pages are written once.
         deltas.sort_unstable_by_key(|(key, _)| key);
         let keys: Vec<&Key> = deltas.iter().map(|(key, _)| key).collect();
@@ -134,11 +143,8 @@ impl Fold {
         if !tx.advance_applied_seq(from, to).await? {
             return Err(Error::Fenced);
         }
-        let _closed = self.gate.write().await;
         tx.commit().await?;
-        let mut state = self.state();
-        state.stored_seq = to;
-        state.leaving = Arc::new(Pending::default());
+        self.state().stored_seq = to;
         Ok(())
     }
 
@@ -146,32 +152,33 @@ impl Fold {
     fn take_back(&self) -> Result<(), TooLarge> {
         let mut state = self.state();
         let leaving = std::mem::take(&mut state.leaving);
-        for (digest, (key, delta)) in leaving.iter() {
+        state.leaving_to = state.leaving_from;
+        for (digest, (key, delta)) in leaving.values().flatten() {
             merge(&mut state.pending, *digest, key.clone(), *delta)?;
         }
         Ok(())
     }
 
-    /// A snapshot of the store, and the deltas of `wanted` keys that it does not hold yet.
-    ///
-    /// `read` must run its first statement before it returns: that is what pins the snapshot.
-    pub async fn read<T>(
-        &self,
-        db: &Db,
-        wanted: impl Fn(&Key) -> bool,
-        read: impl AsyncFnOnce(&mut Tx<Read>) -> crate::store::Result<T>,
-    ) -> Result<(T, Deltas), Error> {
-        let _open = self.gate.read().await;
-        let mut tx = db.read().await?;
-        let stored = read(&mut tx).await?;
-        let mut unflushed = Deltas::default();
+    /// What was added to `wanted` keys, of one party or of all, after the batch up to which a reading of the store was
+    /// folded; `None` if that was before the flush before last: read it again.
+    pub fn since(&self, seq: i64, party: Option<&str>, wanted: impl Fn(&Key) -> bool) -> Option<Vec<(Key, Delta)>> {
         let state = self.state();
-        for (key, delta) in state.leaving.values().chain(state.pending.values()) {
-            if wanted(key) {
-                add(&mut unflushed, key.clone(), *delta)?;
-            }
-        }
-        Ok((stored, unflushed))
+        let leaving = match seq {
+            seq if seq == state.leaving_from => Some(&*state.leaving),
+            seq if seq == state.leaving_to => None,
+            _ => return None,
+        };
+        let of_party = |deltas: &Pending| {
+            let (one, all) = match party {
+                Some(party) => (deltas.get(party), None),
+                None => (None, Some(deltas.values())),
+            };
+            let found = one.into_iter().chain(all.into_iter().flatten()).flat_map(HashMap::values);
+            found.filter(|(key, _)| wanted(key)).cloned().collect::<Vec<_>>()
+        };
+        let mut deltas = leaving.map(of_party).unwrap_or_default();
+        deltas.extend(of_party(&state.pending));
+        Some(deltas)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -180,7 +187,11 @@ impl Fold {
 }
 
 fn merge(pending: &mut Pending, digest: KeyDigest, key: Key, delta: Delta) -> Result<(), TooLarge> {
-    let (_, known) = pending.entry(digest).or_insert((key, Delta::default()));
+    let of_party = match pending.get_mut(&key.party) {
+        Some(known) => known,
+        None => pending.entry(key.party.clone()).or_default(),
+    };
+    let (_, known) = of_party.entry(digest).or_insert((key, Delta::default()));
     *known = known.merge(delta)?;
     Ok(())
 }

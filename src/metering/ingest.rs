@@ -2,6 +2,7 @@
 //! Everything here runs in parallel, before the writer's turn.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -25,6 +26,8 @@ use crate::metering::seen::Seen;
 use crate::metering::seen::SeenAt;
 use crate::metering::seen::SeenKey;
 use crate::metering::seen::content_hash;
+use crate::metering::validate::Found;
+use crate::metering::validate::Warned;
 use crate::metering::versions::Versions;
 
 /// How a body is laid out.
@@ -83,6 +86,9 @@ pub struct Prepared {
     pub totals: Vec<Delta>,
     pub added: Vec<Added>,
     pub quarantined: Vec<(QuarantineId, String, Faulty)>,
+    pub warned: Warned,
+    /// What is taken out of quarantine when this body is taken.
+    pub released: Option<QuarantineId>,
 }
 
 #[derive(Debug)]
@@ -111,6 +117,15 @@ impl Prepared {
 
     pub fn bytes(&self) -> usize {
         self.text.len()
+    }
+
+    /// Takes events out that turned out to be invalid, in their order, and gives their texts.
+    pub fn set_aside(&mut self, faulty: Vec<Faulty>) -> Vec<(Faulty, String)> {
+        let indexes: HashSet<usize> = faulty.iter().map(|faulty| faulty.index).collect();
+        let events = std::mem::take(&mut self.events).into_iter();
+        let (aside, kept): (Vec<_>, Vec<_>) = events.partition(|event| indexes.contains(&event.index));
+        self.events = kept;
+        faulty.into_iter().zip(aside).map(|(faulty, event)| (faulty, self.line(&event).to_owned())).collect()
     }
 }
 
@@ -229,12 +244,14 @@ struct Reader<'r> {
     events: Vec<PreparedEvent>,
     /// Events that are kept otherwise than they were sent. They go behind the body's text.
     mended: String,
+    found: Found,
 }
 
 impl<'r> Reader<'r> {
     fn new(reading: &'r Reading<'r>, events: usize) -> Self {
         let tally = Tally::new(*reading.secret, events);
-        Self { reading, shapes: Shapes::default(), tally, events: Vec::with_capacity(events), mended: String::new() }
+        let (events, found) = (Vec::with_capacity(events), Found::default());
+        Self { reading, shapes: Shapes::default(), tally, events, mended: String::new(), found }
     }
 
     /// Looks all events up at once, outside of any lock.
@@ -252,12 +269,17 @@ impl<'r> Reader<'r> {
         let totals = self.tally.totals()?;
         let (keys, added) = self.tally.into_parts();
         let versions = self.reading.versions.clone();
-        Ok(Prepared { versions, runs, text, events: self.events, keys, totals, added, quarantined })
+        let (events, warned) = (self.events, self.found.warned);
+        Ok(Prepared { versions, runs, text, events, keys, totals, added, quarantined, warned, released: None })
     }
 
     fn read(&mut self, index: usize, body: &str, place: Range<usize>) -> Result<(), Refused> {
         let text = body.get(place.clone()).unwrap_or_default();
-        self.read_event(index, body.len(), text, place).map_err(|faults| (faults, text.to_owned()))
+        let before = self.tally.added();
+        self.read_event(index, body.len(), text, place).map_err(|faults| {
+            self.tally.truncate(before);
+            (faults, text.to_owned())
+        })
     }
 
     fn read_event(&mut self, index: usize, body_len: usize, text: &str, place: Range<usize>) -> Result<(), Vec<Fault>> {
@@ -273,12 +295,13 @@ impl<'r> Reader<'r> {
             let detail = format!("time is {time}, too far ahead of the clock here, {now}");
             return Err(vec![Fault::new("/time", "time_in_future", detail, "send the time at which it happened")]);
         }
-        let retracts = match &*event.kind {
-            RETRACTED => Some(Box::new(Retracted::of(&event).map_err(|fault| vec![fault])?)),
+        let (retracts, held) = match &*event.kind {
+            RETRACTED => (Some(Box::new(Retracted::of(&event).map_err(|fault| vec![fault])?)), None),
             kind => {
-                versions.check_type(kind).map_err(|fault| vec![fault])?;
+                let held = versions.check_type(kind).map_err(|fault| vec![fault])?;
+                held.map_or(Ok(()), |held| held.enforce(&event, &mut self.found))?;
                 versions.meters().measure(&event, time, &mut self.tally)?;
-                None
+                (None, held)
             }
         };
         let line = match mended(text, event.time.is_none().then_some(now))? {
@@ -289,6 +312,9 @@ impl<'r> Reader<'r> {
                 start..start.saturating_add(line.len())
             }
         };
+        if let Some(held) = held {
+            held.warn(index, &event, &mut self.found);
+        }
         self.events.push(PreparedEvent {
             index,
             key: seen.key(&event.source, &event.id),

@@ -13,12 +13,14 @@ pub mod fold;
 pub mod ingest;
 pub mod log;
 pub mod publish;
+pub mod quarantine;
 pub mod recover;
 pub mod retract;
 pub mod seen;
 #[cfg(test)]
 mod tests;
 pub mod usage;
+pub mod validate;
 pub mod versions;
 mod writer;
 
@@ -29,6 +31,8 @@ use std::sync::RwLock;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::runtime::Handle;
+use tokio::runtime::RuntimeFlavor;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
@@ -50,6 +54,7 @@ use crate::metering::recover::CountsAfter;
 use crate::metering::retract::RETRACTED;
 use crate::metering::retract::Retracted;
 use crate::metering::seen::Seen;
+use crate::metering::validate::Warned;
 use crate::metering::versions::Versions;
 use crate::metering::writer::Command;
 use crate::metering::writer::Outcome;
@@ -104,6 +109,8 @@ pub struct Receipt {
     pub conflicts: Vec<usize>,
     /// What was put into quarantine.
     pub rejected: Vec<Faulty>,
+    /// What was taken although it breaks its schema; duplicates too.
+    pub warned: Warned,
 }
 
 /// An event as it is kept.
@@ -183,6 +190,18 @@ impl Metering {
         invalid: Invalid,
         now: Instant,
     ) -> Result<Receipt, Error> {
+        self.take(format, body, invalid, None, now).await
+    }
+
+    /// Takes a body of events, and with it something out of quarantine.
+    async fn take(
+        &self,
+        format: Format,
+        body: Vec<u8>,
+        invalid: Invalid,
+        released: Option<QuarantineId>,
+        now: Instant,
+    ) -> Result<Receipt, Error> {
         let bytes = body.len();
         let mut read = self.read(bytes, now, move |reading| ingest::prepare(format, body, reading)).await?;
         let mut rejected = Vec::new();
@@ -195,12 +214,23 @@ impl Metering {
                 prepared.quarantined.push((QuarantineId::new(now, crate::random::bytes()), text, faulty.clone()));
                 rejected.push(faulty);
             }
+            prepared.released.clone_from(&released);
             match self.append(prepared).await? {
                 // A price book was published in between: read the body again with its meters.
                 Outcome::OutOfDate(prepared) => {
                     read = self.read(bytes, now, move |reading| ingest::prepare_again(*prepared, reading)).await?;
                 }
-                Outcome::Taken(receipt) => return Ok(Receipt { rejected, ..receipt }),
+                // Found invalid in the writer's turn: the others are read again, since what it added went with it.
+                Outcome::Refused(mut prepared, faulty) if invalid == Invalid::Quarantine => {
+                    let aside = prepared.set_aside(faulty);
+                    read = self.read(bytes, now, move |reading| ingest::prepare_again(*prepared, reading)).await?;
+                    read.1.extend(aside);
+                }
+                Outcome::Refused(_, faulty) => return Err(Error::Invalid(faulty)),
+                Outcome::Taken(receipt) => {
+                    rejected.sort_by_key(|faulty| faulty.index);
+                    return Ok(Receipt { rejected, ..receipt });
+                }
             }
         }
     }
@@ -310,6 +340,15 @@ impl Shared {
         let is_it = |(_, line): &(u32, &str)| Event::parse(line).is_ok_and(|it| it.source == source && it.id == id);
         let line = (0..).zip(log::lines(&batch)?.lines()).find(is_it).map(|(index, line)| (index, line.to_owned()));
         Ok(line.map(|(index, line)| (batch, Place { seq: seen.seq, index }, line)))
+    }
+}
+
+/// Does work; if it is long, so that nobody else who is on this thread waits behind it.
+async fn aside<T>(is_long: bool, work: impl Future<Output = T>) -> T {
+    let runtime = Handle::current();
+    match is_long && runtime.runtime_flavor() == RuntimeFlavor::MultiThread {
+        true => tokio::task::block_in_place(|| runtime.block_on(work)),
+        false => work.await,
     }
 }
 

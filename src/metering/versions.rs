@@ -1,7 +1,7 @@
 //! Published price-book versions, in memory: which one applies when, and the meters of all of them together.
 
 use std::collections::BTreeMap;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use hashbrown::DefaultHashBuilder;
@@ -14,6 +14,7 @@ use crate::domain::event::Fault;
 use crate::domain::measure::meters::Meters;
 use crate::domain::time::Instant;
 use crate::metering::Error;
+use crate::metering::validate::Held;
 use crate::store::Db;
 
 /// Event types that Tallystick itself sends.
@@ -26,8 +27,8 @@ pub struct Versions {
     versions: Vec<Arc<BookVersion>>,
     meters: Meters,
     event_types: BTreeMap<String, EventType>,
-    /// Asked for every event.
-    known_types: HashSet<String, DefaultHashBuilder>,
+    /// Asked for every event. Those whose data is held against a schema, as the newest version has it, say how.
+    known_types: HashMap<String, Option<Held>, DefaultHashBuilder>,
 }
 
 impl Versions {
@@ -36,7 +37,7 @@ impl Versions {
         for published in db.read().await?.book_versions().await? {
             let unreadable = |reason: String| Error::Book(format!("{}: {reason}", published.id));
             let files = files_from_json(&published.files).map_err(|error| unreadable(error.to_string()))?;
-            let version = BookVersion::new(files, published.effective_from)
+            let version = BookVersion::published(files, published.effective_from)
                 .map_err(|mistakes| unreadable(mistakes.iter().map(ToString::to_string).collect()))?;
             versions.push(Arc::new(version));
         }
@@ -49,7 +50,7 @@ impl Versions {
         let meters: BTreeMap<&String, &Meter> = books().flat_map(|book| &book.meters).collect();
         let meters = meters.into_values().cloned().collect();
         let event_types: BTreeMap<String, EventType> = books().flat_map(|book| book.event_types.clone()).collect();
-        let known_types = event_types.keys().cloned().collect();
+        let known_types = event_types.values().map(|known| (known.id.clone(), Held::of(known))).collect();
         Self { versions, meters, event_types, known_types }
     }
 
@@ -88,10 +89,11 @@ impl Versions {
         &self.event_types
     }
 
-    /// An event type that is not in the catalog is refused, with the nearest one that is.
-    pub(in crate::metering) fn check_type(&self, kind: &str) -> Result<(), Fault> {
-        if self.known_types.contains(kind) {
-            return Ok(());
+    /// What the data of an event type is held against, if anything. One that is not in the catalog is refused, with the
+    /// nearest that is.
+    pub(in crate::metering) fn check_type(&self, kind: &str) -> Result<Option<&Held>, Fault> {
+        if let Some(held) = self.known_types.get(kind) {
+            return Ok(held.as_ref());
         }
         if kind.starts_with(OWN_TYPES) {
             let detail = format!("`{kind}` is one of tallystick's own types");

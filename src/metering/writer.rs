@@ -6,8 +6,6 @@ use std::sync::Arc;
 use std::sync::PoisonError;
 
 use hashbrown::DefaultHashBuilder;
-use tokio::runtime::Handle;
-use tokio::runtime::RuntimeFlavor;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
@@ -28,6 +26,7 @@ use crate::domain::time::Instant;
 use crate::metering::Error;
 use crate::metering::Receipt;
 use crate::metering::Shared;
+use crate::metering::aside;
 use crate::metering::ingest::Faulty;
 use crate::metering::ingest::Prepared;
 use crate::metering::ingest::PreparedEvent;
@@ -68,6 +67,8 @@ pub(in crate::metering) enum Outcome {
     Taken(Receipt),
     /// It was measured with meters that are out of date by now.
     OutOfDate(Box<Prepared>),
+    /// Some of its events cannot be taken.
+    Refused(Box<Prepared>, Vec<Faulty>),
 }
 
 pub(in crate::metering) struct Writer {
@@ -133,11 +134,7 @@ impl Writer {
     /// Appends what many bodies hold. When that is much, nobody else who is on this thread waits behind it.
     async fn append(&mut self, bodies: Vec<Body>) {
         let events: usize = bodies.iter().map(|(prepared, _)| prepared.events.len()).sum();
-        let runtime = Handle::current();
-        match events > EVENTS_INLINE_MAX && runtime.runtime_flavor() == RuntimeFlavor::MultiThread {
-            true => tokio::task::block_in_place(|| runtime.block_on(self.append_group(bodies, events))),
-            false => self.append_group(bodies, events).await,
-        }
+        aside(events > EVENTS_INLINE_MAX, self.append_group(bodies, events)).await;
     }
 
     async fn append_group(&mut self, bodies: Vec<Body>, events: usize) {
@@ -150,9 +147,9 @@ impl Writer {
                 continue;
             }
             match self.join(&mut group, prepared).await {
-                Ok(receipt) => group.answers.push((reply, receipt)),
-                Err(error) => {
-                    let _ = reply.send(Err(error));
+                Ok(Outcome::Taken(receipt)) => group.answers.push((reply, receipt)),
+                refused => {
+                    let _ = reply.send(refused);
                 }
             }
         }
@@ -174,11 +171,21 @@ impl Writer {
 
     /// Adds the events of a body that are new to the group. Whatever can go wrong with a body is found before the
     /// group is touched.
-    async fn join(&self, group: &mut Group, mut prepared: Prepared) -> Result<Receipt, Error> {
+    async fn join(&self, group: &mut Group, mut prepared: Prepared) -> Result<Outcome, Error> {
+        if let Some(id) = &prepared.released {
+            // Whoever else was earlier has had it: this body is not to count too.
+            let has_gone = group.quarantined.iter().any(|earlier| earlier.released.as_ref() == Some(id));
+            if has_gone || !self.db.read_log().await?.is_quarantined(id).await? {
+                return Err(store::Error::Missing.into());
+            }
+        }
         let known = self.known(group, &prepared)?;
-        let retractions = self.retractions(group, &prepared, &known).await?;
+        let retractions = match self.retractions(group, &prepared, &known).await {
+            Err(Error::Invalid(faulty)) => return Ok(Outcome::Refused(Box::new(prepared), faulty)),
+            retractions => retractions?,
+        };
         let seq = self.last_seq.saturating_add(1);
-        let mut receipt = Receipt::default();
+        let mut receipt = Receipt { warned: std::mem::take(&mut prepared.warned), ..Receipt::default() };
         let mut keys = std::mem::take(&mut prepared.keys);
         let mut totals = std::mem::take(&mut prepared.totals);
         let some_wait = keys.iter().any(|(digest, _)| digest.is_none());
@@ -224,10 +231,10 @@ impl Writer {
                 receipt.conflicts.push(event.index);
             }
         }
-        if !prepared.quarantined.is_empty() {
+        if !prepared.quarantined.is_empty() || prepared.released.is_some() {
             group.quarantined.push(prepared);
         }
-        Ok(receipt)
+        Ok(Outcome::Taken(receipt))
     }
 
     /// For each event of a body the content with which it is known already, in the log or earlier in the group.
@@ -347,6 +354,9 @@ impl Writer {
         for (id, event, faulty) in quarantined.iter().flat_map(|prepared| &prepared.quarantined) {
             let faults = serde_json::to_string(&faulty.errors).unwrap_or_default();
             tx.quarantine(id, now, event.as_bytes(), &faults).await?;
+        }
+        for id in quarantined.iter().filter_map(|prepared| prepared.released.as_ref()) {
+            tx.release(id).await?;
         }
         Ok(tx.commit().await?)
     }

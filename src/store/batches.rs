@@ -1,6 +1,5 @@
-//! The event log: batches, and the events that were put into quarantine.
+//! The event log: batches of events.
 
-use crate::domain::ids::QuarantineId;
 use crate::domain::time::Instant;
 use crate::store::Db;
 use crate::store::Log;
@@ -77,13 +76,6 @@ impl<Mode> Tx<Mode, Log> {
         let row: Option<Row> = on!(self, conn => sqlx::query_as(SQL).bind(seq).fetch_optional(conn).await?);
         Ok(row.map(batch))
     }
-
-    /// How many events wait in quarantine.
-    pub async fn quarantine_size(&mut self) -> Result<i64> {
-        const SQL: &str = "select count(*) from quarantine";
-        let (count,): (i64,) = on!(self, conn => sqlx::query_as(SQL).fetch_one(conn).await?);
-        Ok(count)
-    }
 }
 
 const APPEND: &str = "
@@ -123,20 +115,6 @@ impl Tx<Write, Log> {
     /// Appends a batch. `Taken` if its number is: then somebody else has written to this log.
     pub async fn append_batch(&mut self, batch: &Batch) -> Result<()> {
         on!(self, conn => append!(batch, conn));
-        Ok(())
-    }
-
-    /// Keeps an event that was refused, with what is wrong with it as JSON.
-    pub async fn quarantine(&mut self, id: &QuarantineId, at: Instant, event: &[u8], faults: &str) -> Result<()> {
-        const SQL: &str = "insert into quarantine (id, received_at, event, faults) values ($1, $2, $3, $4)";
-        on!(self, conn => sqlx::query(SQL)
-            .bind(id.as_str())
-            .bind(at.micros())
-            .bind(event)
-            .bind(faults)
-            .execute(conn)
-            .await?
-            .rows_affected());
         Ok(())
     }
 }

@@ -21,6 +21,7 @@ mod error;
 pub mod journal;
 pub mod keys;
 pub mod naive;
+pub mod quarantine;
 pub mod recording;
 pub mod subscriptions;
 #[cfg(test)]

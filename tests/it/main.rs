@@ -12,5 +12,7 @@ mod keys;
 mod kill;
 mod openapi;
 mod overload;
+mod quarantine;
 mod statement;
 mod support;
+mod validation;

@@ -11,6 +11,7 @@ pub mod keys;
 pub mod ledger;
 pub mod metrics;
 pub mod pricing;
+pub mod quarantine;
 pub mod statement;
 pub mod subscriptions;
 pub mod usage;
@@ -23,6 +24,7 @@ use crate::http::App;
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .merge(events::routes())
+        .merge(quarantine::routes())
         .merge(catalog::routes())
         .merge(usage::routes())
         .merge(consumers::routes())
