@@ -22,6 +22,7 @@ use crate::metering::Error;
 use crate::store::Db;
 use crate::store::Read;
 use crate::store::Tx;
+use crate::store::Write;
 
 pub type Deltas = HashMap<Key, Delta, DefaultHashBuilder>;
 
@@ -116,21 +117,7 @@ impl Fold {
 
     async fn write(&self, db: &Db, deltas: &Pending, from: i64, to: i64) -> Result<(), Error> {
         let mut tx = db.write().await?;
-        let mut deltas: Vec<&(Key, Delta)> = deltas.values().collect();
-        // In the order of the table, so that its pages are written once.
-        deltas.sort_unstable_by_key(|(key, _)| key);
-        let keys: Vec<&Key> = deltas.iter().map(|(key, _)| key).collect();
-        let stored = tx.usage_at(&keys).await?;
-        let (mut rows, mut nothing) = (Vec::with_capacity(keys.len()), Vec::new());
-        for (key, delta) in deltas {
-            let total = stored.get(key).copied().unwrap_or_default().merge(*delta)?;
-            match total.is_nothing() {
-                true => nothing.push(key),
-                false => rows.push((key, total)),
-            }
-        }
-        tx.put_usage(&rows).await?;
-        tx.drop_usage(&nothing).await?;
+        add_to_stored(&mut tx, deltas.values().map(|(key, delta)| (key, *delta)).collect()).await?;
         if !tx.advance_applied_seq(from, to).await? {
             return Err(Error::Fenced);
         }
@@ -139,6 +126,30 @@ impl Fold {
         let mut state = self.state();
         state.stored_seq = to;
         state.leaving = Arc::new(Pending::default());
+        Ok(())
+    }
+
+    /// The newest batch that is stored.
+    pub fn stored_seq(&self) -> i64 {
+        self.state().stored_seq
+    }
+
+    /// Keeps flushes out: as long as it is held, what is stored stands at one place of the log.
+    pub async fn hold_stored(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.flushing.lock().await
+    }
+
+    /// Keeps readers out: for a commit, and for what changes in memory together with it.
+    pub async fn hold_readers(&self) -> tokio::sync::RwLockWriteGuard<'_, ()> {
+        self.gate.write().await
+    }
+
+    /// Adds to what will be flushed, for batches that are folded already.
+    pub fn add_late(&self, deltas: impl IntoIterator<Item = (Key, Delta)>) -> Result<(), TooLarge> {
+        let mut state = self.state();
+        for (key, delta) in deltas {
+            merge(&mut state.pending, KeyDigest::of(&self.secret, &key), key, delta)?;
+        }
         Ok(())
     }
 
@@ -177,6 +188,25 @@ impl Fold {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Adds deltas to stored usage, each key once.
+pub async fn add_to_stored(tx: &mut Tx<Write>, mut deltas: Vec<(&Key, Delta)>) -> Result<(), Error> {
+    // In the order of the table, so that its pages are written once.
+    deltas.sort_unstable_by_key(|(key, _)| *key);
+    let keys: Vec<&Key> = deltas.iter().map(|(key, _)| *key).collect();
+    let stored = tx.usage_at(&keys).await?;
+    let (mut rows, mut nothing) = (Vec::with_capacity(keys.len()), Vec::new());
+    for (key, delta) in deltas {
+        let total = stored.get(key).copied().unwrap_or_default().merge(delta)?;
+        match total.is_nothing() {
+            true => nothing.push(key),
+            false => rows.push((key, total)),
+        }
+    }
+    tx.put_usage(&rows).await?;
+    tx.drop_usage(&nothing).await?;
+    Ok(())
 }
 
 fn merge(pending: &mut Pending, digest: KeyDigest, key: Key, delta: Delta) -> Result<(), TooLarge> {

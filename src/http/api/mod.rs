@@ -11,6 +11,7 @@ pub mod keys;
 pub mod ledger;
 pub mod metrics;
 pub mod pricing;
+pub mod replay;
 pub mod statement;
 pub mod subscriptions;
 pub mod usage;
@@ -25,6 +26,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(events::routes())
         .merge(catalog::routes())
         .merge(usage::routes())
+        .merge(replay::routes())
         .merge(consumers::routes())
         .merge(statement::routes())
         .merge(subscriptions::routes())
