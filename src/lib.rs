@@ -18,7 +18,8 @@
 //! batch of [`metering::log`] for everything that waits (one fsync), adds it to [`metering::fold`], and answers. About
 //! once a second the fold is flushed: usage and its position in the log, in one transaction. After a crash
 //! [`metering::recover`] replays what was not flushed or not sealed. To take an event back is an event too
-//! ([`metering::retract`]).
+//! ([`metering::retract`]). History gets into a younger meter by [`metering::replay`], and old batches into files by
+//! [`metering::archive`].
 //!
 //! # A period, start to finish
 //! [`billing::close`] gathers what is due (read), rates usage with [`domain::rating`] and makes documents and balanced

@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a test says what it expects")]
 
+mod archive;
 mod bad_input;
 mod bench;
 mod demo;
@@ -12,5 +13,6 @@ mod keys;
 mod kill;
 mod openapi;
 mod overload;
+mod replay;
 mod statement;
 mod support;
