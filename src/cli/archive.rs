@@ -111,7 +111,9 @@ fn report(archived: &Archived, before: Instant, bytes_before: i64, bytes_after: 
         text.push_str(&format!("{batches_across} batches stay: they also have events that are younger.\n"));
     }
     if *unflushed > 0 {
-        text.push_str(&format!("{unflushed} batches stay: they are not in stored usage yet. Start and stop the server once.\n"));
+        text.push_str(&format!(
+            "{unflushed} batches stay: they are not in stored usage yet. Start and stop the server once.\n"
+        ));
     }
     text
 }

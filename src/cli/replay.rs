@@ -98,8 +98,11 @@ async fn replay_here(args: &Args) -> anyhow::Result<Replayed> {
     let replay = match metering.replay(&args.meter, period(from, to)?, threads).await {
         Ok(replay) => replay,
         Err(error @ metering::Error::UnknownMeter(_)) => {
-            let known: Vec<&str> =
-                versions.iter().last().map(|version| version.book.meters.keys().map(String::as_str).collect()).unwrap_or_default();
+            let known: Vec<&str> = versions
+                .iter()
+                .last()
+                .map(|version| version.book.meters.keys().map(String::as_str).collect())
+                .unwrap_or_default();
             bail!("{error}; the price book has {}", known.join(", "));
         }
         Err(error) => return Err(error.into()),
@@ -150,7 +153,8 @@ fn report(replayed: &Replayed) -> String {
     if *events == 0 {
         return format!("Nothing to replay: {meter} counts all there is of that time.\n");
     }
-    let mut text = format!("{meter} counts {counted} events more, of {events} that it did not count, in {batches} batches.\n");
+    let mut text =
+        format!("{meter} counts {counted} events more, of {events} that it did not count, in {batches} batches.\n");
     if *taken_back > 0 {
         text.push_str(&format!("{taken_back} were left out: they are taken back.\n"));
     }

@@ -2,7 +2,10 @@
 
 /// Never renamed: programs look at them.
 pub const CODES: [(&str, &str); 56] = [
-    ("archive_unreadable", "A file of the event archive is needed for this, and is missing or damaged. The detail names it."),
+    (
+        "archive_unreadable",
+        "A file of the event archive is needed for this, and is missing or damaged. The detail names it.",
+    ),
     ("body_cut_off", "The connection ended before the body did. Nothing of it was stored."),
     ("body_timeout", "The body paused for too long. Nothing of it was stored, and the connection is closed."),
     ("body_too_large", "The body is longer than this call takes. Send it in parts."),
@@ -50,7 +53,10 @@ pub const CODES: [(&str, &str); 56] = [
     ("unknown_meter", "No published price book has this meter."),
     ("unknown_payout", "There is no such payout statement."),
     ("unknown_plan", "The price book of that time does not have this plan."),
-    ("unknown_replay", "No replay of this meter was asked for since the server started. What was replayed stays counted."),
+    (
+        "unknown_replay",
+        "No replay of this meter was asked for since the server started. What was replayed stays counted.",
+    ),
     ("unknown_role", "A role is operator, finance, ingest, or consumer:ID."),
     ("unknown_subscription", "There is no such subscription."),
     ("unknown_tax", "The price book does not have this tax."),

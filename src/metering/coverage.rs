@@ -51,8 +51,9 @@ impl Coverage {
             coverage.last_replayed = id;
             let pieces = coverage.pieces.entry(meter.into()).or_default();
             // A replay records itself chunk by chunk, each behind the one before it.
-            let before =
-                pieces.iter_mut().find(|piece| piece.period == period && piece.last_seq.checked_add(1) == Some(first_seq));
+            let before = pieces
+                .iter_mut()
+                .find(|piece| piece.period == period && piece.last_seq.checked_add(1) == Some(first_seq));
             match before {
                 Some(before) => before.last_seq = last_seq,
                 None => pieces.push(Piece { first_seq, last_seq, period }),

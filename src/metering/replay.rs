@@ -67,6 +67,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(100);
 /// Retractions that were appended since a replay began, each with its batch.
 type TakenBack = Mutex<Vec<(i64, Retraction)>>;
 
+/// What is added to usage, a key perhaps more than once.
+type Additions = Vec<(Key, Delta)>;
+
 /// What the writer tells a replay, if there is one.
 #[derive(Debug, Default)]
 pub(in crate::metering) struct Replaying(Weak<TakenBack>);
@@ -157,8 +160,7 @@ impl Metering {
         }
         // From here on retractions are noted; those before are stored, and known to the seen index.
         self.flush().await?;
-        let stretches =
-            self.shared.coverage.read().unwrap_or_else(PoisonError::into_inner).missing(meter, period);
+        let stretches = self.shared.coverage.read().unwrap_or_else(PoisonError::into_inner).missing(meter, period);
         let chunks = chunks(&self.db, stretches).await?;
         let batches_total = chunks.iter().map(|chunk| chunk.batches.len() as u64).sum();
         Ok(Replay {
@@ -262,8 +264,7 @@ impl Replay {
         for period in &stretch.periods {
             last_id = last_id.saturating_add(1);
             let Stretch { first_seq, last_seq, .. } = *stretch;
-            let replayed =
-                Replayed { id: last_id, meter: self.meter.clone(), first_seq, last_seq, period: *period };
+            let replayed = Replayed { id: last_id, meter: self.meter.clone(), first_seq, last_seq, period: *period };
             tx.record_replayed(&replayed).await?;
         }
         let _writer_waits = self.shared.replaying.lock().await;
@@ -287,7 +288,7 @@ impl Replay {
 
     /// What was taken back of the chunk since its reading began: in batches that are stored, and in those that will be
     /// flushed.
-    fn taken_back_meanwhile(&self, stretch: &Stretch) -> Result<(Vec<(Key, Delta)>, Vec<(Key, Delta)>), Error> {
+    fn taken_back_meanwhile(&self, stretch: &Stretch) -> Result<(Additions, Additions), Error> {
         let stored_seq = self.shared.fold.stored_seq();
         let (mut stored, mut late) = (Vec::new(), Vec::new());
         for (seq, retraction) in self.noted().iter() {
@@ -348,7 +349,8 @@ impl Reading {
                 Ok(()) => {}
                 Err(faults) => {
                     progress.not_measurable = progress.not_measurable.saturating_add(1);
-                    let said = faults.first().map(|fault| format!("event {} of {}: {}", event.id, event.source, fault.detail));
+                    let said =
+                        faults.first().map(|fault| format!("event {} of {}: {}", event.id, event.source, fault.detail));
                     progress.first_fault = progress.first_fault.or(said);
                 }
             }

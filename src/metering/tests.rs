@@ -1,6 +1,7 @@
 //! The law of metering, against a naive model: for any order, repetition, flush or crash, usage equals one pass over
 //! the distinct events.
 
+mod archive;
 mod replay;
 
 use std::collections::BTreeMap;

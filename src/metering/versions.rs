@@ -52,7 +52,8 @@ impl Versions {
         versions.sort_by_key(|version| version.effective_from);
         let books = || versions.iter().map(|version| &version.book);
         let meters: BTreeMap<&String, &Meter> = books().flat_map(|book| &book.meters).collect();
-        let alone = meters.iter().map(|(id, meter)| ((*id).clone(), [(*meter).clone()].into_iter().collect())).collect();
+        let alone =
+            meters.iter().map(|(id, meter)| ((*id).clone(), [(*meter).clone()].into_iter().collect())).collect();
         let meters = meters.into_values().cloned().collect();
         let event_types: BTreeMap<String, EventType> = books().flat_map(|book| book.event_types.clone()).collect();
         let known_types = event_types.keys().cloned().collect();

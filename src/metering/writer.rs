@@ -188,7 +188,9 @@ impl Writer {
                 continue;
             }
             let retraction = retractions.get(&position);
-            if retraction.is_some_and(|retraction| retraction.retraction.is_none() || group.new.contains_key(&retraction.mark)) {
+            if retraction
+                .is_some_and(|retraction| retraction.retraction.is_none() || group.new.contains_key(&retraction.mark))
+            {
                 receipt.duplicates = receipt.duplicates.saturating_add(1);
                 continue;
             }

@@ -69,7 +69,8 @@ impl<Mode> Tx<Mode, Log> {
             select number, folder, name, bytes, sha256, manifest_sha256 from archive_file where number = $1";
         type Row = (i64, i64, i64, i64, i64, i64, i64, i64, i64);
         let row: Option<Row> = on!(self, conn => sqlx::query_as(BATCH).bind(seq).fetch_optional(conn).await?);
-        let Some((seq, received_at, event_count, first_time, last_time, checksum, file, first_byte, bytes)) = row else {
+        let Some((seq, received_at, event_count, first_time, last_time, checksum, file, first_byte, bytes)) = row
+        else {
             return Ok(None);
         };
         let of: FileRow = on!(self, conn => sqlx::query_as(FILE).bind(file).fetch_one(conn).await?);

@@ -113,7 +113,8 @@ impl<Mode> Tx<Mode> {
 impl Tx<Write> {
     /// Records a closing and what was rated in it. `Taken` if somebody else closed in the meantime.
     pub async fn record_closing(&mut self, closing: &Closing, periods: &[ClosedPeriod]) -> Result<()> {
-        const SQL: &str = "insert into closing (seq, due_at, usage_seq, replayed, closed_at) values ($1, $2, $3, $4, $5)";
+        const SQL: &str =
+            "insert into closing (seq, due_at, usage_seq, replayed, closed_at) values ($1, $2, $3, $4, $5)";
         on!(self, conn => sqlx::query(SQL)
             .bind(closing.seq)
             .bind(closing.due_at.micros())

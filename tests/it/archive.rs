@@ -91,7 +91,8 @@ fn what_is_archived_is_still_known_counted_and_verified(engine: Engine) {
         }
         server.start_again();
         let answer: Value =
-            serde_json::from_str(&server.cli(&["events", "import", "--json", &flights::events_file()]).done()).expect("JSON");
+            serde_json::from_str(&server.cli(&["events", "import", "--json", &flights::events_file()]).done())
+                .expect("JSON");
         assert_eq!((&answer["accepted"], &answer["duplicates"]), (&json!(0), &json!(FLIGHTS)));
         assert_eq!(answer["conflicts"], 0);
         let mut changed: Value = serde_json::from_str(events[0]).expect("JSON");
@@ -131,7 +132,8 @@ fn what_is_archived_is_still_known_counted_and_verified(engine: Engine) {
     server.start_again();
     assert_eq!(used(&server, "late_again", None), column("late_60"), "replayed from the archive");
     let event: Value = serde_json::from_str(events[0]).expect("JSON");
-    let encoded = |name: &str| event[name].as_str().expect("text").bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
+    let encoded =
+        |name: &str| event[name].as_str().expect("text").bytes().map(|byte| format!("%{byte:02X}")).collect::<String>();
     let problem = server.get(&format!("/v1/events/{}/{}", encoded("source"), encoded("id"))).problem(500);
     assert_eq!(problem["code"], "archive_unreadable");
     assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("events-000001.ndjson.zst")), "{problem}");

@@ -67,7 +67,8 @@ fn overlapping_and_killed_replays_count_every_event_once(engine: Engine) {
     let take_back = |server: &Server, event: &Value| {
         let data = json!({ "source": event["source"], "id": event["id"] });
         let kind = "tallystick.event.retracted";
-        let retraction = json!({ "specversion": "1.0", "id": event["id"], "source": "/mend", "type": kind, "data": data });
+        let retraction =
+            json!({ "specversion": "1.0", "id": event["id"], "source": "/mend", "type": kind, "data": data });
         assert_eq!(server.events(&retraction.to_string()).ok()["accepted"], 1);
     };
     let (january, february) = (late("2013-01-10"), late("2013-02-10"));
@@ -92,7 +93,10 @@ fn overlapping_and_killed_replays_count_every_event_once(engine: Engine) {
         let month = 1 + kill % 3;
         let range = [format!("2013-0{month}-{from:02}"), format!("2013-0{month}-{to:02}")];
         let mut arguments = server.data.arguments();
-        arguments.splice(0..0, ["events", "replay", "--meter", "late_again", "--from", &range[0], "--to", &range[1]].map(str::to_owned));
+        arguments.splice(
+            0..0,
+            ["events", "replay", "--meter", "late_again", "--from", &range[0], "--to", &range[1]].map(str::to_owned),
+        );
         run_and_kill(&arguments, Duration::from_millis(random.below(1_500)));
     }
     let arguments = ["events", "replay", "--meter", "late_again"];
@@ -105,7 +109,8 @@ fn overlapping_and_killed_replays_count_every_event_once(engine: Engine) {
     expected = of_months(&[1, 2, 3]);
     *expected.get_mut(&(flights::text(&january["subject"]), 1)).expect("was late") -= 1;
     assert_eq!(used(&server, "late_again", None), expected);
-    let encode = |event: &Value, name: &str| event[name].as_str().expect("text").replace('/', "%2F").replace(' ', "%20");
+    let encode =
+        |event: &Value, name: &str| event[name].as_str().expect("text").replace('/', "%2F").replace(' ', "%20");
     let address = format!("/v1/events/{}/{}", encode(&february, "source"), encode(&february, "id"));
     let counted = |server: &Server| {
         let event = server.get(&address).ok();
@@ -133,7 +138,8 @@ fn what_is_replayed_into_closed_periods_changes_no_document(engine: Engine) {
     server.post("/v1/close", &json!({ "through": "2013-04-01" })).ok();
     let after = invoices(&server);
     let delays = |invoices: &Value, month: &str| {
-        let of_month = |invoice: &&Value| invoice["period"]["from"].as_str().is_some_and(|from| from.starts_with(month));
+        let of_month =
+            |invoice: &&Value| invoice["period"]["from"].as_str().is_some_and(|from| from.starts_with(month));
         let invoices = invoices.as_array().expect("invoices").iter().filter(of_month);
         let lines = invoices.flat_map(|invoice| invoice["lines"].as_array().expect("lines"));
         lines.filter(|line| line["component"] == "delays" && line["quantity"] != "0").count()

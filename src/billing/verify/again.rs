@@ -91,8 +91,7 @@ pub(super) async fn repeat(
         let saw = (closing.usage_seq, closing.replayed);
         if saw != of {
             // What this closing saw. Closings made together saw the same, so this is rarely repeated.
-            let Some(seen) = from_log(db, versions, saw, &mut verified.differences, progress).await?
-            else {
+            let Some(seen) = from_log(db, versions, saw, &mut verified.differences, progress).await? else {
                 return Ok(());
             };
             (of, usage) = (saw, seen);

@@ -102,7 +102,9 @@ pub async fn verify(db: &Db, versions: &Versions, mut progress: impl FnMut(Progr
     (verified.batches, verified.usage_rows) = (applied, stored.len());
     let unreadable = archive::check(db).await?;
     verified.differences.extend(unreadable.into_iter().map(Difference::Archive));
-    if let Some(recomputed) = from_log(db, versions, (applied, replayed), &mut verified.differences, &mut progress).await? {
+    if let Some(recomputed) =
+        from_log(db, versions, (applied, replayed), &mut verified.differences, &mut progress).await?
+    {
         verified.differences.extend(usage(&stored, &recomputed));
         again::repeat(db, &mut tx, versions, ((applied, replayed), recomputed), &mut verified, &mut progress).await?;
     }

@@ -152,8 +152,9 @@ async fn start_replay(
     let zone = app.metering.versions().at(now).map_or_else(Zone::utc, |version| version.book.zone.clone());
     let from = request.from.map(|text| instant("/from", &text, &zone)).transpose()?;
     let to = request.to.map(|text| instant("/to", &text, &zone)).transpose()?;
-    let period = replay::period(from, to)
-        .map_err(|error| unprocessable("/to", "invalid_time", error.to_string(), "to is exclusive, and comes after from"))?;
+    let period = replay::period(from, to).map_err(|error| {
+        unprocessable("/to", "invalid_time", error.to_string(), "to is exclusive, and comes after from")
+    })?;
     let ready = app.metering.replay(&meter, period, threads()).await?;
     let job = Job {
         meter,

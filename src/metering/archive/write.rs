@@ -109,6 +109,7 @@ pub async fn archive(db: &Db, wanted: &Wanted, mut progress: impl FnMut(Progress
     let bytes_total = archivable.iter().map(|batch| batch.bytes.unsigned_abs()).sum();
     let mut number = last.as_ref().map_or(1, |file| file.number.saturating_add(1));
     let mut previous = last.map(|file| file.manifest_sha256);
+    // Also where nothing is left to be archived.
     remove_leftover(db, &folder, number, &log).await?;
     for batches in parts(&archivable, wanted.file_bytes) {
         let mut writing = Writing::begin(&folder, number)?;
@@ -143,6 +144,7 @@ pub async fn archive(db: &Db, wanted: &Wanted, mut progress: impl FnMut(Progress
         archived.bytes = archived.bytes.saturating_add(manifest.bytes.unsigned_abs());
         number = number.saturating_add(1);
         previous = Some(manifest_sha256);
+        remove_leftover(db, &folder, number, &log).await?;
     }
     Ok(archived)
 }

@@ -44,7 +44,8 @@ fn time(number: u32) -> Instant {
 
 /// The day of 2013-01 that begins a window, and how many days it has.
 fn window() -> impl Strategy<Value = Period> {
-    let day = |day: u32| Instant::parse("2013-01-01T00:00:00Z").expect("a time").micros() + i64::from(day) * 86_400_000_000;
+    let day =
+        |day: u32| Instant::parse("2013-01-01T00:00:00Z").expect("a time").micros() + i64::from(day) * 86_400_000_000;
     prop_oneof![
         1 => Just(period(EVER)),
         4 => (0_u32..28, 1_u32..15).prop_map(move |(from, days)| period((day(from), day(from + days)))),
@@ -58,12 +59,14 @@ enum Step {
 }
 
 fn steps() -> impl Strategy<Value = (Vec<Step>, Vec<Step>)> {
-    let act = || prop_oneof![
-        6 => prop::collection::vec(0_u32..60, 1..20).prop_map(|numbers| Step::Act(Act::Send(numbers))),
-        3 => (0_u32..60).prop_map(|number| Step::Act(Act::Retract(number))),
-        1 => Just(Step::Act(Act::Flush)),
-        1 => Just(Step::Act(Act::Crash)),
-    ];
+    let act = || {
+        prop_oneof![
+            6 => prop::collection::vec(0_u32..60, 1..20).prop_map(|numbers| Step::Act(Act::Send(numbers))),
+            3 => (0_u32..60).prop_map(|number| Step::Act(Act::Retract(number))),
+            1 => Just(Step::Act(Act::Flush)),
+            1 => Just(Step::Act(Act::Crash)),
+        ]
+    };
     let later = prop_oneof![3 => act(), 2 => window().prop_map(Step::Replay)];
     (prop::collection::vec(act(), 1..10), prop::collection::vec(later, 1..14))
 }

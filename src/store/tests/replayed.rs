@@ -31,8 +31,11 @@ async fn what_was_replayed_comes_back_in_order_and_stays(db: Db) {
     drop(tx);
     refused(&db, &["update replayed set last_seq = 9"]).await;
     refused(&db, &["delete from replayed"]).await;
-    refused(&db, &["insert into replayed (id, meter, first_seq, last_seq, from_time, to_time)
-                    values (3, 'nobody', 1, 2, 3, 4)"])
+    refused(
+        &db,
+        &["insert into replayed (id, meter, first_seq, last_seq, from_time, to_time)
+                    values (3, 'nobody', 1, 2, 3, 4)"],
+    )
     .await;
     if !is_sqlite(&db) {
         refused(&db, &["truncate replayed"]).await;

@@ -59,7 +59,9 @@ aggregation = "count"
 party = "subject"
 where = [{ field = "data.dep_delay", ge = "60" }]
 "#;
-    Book::flights()
-        .with("meters/flights.toml", FIRST, &format!("{FIRST}{YOUNGER}"))
-        .with("plans/airline.toml", "meter = \"late_60\"", "meter = \"late_again\"")
+    Book::flights().with("meters/flights.toml", FIRST, &format!("{FIRST}{YOUNGER}")).with(
+        "plans/airline.toml",
+        "meter = \"late_60\"",
+        "meter = \"late_again\"",
+    )
 }
