@@ -9,6 +9,7 @@ use indicatif::ProgressBar;
 use indicatif::ProgressStyle;
 use serde_json::json;
 
+use crate::cli::place::CannotOpen;
 use crate::cli::place::DataArgs;
 use crate::cli::serve::open_metering;
 use crate::clock;
@@ -19,6 +20,7 @@ use crate::metering::archive::write::Progress;
 use crate::metering::archive::write::Wanted;
 use crate::metering::archive::write::archive;
 use crate::metering::ingest::Limits;
+use crate::store;
 use crate::store::Access;
 
 #[derive(clap::Args)]
@@ -40,7 +42,13 @@ pub struct Args {
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
-    let db = args.data.open(Access::Owner).await?;
+    let db = match args.data.open(Access::Owner).await {
+        Err(error @ CannotOpen::Data(store::Error::InUse(_))) => {
+            return Err(error)
+                .context("events archive works on the data alone: stop the server, and start it again after");
+        }
+        opened => opened?,
+    };
     let metering = open_metering(db.clone(), args.data.metering(Limits::default())).await?;
     let versions = metering.versions();
     let zone = versions.at(clock::now()).map_or_else(Zone::utc, |version| version.book.zone.clone());

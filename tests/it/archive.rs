@@ -65,7 +65,7 @@ fn what_is_archived_is_still_known_counted_and_verified(engine: Engine) {
     if engine == Engine::Sqlite {
         let refused = server.data.run(&arguments);
         assert_eq!(refused.code, 3);
-        assert!(refused.stderr.contains("in use"), "{}", refused.stderr);
+        assert!(refused.stderr.contains("stop the server"), "{}", refused.stderr);
     }
     server.stop();
 

@@ -57,8 +57,8 @@ fn overlapping_and_killed_replays_count_every_event_once(engine: Engine) {
     // A retraction of an event of January before, of one of February after: both times the replay agrees with it.
     let late = |month: &str| {
         let is = |event: &&Value| {
-            let delay = event["data"]["dep_delay"].as_f64().unwrap_or_default();
-            delay >= 60.0 && event["time"].as_str().is_some_and(|time| time.starts_with(month))
+            let delay = event["data"]["dep_delay"].as_i64().unwrap_or_default();
+            delay >= 60 && event["time"].as_str().is_some_and(|time| time.starts_with(month))
         };
         let events: Vec<Value> =
             flights::events().iter().map(|event| serde_json::from_str(event).expect("JSON")).collect();
