@@ -81,22 +81,6 @@ struct Job {
     /// Why it failed. What was counted by then stays counted; ask again for the rest.
     #[schema(example = json!(null))]
     failure: Option<String>,
-    #[serde(flatten)]
-    #[schema(inline)]
-    progress: JobProgress,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
-#[serde(rename_all = "lowercase")]
-#[schema(example = "done")]
-enum JobState {
-    Running,
-    Done,
-    Failed,
-}
-
-#[derive(Clone, Default, Serialize, ToSchema)]
-struct JobProgress {
     /// Batches of the log that were read.
     #[schema(example = 12)]
     batches: u64,
@@ -119,11 +103,24 @@ struct JobProgress {
     first_fault: Option<String>,
 }
 
-impl From<&Progress> for JobProgress {
-    fn from(progress: &Progress) -> Self {
-        let Progress { batches, batches_total, events, counted, taken_back, not_measurable, first_fault } =
-            progress.clone();
-        Self { batches, batches_total, events, counted, taken_back, not_measurable, first_fault }
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "lowercase")]
+#[schema(example = "done")]
+enum JobState {
+    Running,
+    Done,
+    Failed,
+}
+
+impl Job {
+    fn show(&mut self, progress: &Progress) {
+        self.batches = progress.batches;
+        self.batches_total = progress.batches_total;
+        self.events = progress.events;
+        self.counted = progress.counted;
+        self.taken_back = progress.taken_back;
+        self.not_measurable = progress.not_measurable;
+        self.first_fault.clone_from(&progress.first_fault);
     }
 }
 
@@ -156,7 +153,7 @@ async fn start_replay(
         unprocessable("/to", "invalid_time", error.to_string(), "to is exclusive, and comes after from")
     })?;
     let ready = app.metering.replay(&meter, period, threads()).await?;
-    let job = Job {
+    let mut job = Job {
         meter,
         from,
         to,
@@ -164,8 +161,15 @@ async fn start_replay(
         started_at: now,
         ended_at: None,
         failure: None,
-        progress: ready.progress().into(),
+        batches: 0,
+        batches_total: 0,
+        events: 0,
+        counted: 0,
+        taken_back: 0,
+        not_measurable: 0,
+        first_fault: None,
     };
+    job.show(ready.progress());
     *app.last_replay.job() = Some(job.clone());
     tokio::spawn(run(app, ready));
     Ok((StatusCode::ACCEPTED, Json(job)))
@@ -179,7 +183,7 @@ fn threads() -> NonZero<usize> {
 
 async fn run(app: App, ready: Replay) {
     let watching = app.clone();
-    let watch = move |progress: &Progress| watching.last_replay.change(|job| job.progress = progress.into());
+    let watch = move |progress: &Progress| watching.last_replay.change(|job| job.show(progress));
     // On a task of its own, so that a panic of it is a failure like another.
     let ended = tokio::spawn(ready.run(watch)).await;
     app.last_replay.change(|job| {
@@ -187,7 +191,7 @@ async fn run(app: App, ready: Replay) {
         job.state = JobState::Failed;
         match ended {
             Ok(Ok(progress)) => {
-                job.progress = (&progress).into();
+                job.show(&progress);
                 job.state = JobState::Done;
             }
             Ok(Err(error)) => {
