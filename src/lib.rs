@@ -19,7 +19,8 @@
 //! everything that waits (one fsync), adds it to [`metering::fold`], and answers. About once a second the fold is flushed:
 //! usage and its position in the log, in one transaction. After a crash [`metering::recover`] replays what was not flushed
 //! or not sealed. To take an event back is an event too ([`metering::retract`]). One that was refused may have been set
-//! aside, from where it is tried again ([`metering::quarantine`]).
+//! aside, from where it is tried again ([`metering::quarantine`]). History gets into a younger
+//! meter by [`metering::replay`], and old batches into files by [`metering::archive`].
 //!
 //! # A period, start to finish
 //! [`billing::close`] gathers what is due (read), rates usage with [`domain::rating`] and makes documents and balanced

@@ -20,7 +20,6 @@ use crate::cli::NO;
 use crate::cli::place::CannotOpen;
 use crate::cli::place::PlaceArgs;
 use crate::cli::place::Server;
-use crate::cli::quarantine;
 use crate::clock;
 use crate::domain::event::Fault;
 use crate::metering;
@@ -37,17 +36,8 @@ const BODY_BYTES_MAX: usize = 8 << 20;
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-#[derive(clap::Subcommand)]
-pub enum Command {
-    /// Import NDJSON files of CloudEvents, plain or compressed (gzip, zstd); `-` reads standard input
-    Import(ImportArgs),
-    /// Events that could not be taken and were set aside: look at them, try them again, discard them
-    #[command(subcommand)]
-    Quarantine(quarantine::Command),
-}
-
 #[derive(clap::Args)]
-pub struct ImportArgs {
+pub struct Args {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Keep events that cannot be taken in quarantine, and go on
@@ -97,11 +87,7 @@ struct Body {
     lines: Vec<usize>,
 }
 
-pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
-    let args = match command {
-        Command::Import(args) => args,
-        Command::Quarantine(command) => return quarantine::run(command).await,
-    };
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let sink = match args.place.server() {
         Some(server) => Sink::Server(server),
         None => {

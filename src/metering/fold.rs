@@ -3,7 +3,7 @@
 //! A flush is one transaction: it adds the deltas to `usage` and moves `applied_seq` on by compare-and-set. A crash
 //! loses only memory, and replay from `applied_seq` gives it back: there is no second truth. Readers add what is not
 //! flushed yet: what they read from the store says how far it is folded, and what was being written is kept until the
-//! next flush, so that no delta is seen twice or not at all, and nobody waits for anybody.
+//! next flush, so that no delta is seen twice or not at all, and nobody waits for a flush.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,6 +12,9 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 
 use hashbrown::DefaultHashBuilder;
+use tokio::sync::RwLock;
+use tokio::sync::RwLockReadGuard;
+use tokio::sync::RwLockWriteGuard;
 
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
@@ -21,6 +24,8 @@ use crate::domain::measure::digest::Secret;
 use crate::metering::Error;
 use crate::metering::aside;
 use crate::store::Db;
+use crate::store::Tx;
+use crate::store::Write;
 
 pub type Deltas = HashMap<Key, Delta, DefaultHashBuilder>;
 
@@ -36,6 +41,8 @@ pub struct Fold {
     /// Keys the digests.
     secret: Secret,
     state: Mutex<State>,
+    /// Held for reading while usage is read, for writing while a replay commits.
+    gate: RwLock<()>,
     /// One flush at a time.
     flushing: tokio::sync::Mutex<()>,
 }
@@ -68,7 +75,7 @@ impl Fold {
             leaving_to: stored_seq,
         };
         let secret = crate::random::bytes();
-        Self { secret, state: Mutex::new(state), flushing: tokio::sync::Mutex::new(()) }
+        Self { secret, state: Mutex::new(state), gate: RwLock::new(()), flushing: tokio::sync::Mutex::new(()) }
     }
 
     /// What keys its digests.
@@ -125,26 +132,37 @@ impl Fold {
 
     async fn write(&self, db: &Db, deltas: &Pending, from: i64, to: i64) -> Result<(), Error> {
         let mut tx = db.write().await?;
-        let mut deltas: Vec<&(Key, Delta)> = deltas.values().flat_map(HashMap::values).collect();
-        // In the order of the table, so that its pages are written once.
-        deltas.sort_unstable_by_key(|(key, _)| key);
-        let keys: Vec<&Key> = deltas.iter().map(|(key, _)| key).collect();
-        let stored = tx.usage_at(&keys).await?;
-        let (mut rows, mut nothing) = (Vec::with_capacity(keys.len()), Vec::new());
-        for (key, delta) in deltas {
-            let total = stored.get(key).copied().unwrap_or_default().merge(*delta)?;
-            match total.is_nothing() {
-                true => nothing.push(key),
-                false => rows.push((key, total)),
-            }
-        }
-        tx.put_usage(&rows).await?;
-        tx.drop_usage(&nothing).await?;
+        let rows = deltas.values().flat_map(HashMap::values);
+        add_to_stored(&mut tx, rows.map(|(key, delta)| (key, *delta)).collect()).await?;
         if !tx.advance_applied_seq(from, to).await? {
             return Err(Error::Fenced);
         }
         tx.commit().await?;
         self.state().stored_seq = to;
+        Ok(())
+    }
+
+    /// The newest batch that is stored.
+    pub fn stored_seq(&self) -> i64 {
+        self.state().stored_seq
+    }
+
+    /// Keeps flushes out: as long as it is held, what is stored stands at one place of the log.
+    pub async fn hold_stored(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.flushing.lock().await
+    }
+
+    /// Keeps readers out: for a commit, and for what changes in memory together with it.
+    pub async fn hold_readers(&self) -> RwLockWriteGuard<'_, ()> {
+        self.gate.write().await
+    }
+
+    /// Adds to what will be flushed, for batches that are folded already.
+    pub fn add_late(&self, deltas: impl IntoIterator<Item = (Key, Delta)>) -> Result<(), TooLarge> {
+        let mut state = self.state();
+        for (key, delta) in deltas {
+            merge(&mut state.pending, KeyDigest::of(&self.secret, &key), key, delta)?;
+        }
         Ok(())
     }
 
@@ -157,6 +175,11 @@ impl Fold {
             merge(&mut state.pending, *digest, key.clone(), *delta)?;
         }
         Ok(())
+    }
+
+    /// Keeps replays from committing while usage is read.
+    pub async fn hold_replays(&self) -> RwLockReadGuard<'_, ()> {
+        self.gate.read().await
     }
 
     /// What was added to `wanted` keys, of one party or of all, after the batch up to which a reading of the store was
@@ -184,6 +207,25 @@ impl Fold {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Adds deltas to stored usage, each key once.
+pub async fn add_to_stored(tx: &mut Tx<Write>, mut deltas: Vec<(&Key, Delta)>) -> Result<(), Error> {
+    // In the order of the table, so that its pages are written once.
+    deltas.sort_unstable_by_key(|(key, _)| *key);
+    let keys: Vec<&Key> = deltas.iter().map(|(key, _)| *key).collect();
+    let stored = tx.usage_at(&keys).await?;
+    let (mut rows, mut nothing) = (Vec::with_capacity(keys.len()), Vec::new());
+    for (key, delta) in deltas {
+        let total = stored.get(key).copied().unwrap_or_default().merge(delta)?;
+        match total.is_nothing() {
+            true => nothing.push(key),
+            false => rows.push((key, total)),
+        }
+    }
+    tx.put_usage(&rows).await?;
+    tx.drop_usage(&nothing).await?;
+    Ok(())
 }
 
 fn merge(pending: &mut Pending, digest: KeyDigest, key: Key, delta: Delta) -> Result<(), TooLarge> {

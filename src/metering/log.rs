@@ -87,12 +87,18 @@ impl Sealer {
     }
 }
 
+/// An error if a single bit of a batch was changed.
+pub fn check(batch: &Batch) -> Result<(), DamagedBatch> {
+    match checksum(&batch.body) == batch.checksum {
+        true => Ok(()),
+        false => Err(DamagedBatch { seq: batch.seq, reason: "its checksum does not match".to_owned() }),
+    }
+}
+
 /// The events of a batch, one a line; an error if a single bit of it was changed.
 pub fn lines(batch: &Batch) -> Result<String, DamagedBatch> {
+    check(batch)?;
     let damaged = |reason: String| DamagedBatch { seq: batch.seq, reason };
-    if checksum(&batch.body) != batch.checksum {
-        return Err(damaged("its checksum does not match".to_owned()));
-    }
     let mut text = String::new();
     zstd::stream::read::Decoder::new(batch.body.as_slice())
         .and_then(|mut decoder| decoder.read_to_string(&mut text))

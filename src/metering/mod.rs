@@ -6,8 +6,11 @@
 //! How: [`ingest`] reads bodies and looks their events up in parallel; one [`writer`] finds what is new, appends a batch
 //! to the [`log`] for everything that waits at that moment, and adds it to the [`seen`] index and the [`fold`]; [`fold`]
 //! is flushed about once a second, in one transaction with its position in the log; [`recover`] replays what a crash
-//! took from memory. The log holds every event once, so that folding it needs no index.
+//! took from memory. The log holds every event once, so that folding it needs no index. [`replay`] counts history by a
+//! younger meter; [`archive`] is where old batches go, and from where they are read as if they had stayed.
 
+pub mod archive;
+mod coverage;
 mod distinct;
 pub mod fold;
 pub mod ingest;
@@ -15,6 +18,7 @@ pub mod log;
 pub mod publish;
 pub mod quarantine;
 pub mod recover;
+pub mod replay;
 pub mod retract;
 pub mod seen;
 #[cfg(test)]
@@ -43,6 +47,7 @@ use crate::domain::measure::delta::TooLarge;
 use crate::domain::measure::item::Place;
 use crate::domain::measure::meters::Contribution;
 use crate::domain::time::Instant;
+use crate::metering::coverage::Coverage;
 use crate::metering::fold::Fold;
 use crate::metering::ingest::Faulty;
 use crate::metering::ingest::Format;
@@ -50,7 +55,7 @@ use crate::metering::ingest::Invalid;
 use crate::metering::ingest::Limits;
 use crate::metering::ingest::Prepared;
 use crate::metering::log::DamagedBatch;
-use crate::metering::recover::CountsAfter;
+use crate::metering::replay::Replaying;
 use crate::metering::retract::RETRACTED;
 use crate::metering::retract::Retracted;
 use crate::metering::seen::Seen;
@@ -95,7 +100,9 @@ pub struct Metering {
 /// What the writer and the readers both look at.
 pub(in crate::metering) struct Shared {
     versions: RwLock<Arc<Versions>>,
-    counts_after: RwLock<CountsAfter>,
+    coverage: RwLock<Coverage>,
+    /// Held by the writer while it appends, and by a replay while it commits.
+    replaying: tokio::sync::Mutex<Replaying>,
     seen: Seen,
     fold: Fold,
 }
@@ -153,6 +160,13 @@ pub enum Error {
     TooLarge(#[from] TooLarge),
     #[error("a published price book cannot be read: {0}")]
     Book(String),
+    #[error(transparent)]
+    Archive(#[from] archive::Unreadable),
+    #[error("there is no meter {0:?}")]
+    UnknownMeter(String),
+    /// One replay at a time: each reads a lot, and the second would wait for the first anyway.
+    #[error("history is being replayed already; try again when that is done")]
+    Replaying,
     #[error("the fold's position was moved by another process")]
     Fenced,
     #[error("metering has stopped")]
@@ -163,15 +177,16 @@ impl Metering {
     /// Opens the meter on a store that this process owns, and folds what was not flushed.
     pub async fn open(db: Db, options: Options, progress: impl FnMut(recover::Progress)) -> Result<Self, Error> {
         let versions = Versions::load(&db).await?;
-        let counts_after = db.read().await?.meters().await?;
+        let coverage = Coverage::read(&mut db.read().await?, i64::MAX).await?;
         let mut log = db.read_log().await?;
         let (last_seq, identity) = (log.last_seq().await?, log.log_identity().await?);
         drop(log);
         let (seen, unseen) = Seen::open(&options.seen.join(identity), options.seen_memory, last_seq)?;
-        let fold = recover::recover(&db, &versions, &counts_after, &seen, &unseen, progress).await?;
+        let fold = recover::recover(&db, &versions, &coverage, &seen, &unseen, progress).await?;
         let shared = Arc::new(Shared {
             versions: RwLock::new(Arc::new(versions)),
-            counts_after: RwLock::new(counts_after),
+            coverage: RwLock::new(coverage),
+            replaying: tokio::sync::Mutex::default(),
             seen,
             fold,
         });
@@ -292,14 +307,14 @@ impl Metering {
         let Some((batch, place, text)) = self.shared.stored(&self.db, source, id).await? else { return Ok(None) };
         let mark = Retracted { source: source.to_owned(), id: id.to_owned() }.mark(&self.shared.seen);
         let retracted = self.shared.seen.get(mark)?.is_some();
-        let mut counted = match Event::parse(&text) {
-            Ok(event) if event.kind != RETRACTED => {
+        let counted = match Event::parse(&text) {
+            Ok(event) if event.kind != RETRACTED && !retracted => {
                 let at = event.time.unwrap_or(batch.received_at);
-                self.versions().meters().contributions(&event, at, place).unwrap_or_default()
+                let counted = |meter: &str| self.shared.counted(meter, batch.seq, at);
+                self.versions().contributions(&event, at, place, counted)
             }
             _ => Vec::new(),
         };
-        counted.retain(|contribution| !retracted && self.shared.counted(&contribution.key.meter, batch.seq));
         let (seq, received_at) = (batch.seq, batch.received_at);
         Ok(Some(StoredEvent { seq, received_at, text, counted, retracted }))
     }
@@ -328,15 +343,15 @@ impl Shared {
         self.versions.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether a meter counted the events of a batch.
-    fn counted(&self, meter: &str, seq: i64) -> bool {
-        recover::counted(&self.counts_after.read().unwrap_or_else(PoisonError::into_inner), meter, seq)
+    /// Whether a meter counts an event of a batch that happened at an instant.
+    fn counted(&self, meter: &str, seq: i64, at: Instant) -> bool {
+        self.coverage.read().unwrap_or_else(PoisonError::into_inner).counted(meter, seq, at)
     }
 
     /// The line of an event in the log, its place, and the batch that holds it.
     async fn stored(&self, db: &Db, source: &str, id: &str) -> Result<Option<(Batch, Place, String)>, Error> {
         let Some(seen) = self.seen.get(self.seen.key(source, id))? else { return Ok(None) };
-        let Some(batch) = db.read_log().await?.batch(seen.seq).await? else { return Ok(None) };
+        let batch = archive::batch(db, &mut db.read_log().await?, seen.seq).await?;
         let is_it = |(_, line): &(u32, &str)| Event::parse(line).is_ok_and(|it| it.source == source && it.id == id);
         let line = (0..).zip(log::lines(&batch)?.lines()).find(is_it).map(|(index, line)| (index, line.to_owned()));
         Ok(line.map(|(index, line)| (batch, Place { seq: seen.seq, index }, line)))

@@ -1,6 +1,9 @@
 //! The law of metering, against a naive model: for any order, repetition, flush or crash, usage equals one pass over
 //! the distinct events.
 
+mod archive;
+mod replay;
+
 use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::path::Path;
@@ -208,7 +211,7 @@ proptest! {
             metering.flush().await.expect("flushes");
             prop_assert_eq!(&stored(&db).await, &expected);
             let seq = db.read().await.expect("reads").applied_seq().await.expect("reads");
-            let again = recover::recompute(&db, &metering.versions(), seq, |_| {}).await.expect("recomputes");
+            let again = recover::recompute(&db, &metering.versions(), (seq, 0), |_| {}).await.expect("recomputes");
             prop_assert_eq!(&again, &expected);
             Ok(())
         })?;
@@ -292,7 +295,7 @@ fn a_log_that_holds_an_event_again_is_found_out() {
         send(&metering, &[3]).await;
         let again = db.read_log().await.expect("reads").batch(1).await.expect("reads").expect("is there");
         db.append_batch(&Batch { seq: 3, ..again }).await.expect("appends behind the meter's back");
-        match recover::recompute(&db, &metering.versions(), 3, |_| {}).await {
+        match recover::recompute(&db, &metering.versions(), (3, 0), |_| {}).await {
             Err(Error::Damaged(damaged)) => assert!(damaged.to_string().contains("batch 1 holds"), "{damaged}"),
             other => panic!("{other:?}"),
         }
@@ -336,7 +339,7 @@ fn what_is_latest_is_decided_by_time_then_by_the_log_and_survives_a_crash_and_a_
             }
             metering.flush().await.expect("flushes");
             let seq = db.read().await.expect("reads").applied_seq().await.expect("reads");
-            let again = recover::recompute(&db, &metering.versions(), seq, |_| {}).await.expect("recomputes");
+            let again = recover::recompute(&db, &metering.versions(), (seq, 0), |_| {}).await.expect("recomputes");
             assert_eq!(stored(&db).await, again);
         }
     });
@@ -397,7 +400,7 @@ fn a_meter_that_is_published_later_counts_from_there_on() {
         let late: i64 = stored.iter().filter(|(key, _)| &*key.meter == "late").map(|(_, delta)| delta.count).sum();
         assert_eq!(late, 1, "only event 4 is new since");
         let seq = db.read().await.expect("reads").applied_seq().await.expect("reads");
-        let again = recover::recompute(&db, &metering.versions(), seq, |_| {}).await.expect("recomputes");
+        let again = recover::recompute(&db, &metering.versions(), (seq, 0), |_| {}).await.expect("recomputes");
         assert_eq!(again, stored);
     });
 }

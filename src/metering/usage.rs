@@ -74,6 +74,7 @@ impl Metering {
             false => query.period,
         };
         let wanted = |key: &Key| *key.meter == *query.meter.id && read.contains(key.bucket);
+        let _replays_wait = self.shared.fold.hold_replays().await;
         for _ in 0..READS_MAX {
             let (folded_to, mut rows) = self.db.usage_in(&query.meter.id, query.consumer, read).await?;
             if let Some(unflushed) = self.shared.fold.since(folded_to, query.consumer, wanted) {

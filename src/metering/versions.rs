@@ -10,7 +10,10 @@ use crate::domain::book::catalog::EventType;
 use crate::domain::book::meter::Meter;
 use crate::domain::book::version::BookVersion;
 use crate::domain::book::version::files_from_json;
+use crate::domain::event::Event;
 use crate::domain::event::Fault;
+use crate::domain::measure::item::Place;
+use crate::domain::measure::meters::Contribution;
 use crate::domain::measure::meters::Meters;
 use crate::domain::time::Instant;
 use crate::metering::Error;
@@ -26,6 +29,8 @@ pub struct Versions {
     /// In the order in which they take effect.
     versions: Vec<Arc<BookVersion>>,
     meters: Meters,
+    /// Each meter by itself.
+    alone: BTreeMap<String, Meters>,
     event_types: BTreeMap<String, EventType>,
     /// Asked for every event. Those whose data is held against a schema, as the newest version has it, say how.
     known_types: HashMap<String, Option<Held>, DefaultHashBuilder>,
@@ -48,10 +53,12 @@ impl Versions {
         versions.sort_by_key(|version| version.effective_from);
         let books = || versions.iter().map(|version| &version.book);
         let meters: BTreeMap<&String, &Meter> = books().flat_map(|book| &book.meters).collect();
+        let alone =
+            meters.iter().map(|(id, meter)| ((*id).clone(), [(*meter).clone()].into_iter().collect())).collect();
         let meters = meters.into_values().cloned().collect();
         let event_types: BTreeMap<String, EventType> = books().flat_map(|book| book.event_types.clone()).collect();
         let known_types = event_types.values().map(|known| (known.id.clone(), Held::of(known))).collect();
-        Self { versions, meters, event_types, known_types }
+        Self { versions, meters, alone, event_types, known_types }
     }
 
     /// These versions and one more.
@@ -82,6 +89,24 @@ impl Versions {
     /// A meter by its id, in whichever version it is.
     pub fn meter(&self, id: &str) -> Option<&Meter> {
         self.versions.iter().rev().find_map(|version| version.book.meters.get(id))
+    }
+
+    /// A meter to be asked alone, by its id.
+    pub fn alone(&self, id: &str) -> Option<&Meters> {
+        self.alone.get(id)
+    }
+
+    /// What an event adds to usage by those meters that `counted` it. Each is asked alone: one that is younger than the
+    /// event may not be able to measure it, then it adds nothing and keeps no other from it.
+    pub fn contributions(
+        &self,
+        event: &Event<'_>,
+        at: Instant,
+        place: Place,
+        counted: impl Fn(&str) -> bool,
+    ) -> Vec<Contribution> {
+        let counting = self.alone.iter().filter(|(id, _)| counted(id));
+        counting.flat_map(|(_, meter)| meter.contributions(event, at, place).unwrap_or_default()).collect()
     }
 
     /// The event types of all versions, as the newest describes them.

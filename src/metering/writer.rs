@@ -27,6 +27,7 @@ use crate::metering::Error;
 use crate::metering::Receipt;
 use crate::metering::Shared;
 use crate::metering::aside;
+use crate::metering::coverage::Coverage;
 use crate::metering::ingest::Faulty;
 use crate::metering::ingest::Prepared;
 use crate::metering::ingest::PreparedEvent;
@@ -88,6 +89,7 @@ struct Group {
     deltas: Vec<(KeyDigest, Key, Delta)>,
     answers: Vec<(Reply<Outcome>, Receipt)>,
     quarantined: Vec<Prepared>,
+    taken_back: Vec<Retraction>,
 }
 
 /// An event of the group itself, for the rare duplicate within it.
@@ -138,7 +140,10 @@ impl Writer {
     }
 
     async fn append_group(&mut self, bodies: Vec<Body>, events: usize) {
-        let current = self.shared.versions();
+        let shared = self.shared.clone();
+        // A replay waits: under a retraction it does not change whether the original is counted.
+        let replaying = shared.replaying.lock().await;
+        let current = shared.versions();
         let mut group = std::mem::take(&mut self.spare);
         group.new.reserve(events);
         for (prepared, reply) in bodies {
@@ -154,8 +159,10 @@ impl Writer {
             }
         }
         let answers = std::mem::take(&mut group.answers);
+        let retractions = std::mem::take(&mut group.taken_back);
         match self.commit(group).await {
             Ok(()) => {
+                replaying.note(self.last_seq, retractions);
                 for (reply, receipt) in answers {
                     let _ = reply.send(Ok(Outcome::Taken(receipt)));
                 }
@@ -205,7 +212,9 @@ impl Writer {
                 continue;
             }
             let retraction = retractions.get(&position);
-            if retraction.is_some_and(|retraction| retraction.again || group.new.contains_key(&retraction.mark)) {
+            if retraction
+                .is_some_and(|retraction| retraction.retraction.is_none() || group.new.contains_key(&retraction.mark))
+            {
                 receipt.duplicates = receipt.duplicates.saturating_add(1);
                 take_back(&mut totals, added)?;
                 continue;
@@ -219,6 +228,7 @@ impl Writer {
             group.push(event.key, event.content, line, event.time);
             if let Some(retraction) = retraction {
                 group.new.insert(retraction.mark, New { content: 0, line: (0, 0) });
+                group.taken_back.extend(retraction.retraction.clone());
                 let secret = self.shared.fold.secret();
                 let digested = |(key, delta): &(Key, Delta)| (KeyDigest::of(secret, key), key.clone(), *delta);
                 group.deltas.extend(retraction.deltas.iter().map(digested));
@@ -267,7 +277,7 @@ impl Writer {
             let mark = retracted.mark(&self.shared.seen);
             if self.shared.seen.get(mark)?.is_some() {
                 // Taken back by another event already: nothing is left to do, and the log need not say it twice.
-                resolved.insert(position, Resolved { mark, line: String::new(), deltas: Vec::new(), again: true });
+                resolved.insert(position, Resolved { mark, line: String::new(), deltas: Vec::new(), retraction: None });
                 continue;
             }
             let Some((place, original)) = self.first(group, &retracted.source, &retracted.id).await? else {
@@ -284,12 +294,12 @@ impl Writer {
                 continue;
             }
             let retraction = Retraction { place, event: original };
-            let counted = |meter: &str, seq| self.shared.counted(meter, seq);
+            let counted = |meter: &str, seq, at| self.shared.counted(meter, seq, at);
             let deltas = retraction.deltas(&prepared.versions, counted)?;
             let line = retraction
                 .line(prepared.line(event))
                 .map_err(|error| DamagedBatch { seq: place.seq, reason: format!("an event in it: {error}") })?;
-            resolved.insert(position, Resolved { mark, line, deltas, again: false });
+            resolved.insert(position, Resolved { mark, line, deltas, retraction: Some(retraction) });
         }
         if faulty.is_empty() { Ok(resolved) } else { Err(Error::Invalid(faulty)) }
     }
@@ -380,8 +390,8 @@ impl Writer {
             tx.add_meter(meter, self.last_seq).await?;
         }
         tx.commit().await?;
-        let counts_after = self.db.read().await?.meters().await?;
-        *self.shared.counts_after.write().unwrap_or_else(PoisonError::into_inner) = counts_after;
+        let coverage = Coverage::read(&mut self.db.read().await?, i64::MAX).await?;
+        *self.shared.coverage.write().unwrap_or_else(PoisonError::into_inner) = coverage;
         let versions = Arc::new(self.shared.versions().with(*version));
         *self.shared.versions.write().unwrap_or_else(PoisonError::into_inner) = versions;
         Ok(())
@@ -418,8 +428,8 @@ struct Resolved {
     mark: SeenKey,
     line: String,
     deltas: Vec<(Key, Delta)>,
-    /// Whether the event had been taken back before.
-    again: bool,
+    /// None if the event had been taken back before.
+    retraction: Option<Retraction>,
 }
 
 impl Group {

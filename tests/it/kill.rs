@@ -1,7 +1,5 @@
 //! A server that is killed in the middle of taking events in loses nothing, and counts nothing twice.
 
-use std::hash::BuildHasher;
-use std::hash::RandomState;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,6 +11,7 @@ use crate::support::data::Engine;
 use crate::support::flights;
 use crate::support::flights::FLIGHTS;
 use crate::support::http::Client;
+use crate::support::random::Random;
 use crate::support::server::Server;
 
 crate::support::both_engines!(ten_kills_in_the_middle_of_an_import_lose_nothing);
@@ -74,24 +73,4 @@ fn stored(client: &Client) -> usize {
     let answer = client.get("/v1/usage?meter=flights&from=2013-01-01&to=2013-04-01&window=total").ok();
     let rows = answer["data"].as_array().expect("rows");
     rows.iter().map(|row| row["value"].as_str().and_then(|text| text.parse::<usize>().ok()).expect("a count")).sum()
-}
-
-/// Random moments that can be had again: the seed is printed, and read from `TALLYSTICK_TEST_SEED`.
-struct Random(u64);
-
-impl Random {
-    fn from_environment() -> Self {
-        let given = std::env::var("TALLYSTICK_TEST_SEED").ok().map(|seed| seed.parse().expect("a seed is a number"));
-        let seed = given.unwrap_or_else(|| RandomState::new().hash_one("kill"));
-        println!("TALLYSTICK_TEST_SEED={seed}");
-        Self(seed)
-    }
-
-    /// A number from 0 up to, not including, `bound` (SplitMix64).
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
 }

@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a test says what it expects")]
 
+mod archive;
 mod bad_input;
 mod bench;
 mod demo;
@@ -13,6 +14,7 @@ mod kill;
 mod openapi;
 mod overload;
 mod quarantine;
+mod replay;
 mod statement;
 mod support;
 mod validation;

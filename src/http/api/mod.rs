@@ -12,6 +12,7 @@ pub mod ledger;
 pub mod metrics;
 pub mod pricing;
 pub mod quarantine;
+pub mod replay;
 pub mod statement;
 pub mod subscriptions;
 pub mod usage;
@@ -27,6 +28,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(quarantine::routes())
         .merge(catalog::routes())
         .merge(usage::routes())
+        .merge(replay::routes())
         .merge(consumers::routes())
         .merge(statement::routes())
         .merge(subscriptions::routes())

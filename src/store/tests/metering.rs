@@ -24,11 +24,11 @@ both_engines!(
     a_book_is_published_once_and_versions_come_in_the_order_of_their_effect,
 );
 
-fn at(micros: i64) -> Instant {
+pub fn at(micros: i64) -> Instant {
     Instant::from_micros(micros)
 }
 
-fn batch(seq: i64) -> Batch {
+pub fn batch(seq: i64) -> Batch {
     Batch {
         seq,
         received_at: at(5),

@@ -7,6 +7,7 @@ pub mod flights;
 pub mod http;
 pub mod money;
 pub mod postgres;
+pub mod random;
 pub mod raw;
 pub mod server;
 
