@@ -22,7 +22,6 @@ use crate::domain::measure::delta::TooLarge;
 use crate::domain::measure::digest::KeyDigest;
 use crate::domain::measure::digest::Secret;
 use crate::metering::Error;
-use crate::metering::aside;
 use crate::store::Db;
 use crate::store::Tx;
 use crate::store::Write;
@@ -32,9 +31,6 @@ pub type Deltas = HashMap<Key, Delta, DefaultHashBuilder>;
 /// By party, since that is how usage is asked for; and by digest, since comparing keys text by text is most of what a
 /// fold costs.
 type Pending = HashMap<Arc<str>, HashMap<KeyDigest, (Key, Delta), DefaultHashBuilder>, DefaultHashBuilder>;
-
-/// What so many events add is written between the turns of others.
-const EVENTS_INLINE_MAX: u64 = 1_000;
 
 #[derive(Debug)]
 pub struct Fold {
@@ -119,7 +115,7 @@ impl Fold {
             state.leaving_to = state.folded_seq;
             (state.leaving.clone(), state.unstored_events, state.stored_seq, state.folded_seq)
         };
-        let written = aside(events > EVENTS_INLINE_MAX, self.write(db, &deltas, from, to)).await;
+        let written = self.write(db, &deltas, from, to).await;
         match written {
             Ok(()) => {
                 let mut state = self.state();

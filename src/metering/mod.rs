@@ -10,6 +10,7 @@
 //! younger meter; [`archive`] is where old batches go, and from where they are read as if they had stayed.
 
 pub mod archive;
+mod aside;
 mod coverage;
 mod distinct;
 pub mod fold;
@@ -36,7 +37,6 @@ use std::time::Duration;
 
 use thiserror::Error;
 use tokio::runtime::Handle;
-use tokio::runtime::RuntimeFlavor;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
@@ -47,6 +47,7 @@ use crate::domain::measure::delta::TooLarge;
 use crate::domain::measure::item::Place;
 use crate::domain::measure::meters::Contribution;
 use crate::domain::time::Instant;
+use crate::metering::aside::aside;
 use crate::metering::coverage::Coverage;
 use crate::metering::fold::Fold;
 use crate::metering::ingest::Faulty;
@@ -271,7 +272,7 @@ impl Metering {
         if bytes <= READ_INLINE_BYTES_MAX {
             return read();
         }
-        tokio::task::spawn_blocking(read).await.map_err(|_| Error::Stopped)?
+        aside(read).await?
     }
 
     async fn append(&self, prepared: Prepared) -> Result<Outcome, Error> {
@@ -358,15 +359,6 @@ impl Shared {
     }
 }
 
-/// Does work; if it is long, so that nobody else who is on this thread waits behind it.
-async fn aside<T>(is_long: bool, work: impl Future<Output = T>) -> T {
-    let runtime = Handle::current();
-    match is_long && runtime.runtime_flavor() == RuntimeFlavor::MultiThread {
-        true => tokio::task::block_in_place(|| runtime.block_on(work)),
-        false => work.await,
-    }
-}
-
 /// Flushes about once a second, but so that it takes a tenth of the time at most; and at the latest when reading again
 /// what is not flushed would take seconds.
 async fn flush_regularly(db: Db, shared: std::sync::Weak<Shared>) {
@@ -383,7 +375,10 @@ async fn flush_regularly(db: Db, shared: std::sync::Weak<Shared>) {
         }
         let Some(shared) = shared.upgrade() else { return };
         let began = std::time::Instant::now();
-        if let Err(error) = shared.fold.flush(&db).await {
+        let (db, runtime) = (db.clone(), Handle::current());
+        // An error only when the process stops.
+        let Ok(flushed) = aside(move || runtime.block_on(shared.fold.flush(&db))).await else { return };
+        if let Err(error) = flushed {
             tracing::error!("usage could not be flushed, and stays in memory: {error}");
         }
         pause = began.elapsed().saturating_mul(FLUSH_PAUSE_FACTOR).max(FLUSH_EVERY);

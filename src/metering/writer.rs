@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::PoisonError;
 
 use hashbrown::DefaultHashBuilder;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
@@ -26,7 +27,7 @@ use crate::domain::time::Instant;
 use crate::metering::Error;
 use crate::metering::Receipt;
 use crate::metering::Shared;
-use crate::metering::aside;
+use crate::metering::aside::aside;
 use crate::metering::coverage::Coverage;
 use crate::metering::ingest::Faulty;
 use crate::metering::ingest::Prepared;
@@ -106,7 +107,13 @@ impl Writer {
     }
 
     /// Works until every sender is gone.
-    pub(in crate::metering) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+    pub(in crate::metering) async fn run(self, commands: mpsc::Receiver<Command>) {
+        if let Err(error) = self.serve(commands).await {
+            tracing::error!("the log's writer has panicked, and nothing is written any more: {error}");
+        }
+    }
+
+    async fn serve(mut self, mut commands: mpsc::Receiver<Command>) -> Result<(), Error> {
         let mut waiting = Vec::with_capacity(GROUP_MAX);
         while commands.recv_many(&mut waiting, GROUP_MAX).await > 0 {
             gather(&mut commands, &mut waiting).await;
@@ -119,24 +126,34 @@ impl Writer {
                         bodies.push((prepared, reply));
                         if bytes >= GROUP_BYTES_MAX {
                             bytes = 0;
-                            self.append(std::mem::take(&mut bodies)).await;
+                            self = self.append(std::mem::take(&mut bodies)).await?;
                         }
                     }
                     Command::Publish { publication, reply } => {
-                        self.append(std::mem::take(&mut bodies)).await;
+                        self = self.append(std::mem::take(&mut bodies)).await?;
                         // Whoever asked may be gone; the version is published all the same.
                         let _ = reply.send(self.publish(publication).await);
                     }
                 }
             }
-            self.append(bodies).await;
+            self = self.append(bodies).await?;
         }
+        Ok(())
     }
 
-    /// Appends what many bodies hold. When that is much, nobody else who is on this thread waits behind it.
-    async fn append(&mut self, bodies: Vec<Body>) {
+    /// Appends what many bodies hold. An error only if that panics: then nothing can be written any more.
+    async fn append(mut self, bodies: Vec<Body>) -> Result<Self, Error> {
         let events: usize = bodies.iter().map(|(prepared, _)| prepared.events.len()).sum();
-        aside(events > EVENTS_INLINE_MAX, self.append_group(bodies, events)).await;
+        if events <= EVENTS_INLINE_MAX {
+            self.append_group(bodies, events).await;
+            return Ok(self);
+        }
+        let runtime = Handle::current();
+        aside(move || {
+            runtime.block_on(self.append_group(bodies, events));
+            self
+        })
+        .await
     }
 
     async fn append_group(&mut self, bodies: Vec<Body>, events: usize) {

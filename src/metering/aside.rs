@@ -1,0 +1,34 @@
+//! Long work, on threads that give way: whoever has only a moment's work to do does not wait behind it. Without that, a
+//! question that is asked while large bodies come in waits at each of its steps until a time slice ends.
+
+use std::cell::Cell;
+
+use crate::metering::Error;
+
+/// Enough for whoever wakes up to go first, and little enough for other programs not to take it all.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 5;
+
+thread_local! {
+    static GIVES_WAY: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Does long work. An error only if it panics, or the process is stopping.
+pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
+    let work = || {
+        if !GIVES_WAY.replace(true) {
+            give_way();
+        }
+        work()
+    };
+    tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopped)
+}
+
+/// In Linux a thread's id stands for the thread alone. Where it may not, everything is as correct, and less prompt.
+#[cfg(target_os = "linux")]
+fn give_way() {
+    let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give_way() {}
