@@ -16,19 +16,18 @@ thread_local! {
 /// Does long work. An error only if it panics, or the process is stopping.
 pub async fn aside<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, Error> {
     let work = || {
-        if !GIVES_WAY.replace(true) {
-            give_way();
-        }
+        give_way();
         work()
     };
     tokio::task::spawn_blocking(work).await.map_err(|_| Error::Stopped)
 }
 
-/// In Linux a thread's id stands for the thread alone. Where it may not, everything is as correct, and less prompt.
-#[cfg(target_os = "linux")]
-fn give_way() {
+/// Has this thread give way to others from now on. Where it may not, everything is as correct, and less prompt.
+pub(in crate::metering) fn give_way() {
+    if GIVES_WAY.replace(true) {
+        return;
+    }
+    // Elsewhere than in Linux the whole process would give way.
+    #[cfg(target_os = "linux")]
     let _ = rustix::process::setpriority_process(Some(rustix::thread::gettid()), NICENESS);
 }
-
-#[cfg(not(target_os = "linux"))]
-fn give_way() {}

@@ -103,10 +103,12 @@ impl Fold {
     /// Writes what is pending, and the position it reaches, in one transaction.
     pub async fn flush(&self, db: &Db) -> Result<(), Error> {
         let _one_at_a_time = self.flushing.lock().await;
+        // Whoever read what was stored before the last flush has had a second for it. What was written then is dropped
+        // after the lock: it is much.
+        let before;
         let (deltas, events, from, to) = {
             let mut state = self.state();
-            // Whoever read what was stored before the last flush has had a second for it.
-            state.leaving = Arc::new(Pending::default());
+            before = std::mem::take(&mut state.leaving);
             (state.leaving_from, state.leaving_to) = (state.stored_seq, state.stored_seq);
             if state.folded_seq == state.stored_seq {
                 return Ok(());
@@ -115,6 +117,7 @@ impl Fold {
             state.leaving_to = state.folded_seq;
             (state.leaving.clone(), state.unstored_events, state.stored_seq, state.folded_seq)
         };
+        drop(before);
         let written = self.write(db, &deltas, from, to).await;
         match written {
             Ok(()) => {

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
-use std::collections::HashMap;
 
+use hashbrown::HashMap;
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde::Serialize;
@@ -117,7 +117,7 @@ fn measured(query: &Query<'_>, rows: &[(Key, Delta)]) -> Result<Vec<Measured>, T
 
 /// Rows by party and by their dimensions as they are written: few of either, so that few are read as JSON.
 fn by_text(rows: &[(Key, Delta)]) -> HashMap<(&str, &str), Vec<Row<'_>>> {
-    let mut groups: HashMap<(&str, &str), Vec<Row<'_>>> = HashMap::new();
+    let mut groups: HashMap<(&str, &str), Vec<Row<'_>>> = HashMap::default();
     for (key, delta) in rows {
         let row = Row { bucket: key.bucket, item: &key.item, delta: *delta };
         groups.entry((&key.party, &key.dimensions)).or_default().push(row);

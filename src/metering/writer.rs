@@ -46,8 +46,13 @@ use crate::store::books::PublishedBook;
 /// Bodies that one group commit takes at most, and text after which it takes no further one.
 const GROUP_MAX: usize = 128;
 const GROUP_BYTES_MAX: usize = 16 << 20;
+/// Bodies that are a group without waiting for more.
+const GATHERED_MIN: usize = 32;
 /// Events of a group that are worked on between the turns of others: about a millisecond.
 const EVENTS_INLINE_MAX: usize = 2_048;
+
+/// Events that are worth a second thread to be added to the seen index and to the fold at the same time.
+const SIDE_BY_SIDE_EVENTS_MIN: u64 = 5_000;
 
 pub(in crate::metering) enum Command {
     Append { prepared: Prepared, reply: Reply<Outcome> },
@@ -362,8 +367,18 @@ impl Writer {
         }
         self.last_seq = seq;
         let events = group.draft.event_count();
-        self.shared.seen.insert(seq, group.new.drain().map(|(key, new)| (key, new.content)));
-        self.shared.fold.add(seq, events, group.deltas.drain(..))?;
+        let Group { new, deltas, .. } = &mut group;
+        let mut index = || self.shared.seen.insert(seq, new.drain().map(|(key, new)| (key, new.content)));
+        match events > SIDE_BY_SIDE_EVENTS_MIN {
+            true => std::thread::scope(|scope| {
+                scope.spawn(index);
+                self.shared.fold.add(seq, events, deltas.drain(..))
+            })?,
+            false => {
+                index();
+                self.shared.fold.add(seq, events, deltas.drain(..))?;
+            }
+        }
         self.spare = Group { draft: group.draft.emptied(), new: group.new, deltas: group.deltas, ..Group::default() };
         Ok(())
     }
@@ -415,11 +430,12 @@ impl Writer {
     }
 }
 
-/// Takes what comes while others have their turn, for as long as anything comes: one commit for all of it. A commit
-/// costs as much as reading a dozen small bodies.
+/// Takes what comes while others have their turn, for as long as anything comes and it is few: one commit for all of it.
+/// A commit costs as much as reading a dozen small bodies. Not until everybody has come: while half of them are being
+/// made durable, the other half is read.
 async fn gather(commands: &mut mpsc::Receiver<Command>, waiting: &mut Vec<Command>) {
     let mut before = 0;
-    while before < waiting.len() && waiting.len() < GROUP_MAX {
+    while before < waiting.len() && waiting.len() < GATHERED_MIN {
         before = waiting.len();
         tokio::task::yield_now().await;
         while waiting.len() < GROUP_MAX

@@ -40,7 +40,7 @@ fn keyed((meter, party, bucket, dimensions, item, value, count): Row) -> (Key, D
 }
 
 /// Between the values of many rows that are packed into one. No key holds it: see [`crate::domain::measure::item`].
-const SEPARATOR: &str = "\u{1f}";
+const SEPARATOR: char = '\u{1f}';
 
 /// The rows of one party in one: what a row of its own costs is most of what a long answer costs, in both engines.
 macro_rules! packed {
@@ -79,7 +79,7 @@ macro_rules! usage_in {
             .bind($period.from().micros())
             .bind($period.to().micros())
             .bind($party)
-            .bind(SEPARATOR)
+            .bind(SEPARATOR.to_string())
             .fetch_all($conn)
             .await?;
         unpacked($meter, rows)?
@@ -102,7 +102,7 @@ fn unpacked(meter: &str, packed: Vec<PackedRow>) -> Result<(i64, Vec<(Key, Delta
     let applied_seq = packed.first().map_or(0, |row| row.0);
     let damaged = || Error::Damaged(format!("the usage of {meter}"));
     // The same few dimensions and items come again and again.
-    let mut known: HashMap<String, Arc<str>> = HashMap::new();
+    let mut known: hashbrown::HashMap<String, Arc<str>> = hashbrown::HashMap::new();
     let mut shared = |text: &str| match known.get(text) {
         Some(known) => known.clone(),
         None => known.entry(text.to_owned()).or_insert(text.into()).clone(),

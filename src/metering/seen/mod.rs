@@ -41,6 +41,7 @@ use flate2::Crc;
 use siphasher::sip128::SipHasher13;
 use thiserror::Error;
 
+use crate::metering::aside::give_way;
 use crate::metering::seen::entry::Seqs;
 use crate::metering::seen::index::Index;
 use crate::metering::seen::index::Sizes;
@@ -108,7 +109,13 @@ impl Seen {
         let missing = runs.missing(last_seq);
         let index = Arc::new(Index::new(folder.to_owned(), secret, sizes, runs));
         let worker = Worker::new(index.clone());
-        let thread = std::thread::Builder::new().name("seen".to_owned()).spawn(|| worker.run()).map_err(failed)?;
+        let thread = std::thread::Builder::new()
+            .name("seen".to_owned())
+            .spawn(|| {
+                give_way();
+                worker.run();
+            })
+            .map_err(failed)?;
         Ok((Self { index, thread: Mutex::new(Some(thread)) }, missing))
     }
 
