@@ -20,12 +20,13 @@ const FLOORS: [&[&str]; 8] = [
 ];
 
 /// Words, and the rooms where they are at home.
-const AT_HOME: [(&str, &[&str]); 8] = [
+const AT_HOME: [(&str, &[&str]); 9] = [
     ("sqlx::", &["store"]),
     ("StatusCode", &["http"]),
     ("Timestamp::now", &["clock"]),
     ("SystemTime::now", &["clock"]),
     ("getrandom::", &["random"]),
+    ("jsonschema::", &["domain"]),
     ("ureq::", &["delivery", "settlement", "cli"]),
     ("crate::{", &["no room: one `use` a line"]),
     ("super::super", &["no room: say `crate::…`"]),

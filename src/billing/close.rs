@@ -17,7 +17,8 @@
 //! - **Holds** pass when they end by the time that is closed through; each is booked on the day on which it passed.
 //! - **Late events** for a period that is closed change its usage and not its documents. Nothing is lost: `usage` shows
 //!   them, and the log position that each closing keeps says which closings have not seen them. Putting the difference
-//!   on the next document is not done here yet.
+//!   on the next document is not done here yet. History that is replayed into a meter is late in the same sense; each
+//!   closing also keeps which replays it saw.
 //!
 //! Usage that is not flushed is not seen: flush metering first.
 
@@ -122,6 +123,7 @@ pub enum CloseError {
 struct Gathered {
     last_closing: i64,
     usage_seq: i64,
+    replayed: i64,
     granted: BTreeMap<String, i64>,
     consumers: BTreeMap<String, Consumer>,
     /// One for each item.
@@ -160,7 +162,8 @@ async fn close_together(db: &Db, at: Instant, items: &[Item], now: Instant) -> R
     let due = due.collect::<Result<Vec<_>, _>>()?;
     let documents = documents(&due, &gathered.granted)?;
 
-    let closing = Closing { seq: gathered.last_closing + 1, due_at: at, usage_seq: gathered.usage_seq, closed_at: now };
+    let Gathered { last_closing, usage_seq, replayed, .. } = gathered;
+    let closing = Closing { seq: last_closing + 1, due_at: at, usage_seq, replayed, closed_at: now };
     let mut tx = db.write().await?;
     tx.record_closing(&closing, &due.iter().map(closed_period).collect::<Vec<_>>()).await.map_err(overtaken)?;
     for item in items.iter().filter(|item| item.occasion == Occasion::Closing) {
@@ -192,6 +195,7 @@ async fn gather(db: &Db, items: &[Item]) -> Result<Gathered, CloseError> {
     Ok(Gathered {
         last_closing: tx.last_closing().await?,
         usage_seq: tx.applied_seq().await?,
+        replayed: tx.last_replayed().await?,
         granted: tx.granted_by_program().await?,
         consumers: tx.consumers_named(&ids).await?,
         usage: used,

@@ -21,8 +21,10 @@ use crate::cli::place::CannotOpen;
 use crate::cli::place::PlaceArgs;
 use crate::cli::place::Server;
 use crate::clock;
+use crate::domain::event::Fault;
 use crate::metering;
 use crate::metering::Metering;
+use crate::metering::ingest::Faulty;
 use crate::metering::ingest::Format;
 use crate::metering::ingest::Invalid;
 use crate::metering::ingest::Limits;
@@ -34,14 +36,8 @@ const BODY_BYTES_MAX: usize = 8 << 20;
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-#[derive(clap::Subcommand)]
-pub enum Command {
-    /// Import NDJSON files of CloudEvents, plain or compressed (gzip, zstd); `-` reads standard input
-    Import(ImportArgs),
-}
-
 #[derive(clap::Args)]
-pub struct ImportArgs {
+pub struct Args {
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
     /// Keep events that cannot be taken in quarantine, and go on
@@ -61,6 +57,12 @@ struct Imported {
     duplicates: usize,
     conflicts: usize,
     rejected: Vec<Rejected>,
+    /// Events that were taken although their data breaks their schema; said only if there are any, as by the server.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    warned: Option<usize>,
+    /// What is wrong with the first of these of each body.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Rejected>,
 }
 
 /// Something that is wrong with a line of a file.
@@ -85,8 +87,7 @@ struct Body {
     lines: Vec<usize>,
 }
 
-pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
-    let Command::Import(args) = command;
+pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let sink = match args.place.server() {
         Some(server) => Sink::Server(server),
         None => {
@@ -170,14 +171,22 @@ async fn send(path: &Path, body: Body, sink: &Sink, quarantine: bool, imported: 
     imported.accepted += answer.accepted;
     imported.duplicates += answer.duplicates;
     imported.conflicts += answer.conflicts.len();
+    if answer.warned > 0 {
+        *imported.warned.get_or_insert_default() += answer.warned;
+    }
     let all_taken = answer.rejected.is_empty();
-    for fault in answer.rejected {
-        let (index, inside) =
-            fault.at.trim_start_matches('/').split_once('/').unwrap_or((fault.at.trim_start_matches('/'), ""));
-        let line = index.parse::<usize>().ok().and_then(|index| body.lines.get(index)).copied().unwrap_or_default();
-        let inside = if inside.is_empty() { String::new() } else { format!(" /{inside}") };
-        let at = format!("{}:{line}{inside}", path.display());
-        imported.rejected.push(Rejected { at, code: fault.code, detail: fault.detail, fix: fault.fix });
+    let placed = |index: Option<usize>, inside: &str| {
+        let line = index.and_then(|index| body.lines.get(index)).copied().unwrap_or_default();
+        let inside = if inside.is_empty() { String::new() } else { format!(" {inside}") };
+        format!("{}:{line}{inside}", path.display())
+    };
+    for PlacedFault { at, code, detail, fix } in answer.rejected {
+        let at = at.trim_start_matches('/');
+        let (index, inside) = at.split_at(at.find('/').unwrap_or(at.len()));
+        imported.rejected.push(Rejected { at: placed(index.parse().ok(), inside), code, detail, fix });
+    }
+    for Warning { index, fault: PlacedFault { at, code, detail, fix } } in answer.warnings {
+        imported.warnings.push(Rejected { at: placed(Some(index), &at), code, detail, fix });
     }
     Ok(all_taken)
 }
@@ -193,6 +202,17 @@ struct Answer {
     conflicts: Vec<usize>,
     #[serde(default)]
     rejected: Vec<PlacedFault>,
+    #[serde(default)]
+    warned: usize,
+    #[serde(default)]
+    warnings: Vec<Warning>,
+}
+
+#[derive(Deserialize)]
+struct Warning {
+    index: usize,
+    #[serde(flatten)]
+    fault: PlacedFault,
 }
 
 #[derive(Deserialize)]
@@ -210,16 +230,26 @@ async fn ingest(metering: &Metering, body: Vec<u8>, quarantine: bool) -> anyhow:
         Err(metering::Error::Invalid(faulty)) => (metering::Receipt::default(), faulty),
         Err(error) => return Err(error.into()),
     };
-    let rejected = faulty.into_iter().flat_map(|faulty| {
-        faulty.errors.into_iter().map(move |fault| PlacedFault {
-            at: format!("/{}{}", faulty.index, fault.at),
-            code: fault.code.to_owned(),
-            detail: fault.detail,
-            fix: fault.fix,
-        })
+    let placed = |fault: Fault, before: &str| PlacedFault {
+        at: format!("{before}{}", fault.at),
+        code: fault.code.to_owned(),
+        detail: fault.detail,
+        fix: fault.fix,
+    };
+    let rejected = faulty
+        .into_iter()
+        .flat_map(|Faulty { index, errors }| errors.into_iter().map(move |fault| placed(fault, &format!("/{index}"))));
+    let warnings = receipt.warned.named.into_iter().flat_map(|Faulty { index, errors }| {
+        errors.into_iter().map(move |fault| Warning { index, fault: placed(fault, "") })
     });
-    let rejected = rejected.collect();
-    Ok(Answer { accepted: receipt.accepted, duplicates: receipt.duplicates, conflicts: receipt.conflicts, rejected })
+    Ok(Answer {
+        accepted: receipt.accepted,
+        duplicates: receipt.duplicates,
+        conflicts: receipt.conflicts,
+        rejected: rejected.collect(),
+        warned: receipt.warned.counts.values().sum(),
+        warnings: warnings.collect(),
+    })
 }
 
 fn post(server: &Server, body: &[u8], quarantine: bool) -> anyhow::Result<Answer> {
@@ -244,13 +274,17 @@ fn report(imported: &Imported, json: bool, quarantine: bool) -> anyhow::Result<E
     if json {
         println!("{}", serde_json::to_string(imported)?);
     } else {
+        let warned = imported.warned.map(|warned| format!("  warned {warned}")).unwrap_or_default();
         println!(
-            "accepted {}  duplicates {}  conflicts {}  rejected {}",
+            "accepted {}  duplicates {}  conflicts {}  rejected {}{warned}",
             imported.accepted,
             imported.duplicates,
             imported.conflicts,
             imported.rejected.len()
         );
+        for warning in &imported.warnings {
+            eprintln!("{}: warning: {}\n  fix: {}", warning.at, warning.detail, warning.fix);
+        }
         for rejected in &imported.rejected {
             eprintln!("{}: {}\n  fix: {}", rejected.at, rejected.detail, rejected.fix);
         }

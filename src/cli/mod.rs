@@ -1,15 +1,19 @@
 //! The command line: one file a command. Exit codes: 0 done, 1 the answer is no, 2 wrong usage, 3 cannot reach or open.
 
+mod archive;
 mod bench;
 mod book_files;
 mod close;
 mod demo;
+mod events;
 mod export;
 mod import;
 mod key;
 mod limits;
 mod place;
 mod pricing;
+mod quarantine;
+mod replay;
 mod serve;
 mod verify;
 
@@ -42,9 +46,9 @@ enum Command {
     /// The price book: check it, publish it, show what is published
     #[command(subcommand)]
     Pricing(pricing::Command),
-    /// Events: import files
+    /// Events: import files, mend what was set aside, replay history into a new meter, archive old ones
     #[command(subcommand)]
-    Events(import::Command),
+    Events(events::Command),
     /// Close and finalise every period that ended by a date
     Close(close::Args),
     /// Recompute usage, documents and journal from the log, check the chain, and name every difference
@@ -82,7 +86,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Demo(args) => demo::run(args).await,
         Command::Serve(args) => serve::run(args).await,
         Command::Pricing(command) => pricing::run(command).await,
-        Command::Events(command) => import::run(command).await,
+        Command::Events(command) => events::run(command).await,
         Command::Close(args) => close::run(args).await,
         Command::Verify(args) => verify::run(args).await,
         Command::Export(args) => export::run(args).await,

@@ -43,6 +43,9 @@ pub struct DataArgs {
     /// Memory for the seen index, in MiB
     #[arg(long, value_name = "MIB", env = "TALLYSTICK_SEEN_MEMORY", default_value_t = 256)]
     seen_memory: usize,
+    /// Folder of the event archive, if it is not where `events archive` wrote it
+    #[arg(long, value_name = "FOLDER", env = "TALLYSTICK_ARCHIVE")]
+    archive: Option<PathBuf>,
 }
 
 /// Where to work: on the data itself, or through a server.
@@ -89,7 +92,7 @@ impl DataArgs {
     }
 
     pub async fn open(&self, access: Access) -> Result<Db, CannotOpen> {
-        Ok(Db::open(&self.target(), access).await?)
+        Ok(Db::open(&self.target(), access).await?.with_archive(self.archive.as_deref()))
     }
 }
 

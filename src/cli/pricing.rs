@@ -19,6 +19,8 @@ use crate::clock;
 use crate::domain::book::Book;
 use crate::domain::book::Mistake;
 use crate::domain::book::SourceFile;
+use crate::domain::book::catalog::EventType;
+use crate::domain::book::catalog::Validation;
 use crate::domain::book::parse;
 use crate::domain::book::version;
 use crate::domain::book::version::files_from_json;
@@ -118,6 +120,15 @@ fn check(folder: &Path, json: bool) -> anyhow::Result<ExitCode> {
     Ok(if mistakes.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(NO) })
 }
 
+/// An event type, and what becomes of data that breaks its schema.
+fn named(event_type: &EventType) -> String {
+    match event_type.validation {
+        Validation::Off => event_type.id.clone(),
+        Validation::Warn => format!("{} (warn)", event_type.id),
+        Validation::Enforce => format!("{} (enforce)", event_type.id),
+    }
+}
+
 fn summary(files: &[SourceFile], book: &Book) -> String {
     let mut table = Table::new();
     table.load_style(NOTHING);
@@ -125,7 +136,8 @@ fn summary(files: &[SourceFile], book: &Book) -> String {
         let names: Vec<&str> = names.into_iter().map(String::as_str).collect();
         table.add_row([what.to_owned(), names.len().to_string(), names.join(", ")]);
     };
-    row("event types", book.event_types.keys().collect());
+    let event_types: Vec<String> = book.event_types.values().map(named).collect();
+    row("event types", event_types.iter().collect());
     row("meters", book.meters.keys().collect());
     row("plans", book.plans.keys().collect());
     row("programs", book.programs.keys().collect());

@@ -13,6 +13,8 @@ use crate::domain::walk::Walk;
 
 /// `id`, `source`, `type` and `subject` may not be longer, in bytes: they are keys.
 const NAME_BYTES_MAX: usize = 512;
+/// Members of `data` for which there is room at once: few events have more.
+const MEMBERS_ROOM: usize = 16;
 
 /// A CloudEvent, borrowing from the text it was read from.
 #[derive(Clone, Debug)]
@@ -24,6 +26,9 @@ pub struct Event<'a> {
     pub time: Option<Instant>,
     /// JSON, as it stands in the text.
     pub data: Option<&'a str>,
+    /// The members of `data`, each key with its JSON: as one walk over the event found them. None if `data` is no
+    /// object, or was read closely.
+    pub members: Option<Vec<(&'a str, &'a str)>>,
 }
 
 /// What is wrong with one place of an event, and what to do about it.
@@ -57,60 +62,29 @@ struct Attributes<'a> {
     data: Option<&'a RawValue>,
 }
 
+/// What one walk over an event finds: attributes without their quotes, and the members of `data` if it is an object.
+#[derive(Debug, Default)]
+pub struct Raw<'a> {
+    pub id: Option<&'a str>,
+    pub source: Option<&'a str>,
+    pub kind: Option<&'a str>,
+    pub subject: Option<&'a str>,
+    pub time: Option<&'a str>,
+    pub data: Option<&'a str>,
+    pub members: Option<Vec<(&'a str, &'a str)>>,
+}
+
 impl<'a> Event<'a> {
     /// Reads a structured-mode event. Every fault is returned, not the first one only.
     pub fn parse(text: &'a str) -> Result<Self, Vec<Fault>> {
-        match Self::read(text) {
+        match Raw::walk(text).and_then(Raw::event) {
             Some(event) => Ok(event),
             None => Self::parse_closely(text),
         }
     }
 
-    /// Reads an event of the common kind. `None` says only that it has to be looked at closely.
-    fn read(text: &'a str) -> Option<Self> {
-        let (mut version, mut id, mut source, mut kind, mut subject) = (None, None, None, None, None);
-        let (mut time, mut data) = (None, None);
-        let mut walk = Walk::new(text);
-        walk.object(|key, walk| {
-            let slot = match key {
-                "id" => &mut id,
-                "source" => &mut source,
-                "type" => &mut kind,
-                "subject" => &mut subject,
-                "time" => &mut time,
-                "specversion" => &mut version,
-                "data" => {
-                    let first = data.is_none();
-                    data = Some(walk.value()?);
-                    return first.then_some(());
-                }
-                // Has rules of its own.
-                "sampledrate" => return None,
-                _ => return walk.value().map(|_| ()),
-            };
-            let text = walk.string()?;
-            (!text.escaped && is_name(text.inner) && slot.replace(text.inner).is_none()).then_some(())
-        })?;
-        let time = match time {
-            Some(time) => Some(Instant::parse(time)?),
-            None => None,
-        };
-        // Null is how JSON says that there is none.
-        let data = data.filter(|data| *data != "null");
-        let is_event = walk.ends() && version == Some("1.0");
-        is_event.then_some(())?;
-        let subject = subject.map(Cow::Borrowed);
-        Some(Self {
-            source: Cow::Borrowed(source?),
-            id: Cow::Borrowed(id?),
-            kind: Cow::Borrowed(kind?),
-            subject,
-            time,
-            data,
-        })
-    }
-
-    fn parse_closely(text: &'a str) -> Result<Self, Vec<Fault>> {
+    /// The same for an event of any kind.
+    pub fn parse_closely(text: &'a str) -> Result<Self, Vec<Fault>> {
         let attributes: Attributes<'a> = match serde_json::from_str(text) {
             Ok(attributes) => attributes,
             Err(error) => return Err(vec![not_an_event(text, &error)]),
@@ -125,10 +99,71 @@ impl<'a> Event<'a> {
         check_sampling(attributes.sampledrate, &mut faults);
         match (id, source, kind) {
             (Some(id), Some(source), Some(kind)) if faults.is_empty() => {
-                Ok(Self { source, id, kind, subject, time, data: attributes.data.map(RawValue::get) })
+                let data = attributes.data.map(RawValue::get);
+                Ok(Self { source, id, kind, subject, time, data, members: None })
             }
             _ => Err(faults),
         }
+    }
+}
+
+impl<'a> Raw<'a> {
+    /// Walks over an event of the common kind. `None` says only that it has to be looked at closely.
+    pub fn walk(text: &'a str) -> Option<Self> {
+        let (mut raw, mut version) = (Self::default(), None);
+        let mut walk = Walk::new(text);
+        walk.object(|key, walk| {
+            let slot = match key {
+                "id" => &mut raw.id,
+                "source" => &mut raw.source,
+                "type" => &mut raw.kind,
+                "subject" => &mut raw.subject,
+                "time" => &mut raw.time,
+                "specversion" => &mut version,
+                "data" if raw.data.is_none() => return raw.walk_data(walk),
+                // Comes twice, or has rules of its own.
+                "data" | "sampledrate" => return None,
+                _ => return walk.value().map(|_| ()),
+            };
+            let text = walk.plain_string()?;
+            slot.replace(text).is_none().then_some(())
+        })?;
+        (walk.ends() && version == Some("1.0")).then_some(raw)
+    }
+
+    fn walk_data(&mut self, walk: &mut Walk<'a>) -> Option<()> {
+        self.data = Some(walk.over(|walk| {
+            if walk.peek()? != b'{' {
+                return walk.value().map(|_| ());
+            }
+            let members = self.members.insert(Vec::with_capacity(MEMBERS_ROOM));
+            walk.object(|key, walk| {
+                members.push((key, walk.value()?));
+                Some(())
+            })
+        })?);
+        Some(())
+    }
+
+    /// The event, if its attributes are as they should be.
+    pub fn event(self) -> Option<Event<'a>> {
+        let time = match self.time {
+            Some(time) => Some(Instant::parse(time)?),
+            None => None,
+        };
+        let (source, id, kind) = (self.source?, self.id?, self.kind?);
+        let are_names = is_name(source) && is_name(id) && is_name(kind) && self.subject.is_none_or(is_name);
+        are_names.then_some(())?;
+        Some(Event {
+            source: Cow::Borrowed(source),
+            id: Cow::Borrowed(id),
+            kind: Cow::Borrowed(kind),
+            subject: self.subject.map(Cow::Borrowed),
+            time,
+            // Null is how JSON says that there is none.
+            data: self.data.filter(|data| *data != "null"),
+            members: self.members,
+        })
     }
 }
 
@@ -215,10 +250,22 @@ fn name<'a>(attribute: &str, raw: &'a RawValue, faults: &mut Vec<Fault>) -> Opti
 }
 
 fn is_name(text: &str) -> bool {
-    // Without a branch a byte, so that many are looked at at once.
-    let is_plain = text.bytes().fold(true, |plain, byte| plain & (0x20..0x7f).contains(&byte));
-    let plain = is_plain || !text.contains(|c: char| c.is_control());
-    !text.is_empty() && text.len() <= NAME_BYTES_MAX && plain
+    !text.is_empty() && text.len() <= NAME_BYTES_MAX && (is_plain(text.as_bytes()) || !text.contains(char::is_control))
+}
+
+/// Whether it is printable ASCII, eight bytes at a time.
+fn is_plain(text: &[u8]) -> bool {
+    const LOW: u64 = 0x0101_0101_0101_0101;
+    const HIGH: u64 = 0x8080_8080_8080_8080;
+    let (words, rest) = text.as_chunks::<8>();
+    let mut odd = 0;
+    for word in words {
+        let word = u64::from_le_bytes(*word);
+        // The high bit of a byte is set by 0x80 and more, by 0x7f once one is added, and by less than 0x20 once that is
+        // taken away; what a byte takes from its neighbour only matters where it is odd itself.
+        odd |= (word | word.wrapping_add(LOW) | word.wrapping_sub(LOW.wrapping_mul(0x20))) & HIGH;
+    }
+    odd == 0 && rest.iter().all(|byte| (0x20..0x7f).contains(byte))
 }
 
 fn instant(raw: &RawValue, faults: &mut Vec<Fault>) -> Option<Instant> {
@@ -304,8 +351,9 @@ mod tests {
             let whole = r#""specversion":"1.0","id":"1","source":"/s","type":"t""#;
             let members: Vec<String> = members.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
             for text in [format!("{{{}}}", members.join(",")), format!("{{{whole},{}}}", members.join(" , "))] {
-                if let Some(fast) = Event::read(&text) {
+                if let Some(fast) = Raw::walk(&text).and_then(Raw::event) {
                     let close = Event::parse_closely(&text).expect("is an event");
+                    let fast = Event { members: None, ..fast };
                     proptest::prop_assert_eq!(format!("{fast:?}"), format!("{close:?}"));
                 }
             }

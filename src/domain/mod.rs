@@ -15,6 +15,7 @@ pub mod measure;
 pub mod money;
 pub mod period;
 pub mod rating;
+pub mod shape;
 pub mod subscription;
 pub mod time;
 pub mod walk;

@@ -61,8 +61,13 @@ impl<'a> Walk<'a> {
 
     /// Walks over any value; its text as it stands.
     pub fn value(&mut self) -> Option<&'a str> {
+        self.over(|walk| walk.skip(0))
+    }
+
+    /// The text that `step` walks over.
+    pub fn over(&mut self, step: impl FnOnce(&mut Self) -> Option<()>) -> Option<&'a str> {
         let from = self.at;
-        self.skip(0)?;
+        step(self)?;
         self.text.get(from..self.at)
     }
 
@@ -85,6 +90,25 @@ impl<'a> Walk<'a> {
             }
         }
         Some(Quoted { inner: self.text.get(from..self.at - 1)?, escaped })
+    }
+
+    /// Walks over a string without escapes; what it means.
+    pub fn plain_string(&mut self) -> Option<&'a str> {
+        let text = self.string()?;
+        (!text.escaped).then_some(text.inner)
+    }
+
+    /// Walks over exactly this text.
+    pub fn literal(&mut self, text: &str) -> Option<()> {
+        let end = self.at + text.len();
+        let is_it = self.text.as_bytes().get(self.at..end)? == text.as_bytes();
+        self.at = end;
+        is_it.then_some(())
+    }
+
+    /// How much of the text lies behind.
+    pub fn at(&self) -> usize {
+        self.at
     }
 
     /// Whether nothing but space is left.
@@ -206,20 +230,19 @@ fn plain_length(bytes: &[u8]) -> usize {
     const LOW: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
     let mut length = 0;
-    let (words, rest) = bytes.as_chunks::<8>();
-    for word in words {
+    while let Some(word) = bytes.get(length..).and_then(<[u8]>::first_chunk::<8>) {
         let word = u64::from_le_bytes(*word);
         // A byte's high bit is set where it is zero; borrows only ever come from a byte that is itself found.
-        let is_zero = |word: u64| word.wrapping_sub(LOW) & !word & HIGH;
-        let quote = is_zero(word ^ (LOW * b'"' as u64));
-        let backslash = is_zero(word ^ (LOW * b'\\' as u64));
-        let control = word.wrapping_sub(LOW * 0x20) & !word & HIGH;
-        let found = quote | backslash | control;
+        let quote = word ^ (LOW * b'"' as u64);
+        let backslash = word ^ (LOW * b'\\' as u64);
+        let zero = (quote.wrapping_sub(LOW) & !quote) | (backslash.wrapping_sub(LOW) & !backslash);
+        let found = (zero | (word.wrapping_sub(LOW * 0x20) & !word)) & HIGH;
         if found != 0 {
             return length + (found.trailing_zeros() / 8) as usize;
         }
         length += 8;
     }
+    let rest = bytes.get(length..).unwrap_or_default();
     length + rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20)).unwrap_or(rest.len())
 }
 

@@ -1,7 +1,11 @@
 //! Every code that a problem can have, and what it means: the reading page shows them, and `type` leads there.
 
 /// Never renamed: programs look at them.
-pub const CODES: [(&str, &str); 53] = [
+pub const CODES: [(&str, &str); 57] = [
+    (
+        "archive_unreadable",
+        "A file of the event archive is needed for this, and is missing or damaged. The detail names it.",
+    ),
     ("body_cut_off", "The connection ended before the body did. Nothing of it was stored."),
     ("body_timeout", "The body paused for too long. Nothing of it was stored, and the connection is closed."),
     ("body_too_large", "The body is longer than this call takes. Send it in parts."),
@@ -33,6 +37,7 @@ pub const CODES: [(&str, &str); 53] = [
     ("other_currency", "A consumer and its plans have one currency."),
     ("price_book_conflicts", "The price book changes what must stay: a published meter keeps its meaning."),
     ("price_book_has_mistakes", "The price book cannot be read. Every mistake is named with its file and line."),
+    ("replaying_already", "One replay of history runs at a time."),
     ("stopping", "The server is stopping, and takes nothing new."),
     ("store_unavailable", "The store cannot be used right now. Nothing was kept; try again after `Retry-After`."),
     ("too_many_events", "The body holds more events than one may. Send them in parts."),
@@ -48,6 +53,11 @@ pub const CODES: [(&str, &str); 53] = [
     ("unknown_meter", "No published price book has this meter."),
     ("unknown_payout", "There is no such payout statement."),
     ("unknown_plan", "The price book of that time does not have this plan."),
+    ("unknown_quarantined", "This event is not in quarantine, or not any more: it was taken or discarded."),
+    (
+        "unknown_replay",
+        "No replay of this meter was asked for since the server started. What was replayed stays counted.",
+    ),
     ("unknown_role", "A role is operator, finance, ingest, or consumer:ID."),
     ("unknown_subscription", "There is no such subscription."),
     ("unknown_tax", "The price book does not have this tax."),

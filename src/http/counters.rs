@@ -1,6 +1,9 @@
 //! What the server counts of its own work, and how Prometheus reads it (text format 0.0.4).
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
+use std::sync::Mutex;
+use std::sync::PoisonError;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -39,6 +42,8 @@ pub struct Counters {
     duplicates: AtomicU64,
     conflicts: AtomicU64,
     rejected: AtomicU64,
+    /// By event type, and only those of the catalog. Locked only when there is something to count.
+    warned: Mutex<BTreeMap<String, u64>>,
     bodies: [AtomicU64; STATUSES.len()],
     wire_bytes: AtomicU64,
     text_bytes: AtomicU64,
@@ -70,6 +75,14 @@ impl Counters {
         add(&self.duplicates, receipt.duplicates);
         add(&self.conflicts, receipt.conflicts.len());
         add(&self.rejected, receipt.rejected.len());
+        if receipt.warned.counts.is_empty() {
+            return;
+        }
+        let mut warned = self.warned.lock().unwrap_or_else(PoisonError::into_inner);
+        for (kind, count) in &receipt.warned.counts {
+            let all = warned.entry(kind.clone()).or_default();
+            *all = all.saturating_add(u64::try_from(*count).unwrap_or(u64::MAX));
+        }
     }
 
     /// Events for which a body was refused.
@@ -94,7 +107,7 @@ impl Counters {
     }
 
     /// Everything, as Prometheus reads it.
-    pub fn text(&self, memory: &Memory, seen: SeenFigures) -> String {
+    pub fn text(&self, memory: &Memory, seen: SeenFigures, quarantined: u64) -> String {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let mut text = Text(String::with_capacity(4096));
         let events_total = "events_total";
@@ -106,6 +119,12 @@ impl Counters {
         }
         let conflicts = "Duplicates that say something else than the first event with their key did.";
         text.single("event_conflicts_total", "counter", conflicts, read(&self.conflicts));
+        let warned = "event_schema_warnings_total";
+        text.about(warned, "counter", "Events that were taken although their data breaks the schema of their type.");
+        for (kind, count) in &*self.warned.lock().unwrap_or_else(PoisonError::into_inner) {
+            text.sample(warned, &format!("{{type=\"{kind}\"}}"), count);
+        }
+        text.single("quarantined_events", "gauge", "Events that wait in quarantine.", quarantined);
         let known = "Distinct events that are known.";
         text.single("events_known", "gauge", known, seen.events);
 
@@ -188,7 +207,7 @@ mod tests {
         for (status, micros) in [(StatusCode::OK, 250), (StatusCode::OK, 251), (StatusCode::IM_A_TEAPOT, 40_000_000)] {
             counters.answered(status, Duration::from_micros(micros));
         }
-        let text = counters.text(&Memory::new(1), SeenFigures { events: 3, memory_bytes: 5, waits: 7 });
+        let text = counters.text(&Memory::new(1), SeenFigures { events: 3, memory_bytes: 5, waits: 7 }, 2);
         for line in [
             "tallystick_event_body_seconds_bucket{le=\"0.00025\"} 1",
             "tallystick_event_body_seconds_bucket{le=\"0.0005\"} 2",
@@ -205,7 +224,7 @@ mod tests {
 
     #[test]
     fn every_sample_is_explained_before_it() {
-        let text = Counters::default().text(&Memory::new(1), SeenFigures { events: 3, memory_bytes: 5, waits: 7 });
+        let text = Counters::default().text(&Memory::new(1), SeenFigures { events: 3, memory_bytes: 5, waits: 7 }, 2);
         let mut explained = "";
         for line in text.lines() {
             match line.strip_prefix("# TYPE ") {

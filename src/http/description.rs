@@ -15,8 +15,9 @@ use utoipa::openapi::OpenApi;
 const DEPTH_MAX: usize = 8;
 
 /// What is found under each tag, in the order in which one meets it.
-const TAGS: [(&str, &str); 11] = [
+const TAGS: [(&str, &str); 12] = [
     ("events", "Events come in as CloudEvents. When the answer comes they are durable, and counted once."),
+    ("quarantine", "Events that could not be taken and came with `?invalid=quarantine`: mend them, or try them again."),
     ("usage", "What meters measured, current to the last event that was acknowledged."),
     ("catalog", "Event types: what is counted, and what it means."),
     ("consumers", "Who is charged, paid, or both; and the statement that shows what came of it."),
@@ -30,7 +31,7 @@ const TAGS: [(&str, &str); 11] = [
 ];
 
 /// A call, the shape of its answer, and whether it is a list of them.
-const ANSWERS: [(&str, &str, &str, bool); 19] = [
+const ANSWERS: [(&str, &str, &str, bool); 20] = [
     ("get", "/v1/consumers", "Consumer", true),
     ("get", "/v1/consumers/{id}", "Consumer", false),
     ("put", "/v1/consumers/{id}", "Consumer", false),
@@ -45,6 +46,7 @@ const ANSWERS: [(&str, &str, &str, bool); 19] = [
     ("post", "/v1/close", "Closed", false),
     ("get", "/v1/event-types", "EventType", true),
     ("get", "/v1/event-types/{type}", "EventType", false),
+    ("get", "/v1/quarantine", "Quarantined", true),
     ("get", "/v1/ledger/accounts", "Standing", true),
     ("get", "/v1/ledger/entries", "Entry", true),
     ("get", "/v1/ledger/head", "Head", false),

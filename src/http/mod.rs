@@ -27,6 +27,7 @@ pub use router::router;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use crate::http::api::replay::LastReplay;
 use crate::http::counters::Counters;
 use crate::http::intake::Intake;
 use crate::http::keyring::Keyring;
@@ -43,12 +44,19 @@ pub struct Parts {
     pub intake: Intake,
     pub(in crate::http) keyring: Keyring,
     pub(in crate::http) counters: Counters,
+    pub(in crate::http) last_replay: LastReplay,
 }
 
 impl App {
     pub fn new(db: Db, metering: Arc<Metering>, limits: intake::Limits) -> Self {
-        let (keyring, counters) = (Keyring::default(), Counters::default());
-        Self(Arc::new(Parts { db, metering, intake: Intake::new(limits), keyring, counters }))
+        Self(Arc::new(Parts {
+            db,
+            metering,
+            intake: Intake::new(limits),
+            keyring: Keyring::default(),
+            counters: Counters::default(),
+            last_replay: LastReplay::default(),
+        }))
     }
 }
 

@@ -192,6 +192,17 @@ impl From<metering::Error> for Problem {
                     .fix("send this body again after the time that Retry-After says")
             }
             metering::Error::Store(error) => error.into(),
+            metering::Error::Archive(unreadable) => {
+                tracing::error!("{unreadable}");
+                Self::new(StatusCode::INTERNAL_SERVER_ERROR, "archive_unreadable", unreadable.to_string())
+                    .fix("the operator puts the file back, or says where the archive is with serve --archive")
+            }
+            metering::Error::UnknownMeter(meter) => {
+                Self::new(StatusCode::NOT_FOUND, "unknown_meter", format!("there is no meter `{meter}`"))
+                    .fix("check its id; /v1/pricing/versions has every meter")
+            }
+            metering::Error::Replaying => Self::new(StatusCode::CONFLICT, "replaying_already", error.to_string())
+                .fix("one replay runs at a time; ask for this one when the other is done"),
             metering::Error::Damaged(_)
             | metering::Error::Seen(_)
             | metering::Error::Thread(_)

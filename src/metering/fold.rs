@@ -2,7 +2,8 @@
 //!
 //! A flush is one transaction: it adds the deltas to `usage` and moves `applied_seq` on by compare-and-set. A crash
 //! loses only memory, and replay from `applied_seq` gives it back: there is no second truth. Readers add what is not
-//! flushed yet, under a gate that a flush closes while it commits, so that no delta is seen twice or not at all.
+//! flushed yet: what they read from the store says how far it is folded, and what was being written is kept until the
+//! next flush, so that no delta is seen twice or not at all, and nobody waits for a flush.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -12,6 +13,8 @@ use std::sync::PoisonError;
 
 use hashbrown::DefaultHashBuilder;
 use tokio::sync::RwLock;
+use tokio::sync::RwLockReadGuard;
+use tokio::sync::RwLockWriteGuard;
 
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
@@ -20,20 +23,21 @@ use crate::domain::measure::digest::KeyDigest;
 use crate::domain::measure::digest::Secret;
 use crate::metering::Error;
 use crate::store::Db;
-use crate::store::Read;
 use crate::store::Tx;
+use crate::store::Write;
 
 pub type Deltas = HashMap<Key, Delta, DefaultHashBuilder>;
 
-/// By digest, since comparing keys text by text is most of what a fold costs.
-type Pending = HashMap<KeyDigest, (Key, Delta), DefaultHashBuilder>;
+/// By party, since that is how usage is asked for; and by digest, since comparing keys text by text is most of what a
+/// fold costs.
+type Pending = HashMap<Arc<str>, HashMap<KeyDigest, (Key, Delta), DefaultHashBuilder>, DefaultHashBuilder>;
 
 #[derive(Debug)]
 pub struct Fold {
     /// Keys the digests.
     secret: Secret,
     state: Mutex<State>,
-    /// Held for reading while usage is read, for writing while a flush commits.
+    /// Held for reading while usage is read, for writing while a replay commits.
     gate: RwLock<()>,
     /// One flush at a time.
     flushing: tokio::sync::Mutex<()>,
@@ -48,8 +52,10 @@ struct State {
     /// Events that are folded and not stored: what a crash would have to read again.
     unstored_events: u64,
     pending: Pending,
-    /// What a flush is writing at this moment.
+    /// What a flush is writing at this moment, or has written last: what came after one batch, until another.
     leaving: Arc<Pending>,
+    leaving_from: i64,
+    leaving_to: i64,
 }
 
 impl Fold {
@@ -61,6 +67,8 @@ impl Fold {
             unstored_events: 0,
             pending: Pending::default(),
             leaving: Arc::new(Pending::default()),
+            leaving_from: stored_seq,
+            leaving_to: stored_seq,
         };
         let secret = crate::random::bytes();
         Self { secret, state: Mutex::new(state), gate: RwLock::new(()), flushing: tokio::sync::Mutex::new(()) }
@@ -95,14 +103,21 @@ impl Fold {
     /// Writes what is pending, and the position it reaches, in one transaction.
     pub async fn flush(&self, db: &Db) -> Result<(), Error> {
         let _one_at_a_time = self.flushing.lock().await;
+        // Whoever read what was stored before the last flush has had a second for it. What was written then is dropped
+        // after the lock: it is much.
+        let before;
         let (deltas, events, from, to) = {
             let mut state = self.state();
+            before = std::mem::take(&mut state.leaving);
+            (state.leaving_from, state.leaving_to) = (state.stored_seq, state.stored_seq);
             if state.folded_seq == state.stored_seq {
                 return Ok(());
             }
             state.leaving = Arc::new(std::mem::take(&mut state.pending));
+            state.leaving_to = state.folded_seq;
             (state.leaving.clone(), state.unstored_events, state.stored_seq, state.folded_seq)
         };
+        drop(before);
         let written = self.write(db, &deltas, from, to).await;
         match written {
             Ok(()) => {
@@ -116,29 +131,37 @@ impl Fold {
 
     async fn write(&self, db: &Db, deltas: &Pending, from: i64, to: i64) -> Result<(), Error> {
         let mut tx = db.write().await?;
-        let mut deltas: Vec<&(Key, Delta)> = deltas.values().collect();
-        // In the order of the table, so that its pages are written once.
-        deltas.sort_unstable_by_key(|(key, _)| key);
-        let keys: Vec<&Key> = deltas.iter().map(|(key, _)| key).collect();
-        let stored = tx.usage_at(&keys).await?;
-        let (mut rows, mut nothing) = (Vec::with_capacity(keys.len()), Vec::new());
-        for (key, delta) in deltas {
-            let total = stored.get(key).copied().unwrap_or_default().merge(*delta)?;
-            match total.is_nothing() {
-                true => nothing.push(key),
-                false => rows.push((key, total)),
-            }
-        }
-        tx.put_usage(&rows).await?;
-        tx.drop_usage(&nothing).await?;
+        let rows = deltas.values().flat_map(HashMap::values);
+        add_to_stored(&mut tx, rows.map(|(key, delta)| (key, *delta)).collect()).await?;
         if !tx.advance_applied_seq(from, to).await? {
             return Err(Error::Fenced);
         }
-        let _closed = self.gate.write().await;
         tx.commit().await?;
+        self.state().stored_seq = to;
+        Ok(())
+    }
+
+    /// The newest batch that is stored.
+    pub fn stored_seq(&self) -> i64 {
+        self.state().stored_seq
+    }
+
+    /// Keeps flushes out: as long as it is held, what is stored stands at one place of the log.
+    pub async fn hold_stored(&self) -> tokio::sync::MutexGuard<'_, ()> {
+        self.flushing.lock().await
+    }
+
+    /// Keeps readers out: for a commit, and for what changes in memory together with it.
+    pub async fn hold_readers(&self) -> RwLockWriteGuard<'_, ()> {
+        self.gate.write().await
+    }
+
+    /// Adds to what will be flushed, for batches that are folded already.
+    pub fn add_late(&self, deltas: impl IntoIterator<Item = (Key, Delta)>) -> Result<(), TooLarge> {
         let mut state = self.state();
-        state.stored_seq = to;
-        state.leaving = Arc::new(Pending::default());
+        for (key, delta) in deltas {
+            merge(&mut state.pending, KeyDigest::of(&self.secret, &key), key, delta)?;
+        }
         Ok(())
     }
 
@@ -146,32 +169,38 @@ impl Fold {
     fn take_back(&self) -> Result<(), TooLarge> {
         let mut state = self.state();
         let leaving = std::mem::take(&mut state.leaving);
-        for (digest, (key, delta)) in leaving.iter() {
+        state.leaving_to = state.leaving_from;
+        for (digest, (key, delta)) in leaving.values().flatten() {
             merge(&mut state.pending, *digest, key.clone(), *delta)?;
         }
         Ok(())
     }
 
-    /// A snapshot of the store, and the deltas of `wanted` keys that it does not hold yet.
-    ///
-    /// `read` must run its first statement before it returns: that is what pins the snapshot.
-    pub async fn read<T>(
-        &self,
-        db: &Db,
-        wanted: impl Fn(&Key) -> bool,
-        read: impl AsyncFnOnce(&mut Tx<Read>) -> crate::store::Result<T>,
-    ) -> Result<(T, Deltas), Error> {
-        let _open = self.gate.read().await;
-        let mut tx = db.read().await?;
-        let stored = read(&mut tx).await?;
-        let mut unflushed = Deltas::default();
+    /// Keeps replays from committing while usage is read.
+    pub async fn hold_replays(&self) -> RwLockReadGuard<'_, ()> {
+        self.gate.read().await
+    }
+
+    /// What was added to `wanted` keys, of one party or of all, after the batch up to which a reading of the store was
+    /// folded; `None` if that was before the flush before last: read it again.
+    pub fn since(&self, seq: i64, party: Option<&str>, wanted: impl Fn(&Key) -> bool) -> Option<Vec<(Key, Delta)>> {
         let state = self.state();
-        for (key, delta) in state.leaving.values().chain(state.pending.values()) {
-            if wanted(key) {
-                add(&mut unflushed, key.clone(), *delta)?;
-            }
-        }
-        Ok((stored, unflushed))
+        let leaving = match seq {
+            seq if seq == state.leaving_from => Some(&*state.leaving),
+            seq if seq == state.leaving_to => None,
+            _ => return None,
+        };
+        let of_party = |deltas: &Pending| {
+            let (one, all) = match party {
+                Some(party) => (deltas.get(party), None),
+                None => (None, Some(deltas.values())),
+            };
+            let found = one.into_iter().chain(all.into_iter().flatten()).flat_map(HashMap::values);
+            found.filter(|(key, _)| wanted(key)).cloned().collect::<Vec<_>>()
+        };
+        let mut deltas = leaving.map(of_party).unwrap_or_default();
+        deltas.extend(of_party(&state.pending));
+        Some(deltas)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -179,8 +208,31 @@ impl Fold {
     }
 }
 
+/// Adds deltas to stored usage, each key once.
+pub async fn add_to_stored(tx: &mut Tx<Write>, mut deltas: Vec<(&Key, Delta)>) -> Result<(), Error> {
+    // In the order of the table, so that its pages are written once.
+    deltas.sort_unstable_by_key(|(key, _)| *key);
+    let keys: Vec<&Key> = deltas.iter().map(|(key, _)| *key).collect();
+    let stored = tx.usage_at(&keys).await?;
+    let (mut rows, mut nothing) = (Vec::with_capacity(keys.len()), Vec::new());
+    for (key, delta) in deltas {
+        let total = stored.get(key).copied().unwrap_or_default().merge(delta)?;
+        match total.is_nothing() {
+            true => nothing.push(key),
+            false => rows.push((key, total)),
+        }
+    }
+    tx.put_usage(&rows).await?;
+    tx.drop_usage(&nothing).await?;
+    Ok(())
+}
+
 fn merge(pending: &mut Pending, digest: KeyDigest, key: Key, delta: Delta) -> Result<(), TooLarge> {
-    let (_, known) = pending.entry(digest).or_insert((key, Delta::default()));
+    let of_party = match pending.get_mut(&key.party) {
+        Some(known) => known,
+        None => pending.entry(key.party.clone()).or_default(),
+    };
+    let (_, known) = of_party.entry(digest).or_insert((key, Delta::default()));
     *known = known.merge(delta)?;
     Ok(())
 }

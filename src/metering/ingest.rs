@@ -2,28 +2,32 @@
 //! Everything here runs in parallel, before the writer's turn.
 
 use std::collections::HashMap;
+use std::collections::HashSet;
 use std::ops::Range;
 use std::sync::Arc;
 
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::domain::event::Event;
 use crate::domain::event::Fault;
 use crate::domain::ids::QuarantineId;
+use crate::domain::measure::delta::Delta;
 use crate::domain::measure::digest::Secret;
 use crate::domain::measure::tally::Added;
 use crate::domain::measure::tally::Counting;
 use crate::domain::measure::tally::Tally;
+use crate::domain::shape::Shapes;
 use crate::domain::time::Instant;
+use crate::metering::Error;
 use crate::metering::retract::RETRACTED;
 use crate::metering::retract::Retracted;
-use crate::metering::seen;
 use crate::metering::seen::Runs;
 use crate::metering::seen::Seen;
 use crate::metering::seen::SeenAt;
 use crate::metering::seen::SeenKey;
 use crate::metering::seen::content_hash;
+use crate::metering::validate::Found;
+use crate::metering::validate::Warned;
 use crate::metering::versions::Versions;
 
 /// How a body is laid out.
@@ -76,10 +80,15 @@ pub struct Prepared {
     /// The body, and behind it the events that are kept otherwise than they were sent.
     text: String,
     pub events: Vec<PreparedEvent>,
-    /// What the events add to usage: rows, and additions to them in the order of the events.
+    /// What the events add to usage: rows, what all events together add to them, and each addition in the order of the
+    /// events.
     pub keys: Vec<Counting>,
+    pub totals: Vec<Delta>,
     pub added: Vec<Added>,
     pub quarantined: Vec<(QuarantineId, String, Faulty)>,
+    pub warned: Warned,
+    /// What is taken out of quarantine when this body is taken.
+    pub released: Option<QuarantineId>,
 }
 
 #[derive(Debug)]
@@ -109,6 +118,15 @@ impl Prepared {
     pub fn bytes(&self) -> usize {
         self.text.len()
     }
+
+    /// Takes events out that turned out to be invalid, in their order, and gives their texts.
+    pub fn set_aside(&mut self, faulty: Vec<Faulty>) -> Vec<(Faulty, String)> {
+        let indexes: HashSet<usize> = faulty.iter().map(|faulty| faulty.index).collect();
+        let events = std::mem::take(&mut self.events).into_iter();
+        let (aside, kept): (Vec<_>, Vec<_>) = events.partition(|event| indexes.contains(&event.index));
+        self.events = kept;
+        faulty.into_iter().zip(aside).map(|(faulty, event)| (faulty, self.line(&event).to_owned())).collect()
+    }
 }
 
 /// What a body is read with.
@@ -126,7 +144,7 @@ pub fn prepare(
     format: Format,
     body: Vec<u8>,
     reading: &Reading<'_>,
-) -> Result<(Prepared, Vec<(Faulty, String)>), seen::Error> {
+) -> Result<(Prepared, Vec<(Faulty, String)>), Error> {
     let runs = reading.seen.runs();
     let mut faulty = Vec::new();
     let (text, lines) = split(format, body);
@@ -141,10 +159,7 @@ pub fn prepare(
 }
 
 /// Reads the events of a body again, since there are other meters now.
-pub fn prepare_again(
-    prepared: Prepared,
-    reading: &Reading<'_>,
-) -> Result<(Prepared, Vec<(Faulty, String)>), seen::Error> {
+pub fn prepare_again(prepared: Prepared, reading: &Reading<'_>) -> Result<(Prepared, Vec<(Faulty, String)>), Error> {
     let runs = reading.seen.runs();
     let mut faulty = Vec::new();
     let mut reader = Reader::new(reading, prepared.events.len());
@@ -208,7 +223,10 @@ fn split_closely(format: Format, body: &[u8]) -> (String, Vec<Result<Range<usize
 
 /// The lines that are not blank.
 fn lines<E>(text: &str) -> impl Iterator<Item = Result<Range<usize>, E>> {
-    let lines = text.split('\n').map(str::trim_ascii).filter(|line| !line.is_empty());
+    let mut from = 0;
+    let ends = memchr::memchr_iter(b'\n', text.as_bytes()).chain([text.len()]);
+    let lines = ends.map(move |end| text.get(std::mem::replace(&mut from, end.saturating_add(1))..end));
+    let lines = lines.flatten().map(str::trim_ascii).filter(|line| !line.is_empty());
     lines.map(|line| Ok(place_in(text, line)))
 }
 
@@ -221,16 +239,19 @@ fn place_in(text: &str, part: &str) -> Range<usize> {
 /// What has been read of a body so far.
 struct Reader<'r> {
     reading: &'r Reading<'r>,
+    shapes: Shapes,
     tally: Tally,
     events: Vec<PreparedEvent>,
     /// Events that are kept otherwise than they were sent. They go behind the body's text.
     mended: String,
+    found: Found,
 }
 
 impl<'r> Reader<'r> {
     fn new(reading: &'r Reading<'r>, events: usize) -> Self {
         let tally = Tally::new(*reading.secret, events);
-        Self { reading, tally, events: Vec::with_capacity(events), mended: String::new() }
+        let (events, found) = (Vec::with_capacity(events), Found::default());
+        Self { reading, shapes: Shapes::default(), tally, events, mended: String::new(), found }
     }
 
     /// Looks all events up at once, outside of any lock.
@@ -239,20 +260,26 @@ impl<'r> Reader<'r> {
         mut text: String,
         runs: Arc<Runs>,
         quarantined: Vec<(QuarantineId, String, Faulty)>,
-    ) -> Result<Prepared, seen::Error> {
+    ) -> Result<Prepared, Error> {
         text.push_str(&self.mended);
         let keys: Vec<SeenKey> = self.events.iter().map(|event| event.key).collect();
         for (event, known) in self.events.iter_mut().zip(runs.find(&keys)?) {
             event.known = known;
         }
+        let totals = self.tally.totals()?;
         let (keys, added) = self.tally.into_parts();
         let versions = self.reading.versions.clone();
-        Ok(Prepared { versions, runs, text, events: self.events, keys, added, quarantined })
+        let (events, warned) = (self.events, self.found.warned);
+        Ok(Prepared { versions, runs, text, events, keys, totals, added, quarantined, warned, released: None })
     }
 
     fn read(&mut self, index: usize, body: &str, place: Range<usize>) -> Result<(), Refused> {
         let text = body.get(place.clone()).unwrap_or_default();
-        self.read_event(index, body.len(), text, place).map_err(|faults| (faults, text.to_owned()))
+        let before = self.tally.added();
+        self.read_event(index, body.len(), text, place).map_err(|faults| {
+            self.tally.truncate(before);
+            (faults, text.to_owned())
+        })
     }
 
     fn read_event(&mut self, index: usize, body_len: usize, text: &str, place: Range<usize>) -> Result<(), Vec<Fault>> {
@@ -262,18 +289,19 @@ impl<'r> Reader<'r> {
             let fix = format!("send at most {} bytes an event; keep large data elsewhere", limits.event_bytes_max);
             return Err(vec![Fault::new("", "event_too_large", detail, fix)]);
         }
-        let event = Event::parse(text)?;
+        let event = self.shapes.parse(text)?;
         let time = event.time.unwrap_or(now);
         if time.micros() > now.micros().saturating_add(limits.future_micros_max) {
             let detail = format!("time is {time}, too far ahead of the clock here, {now}");
             return Err(vec![Fault::new("/time", "time_in_future", detail, "send the time at which it happened")]);
         }
-        let retracts = match &*event.kind {
-            RETRACTED => Some(Box::new(Retracted::of(&event).map_err(|fault| vec![fault])?)),
+        let (retracts, held) = match &*event.kind {
+            RETRACTED => (Some(Box::new(Retracted::of(&event).map_err(|fault| vec![fault])?)), None),
             kind => {
-                versions.check_type(kind).map_err(|fault| vec![fault])?;
+                let held = versions.check_type(kind).map_err(|fault| vec![fault])?;
+                held.map_or(Ok(()), |held| held.enforce(&event, &mut self.found))?;
                 versions.meters().measure(&event, time, &mut self.tally)?;
-                None
+                (None, held)
             }
         };
         let line = match mended(text, event.time.is_none().then_some(now))? {
@@ -284,6 +312,9 @@ impl<'r> Reader<'r> {
                 start..start.saturating_add(line.len())
             }
         };
+        if let Some(held) = held {
+            held.warn(index, &event, &mut self.found);
+        }
         self.events.push(PreparedEvent {
             index,
             key: seen.key(&event.source, &event.id),

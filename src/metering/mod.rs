@@ -6,19 +6,26 @@
 //! How: [`ingest`] reads bodies and looks their events up in parallel; one [`writer`] finds what is new, appends a batch
 //! to the [`log`] for everything that waits at that moment, and adds it to the [`seen`] index and the [`fold`]; [`fold`]
 //! is flushed about once a second, in one transaction with its position in the log; [`recover`] replays what a crash
-//! took from memory. The log holds every event once, so that folding it needs no index.
+//! took from memory. The log holds every event once, so that folding it needs no index. [`replay`] counts history by a
+//! younger meter; [`archive`] is where old batches go, and from where they are read as if they had stayed.
 
+pub mod archive;
+mod aside;
+mod coverage;
 mod distinct;
 pub mod fold;
 pub mod ingest;
 pub mod log;
 pub mod publish;
+pub mod quarantine;
 pub mod recover;
+pub mod replay;
 pub mod retract;
 pub mod seen;
 #[cfg(test)]
 mod tests;
 pub mod usage;
+pub mod validate;
 pub mod versions;
 mod writer;
 
@@ -29,6 +36,7 @@ use std::sync::RwLock;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
@@ -39,6 +47,8 @@ use crate::domain::measure::delta::TooLarge;
 use crate::domain::measure::item::Place;
 use crate::domain::measure::meters::Contribution;
 use crate::domain::time::Instant;
+use crate::metering::aside::aside;
+use crate::metering::coverage::Coverage;
 use crate::metering::fold::Fold;
 use crate::metering::ingest::Faulty;
 use crate::metering::ingest::Format;
@@ -46,10 +56,11 @@ use crate::metering::ingest::Invalid;
 use crate::metering::ingest::Limits;
 use crate::metering::ingest::Prepared;
 use crate::metering::log::DamagedBatch;
-use crate::metering::recover::CountsAfter;
+use crate::metering::replay::Replaying;
 use crate::metering::retract::RETRACTED;
 use crate::metering::retract::Retracted;
 use crate::metering::seen::Seen;
+use crate::metering::validate::Warned;
 use crate::metering::versions::Versions;
 use crate::metering::writer::Command;
 use crate::metering::writer::Outcome;
@@ -90,7 +101,9 @@ pub struct Metering {
 /// What the writer and the readers both look at.
 pub(in crate::metering) struct Shared {
     versions: RwLock<Arc<Versions>>,
-    counts_after: RwLock<CountsAfter>,
+    coverage: RwLock<Coverage>,
+    /// Held by the writer while it appends, and by a replay while it commits.
+    replaying: tokio::sync::Mutex<Replaying>,
     seen: Seen,
     fold: Fold,
 }
@@ -104,6 +117,8 @@ pub struct Receipt {
     pub conflicts: Vec<usize>,
     /// What was put into quarantine.
     pub rejected: Vec<Faulty>,
+    /// What was taken although it breaks its schema; duplicates too.
+    pub warned: Warned,
 }
 
 /// An event as it is kept.
@@ -146,6 +161,13 @@ pub enum Error {
     TooLarge(#[from] TooLarge),
     #[error("a published price book cannot be read: {0}")]
     Book(String),
+    #[error(transparent)]
+    Archive(#[from] archive::Unreadable),
+    #[error("there is no meter {0:?}")]
+    UnknownMeter(String),
+    /// One replay at a time: each reads a lot, and the second would wait for the first anyway.
+    #[error("history is being replayed already; try again when that is done")]
+    Replaying,
     #[error("the fold's position was moved by another process")]
     Fenced,
     #[error("metering has stopped")]
@@ -156,26 +178,22 @@ impl Metering {
     /// Opens the meter on a store that this process owns, and folds what was not flushed.
     pub async fn open(db: Db, options: Options, progress: impl FnMut(recover::Progress)) -> Result<Self, Error> {
         let versions = Versions::load(&db).await?;
-        let counts_after = db.read().await?.meters().await?;
+        let coverage = Coverage::read(&mut db.read().await?, i64::MAX).await?;
         let mut log = db.read_log().await?;
         let (last_seq, identity) = (log.last_seq().await?, log.log_identity().await?);
         drop(log);
         let (seen, unseen) = Seen::open(&options.seen.join(identity), options.seen_memory, last_seq)?;
-        let fold = recover::recover(&db, &versions, &counts_after, &seen, &unseen, progress).await?;
+        let fold = recover::recover(&db, &versions, &coverage, &seen, &unseen, progress).await?;
         let shared = Arc::new(Shared {
             versions: RwLock::new(Arc::new(versions)),
-            counts_after: RwLock::new(counts_after),
+            coverage: RwLock::new(coverage),
+            replaying: tokio::sync::Mutex::default(),
             seen,
             fold,
         });
         let (commands, waiting) = mpsc::channel(WAITING_BODIES_MAX);
         let writer = Writer::new(db.clone(), shared.clone(), last_seq).map_err(Error::Thread)?.run(waiting);
-        // A thread of its own: a group of many events is seconds of work, and nobody who answers waits behind it.
-        let runtime = tokio::runtime::Handle::current();
-        std::thread::Builder::new()
-            .name("writer".to_owned())
-            .spawn(move || runtime.block_on(writer))
-            .map_err(Error::Thread)?;
+        tokio::spawn(writer);
         tokio::spawn(flush_regularly(db.clone(), Arc::downgrade(&shared)));
         Ok(Self { db, limits: options.limits, commands, shared })
     }
@@ -186,6 +204,18 @@ impl Metering {
         format: Format,
         body: Vec<u8>,
         invalid: Invalid,
+        now: Instant,
+    ) -> Result<Receipt, Error> {
+        self.take(format, body, invalid, None, now).await
+    }
+
+    /// Takes a body of events, and with it something out of quarantine.
+    async fn take(
+        &self,
+        format: Format,
+        body: Vec<u8>,
+        invalid: Invalid,
+        released: Option<QuarantineId>,
         now: Instant,
     ) -> Result<Receipt, Error> {
         let bytes = body.len();
@@ -200,12 +230,23 @@ impl Metering {
                 prepared.quarantined.push((QuarantineId::new(now, crate::random::bytes()), text, faulty.clone()));
                 rejected.push(faulty);
             }
+            prepared.released.clone_from(&released);
             match self.append(prepared).await? {
                 // A price book was published in between: read the body again with its meters.
                 Outcome::OutOfDate(prepared) => {
                     read = self.read(bytes, now, move |reading| ingest::prepare_again(*prepared, reading)).await?;
                 }
-                Outcome::Taken(receipt) => return Ok(Receipt { rejected, ..receipt }),
+                // Found invalid in the writer's turn: the others are read again, since what it added went with it.
+                Outcome::Refused(mut prepared, faulty) if invalid == Invalid::Quarantine => {
+                    let aside = prepared.set_aside(faulty);
+                    read = self.read(bytes, now, move |reading| ingest::prepare_again(*prepared, reading)).await?;
+                    read.1.extend(aside);
+                }
+                Outcome::Refused(_, faulty) => return Err(Error::Invalid(faulty)),
+                Outcome::Taken(receipt) => {
+                    rejected.sort_by_key(|faulty| faulty.index);
+                    return Ok(Receipt { rejected, ..receipt });
+                }
             }
         }
     }
@@ -215,7 +256,7 @@ impl Metering {
         &self,
         bytes: usize,
         now: Instant,
-        read: impl FnOnce(&ingest::Reading<'_>) -> Result<T, seen::Error> + Send + 'static,
+        read: impl FnOnce(&ingest::Reading<'_>) -> Result<T, Error> + Send + 'static,
     ) -> Result<T, Error> {
         let (versions, limits, shared) = (self.versions(), self.limits.clone(), self.shared.clone());
         let read = move || {
@@ -229,9 +270,9 @@ impl Metering {
             read(&reading)
         };
         if bytes <= READ_INLINE_BYTES_MAX {
-            return Ok(read()?);
+            return read();
         }
-        Ok(tokio::task::spawn_blocking(read).await.map_err(|_| Error::Stopped)??)
+        aside(read).await?
     }
 
     async fn append(&self, prepared: Prepared) -> Result<Outcome, Error> {
@@ -267,14 +308,14 @@ impl Metering {
         let Some((batch, place, text)) = self.shared.stored(&self.db, source, id).await? else { return Ok(None) };
         let mark = Retracted { source: source.to_owned(), id: id.to_owned() }.mark(&self.shared.seen);
         let retracted = self.shared.seen.get(mark)?.is_some();
-        let mut counted = match Event::parse(&text) {
-            Ok(event) if event.kind != RETRACTED => {
+        let counted = match Event::parse(&text) {
+            Ok(event) if event.kind != RETRACTED && !retracted => {
                 let at = event.time.unwrap_or(batch.received_at);
-                self.versions().meters().contributions(&event, at, place).unwrap_or_default()
+                let counted = |meter: &str| self.shared.counted(meter, batch.seq, at);
+                self.versions().contributions(&event, at, place, counted)
             }
             _ => Vec::new(),
         };
-        counted.retain(|contribution| !retracted && self.shared.counted(&contribution.key.meter, batch.seq));
         let (seq, received_at) = (batch.seq, batch.received_at);
         Ok(Some(StoredEvent { seq, received_at, text, counted, retracted }))
     }
@@ -303,15 +344,15 @@ impl Shared {
         self.versions.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether a meter counted the events of a batch.
-    fn counted(&self, meter: &str, seq: i64) -> bool {
-        recover::counted(&self.counts_after.read().unwrap_or_else(PoisonError::into_inner), meter, seq)
+    /// Whether a meter counts an event of a batch that happened at an instant.
+    fn counted(&self, meter: &str, seq: i64, at: Instant) -> bool {
+        self.coverage.read().unwrap_or_else(PoisonError::into_inner).counted(meter, seq, at)
     }
 
     /// The line of an event in the log, its place, and the batch that holds it.
     async fn stored(&self, db: &Db, source: &str, id: &str) -> Result<Option<(Batch, Place, String)>, Error> {
         let Some(seen) = self.seen.get(self.seen.key(source, id))? else { return Ok(None) };
-        let Some(batch) = db.read_log().await?.batch(seen.seq).await? else { return Ok(None) };
+        let batch = archive::batch(db, &mut db.read_log().await?, seen.seq).await?;
         let is_it = |(_, line): &(u32, &str)| Event::parse(line).is_ok_and(|it| it.source == source && it.id == id);
         let line = (0..).zip(log::lines(&batch)?.lines()).find(is_it).map(|(index, line)| (index, line.to_owned()));
         Ok(line.map(|(index, line)| (batch, Place { seq: seen.seq, index }, line)))
@@ -334,7 +375,10 @@ async fn flush_regularly(db: Db, shared: std::sync::Weak<Shared>) {
         }
         let Some(shared) = shared.upgrade() else { return };
         let began = std::time::Instant::now();
-        if let Err(error) = shared.fold.flush(&db).await {
+        let (db, runtime) = (db.clone(), Handle::current());
+        // An error only when the process stops.
+        let Ok(flushed) = aside(move || runtime.block_on(shared.fold.flush(&db))).await else { return };
+        if let Err(error) = flushed {
             tracing::error!("usage could not be flushed, and stays in memory: {error}");
         }
         pause = began.elapsed().saturating_mul(FLUSH_PAUSE_FACTOR).max(FLUSH_EVERY);

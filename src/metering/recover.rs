@@ -7,7 +7,6 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use crate::domain::book::meter::Meter;
-use crate::domain::event::Event;
 use crate::domain::event::Fault;
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
@@ -15,8 +14,13 @@ use crate::domain::measure::digest::KeyDigest;
 use crate::domain::measure::digest::Secret;
 use crate::domain::measure::item::Place;
 use crate::domain::measure::meters::Meters;
+use crate::domain::measure::tally;
 use crate::domain::measure::tally::Tally;
+use crate::domain::period::Period;
+use crate::domain::shape::Shapes;
 use crate::metering::Error;
+use crate::metering::archive;
+use crate::metering::coverage::Coverage;
 use crate::metering::distinct::Distinct;
 use crate::metering::fold;
 use crate::metering::fold::Deltas;
@@ -42,20 +46,12 @@ pub struct Progress {
     pub batches_total: i64,
 }
 
-/// From which batch on each meter counts: those after the one that it was published behind.
-pub(in crate::metering) type CountsAfter = BTreeMap<Arc<str>, i64>;
-
-/// Whether a meter counted the events of a batch.
-pub(in crate::metering) fn counted(counts_after: &CountsAfter, meter: &str, seq: i64) -> bool {
-    counts_after.get(meter).is_some_and(|after| seq > *after)
-}
-
 /// Reads what a crash took from memory: usage that was not flushed, and entries of the seen index that were not sealed.
 /// So the time it takes depends on these, and not on how long the log is.
 pub(in crate::metering) async fn recover(
     db: &Db,
     versions: &Versions,
-    counts_after: &CountsAfter,
+    coverage: &Coverage,
     seen: &Seen,
     unseen: &[RangeInclusive<i64>],
     mut progress: impl FnMut(Progress),
@@ -63,7 +59,7 @@ pub(in crate::metering) async fn recover(
     let applied = db.read().await?.applied_seq().await?;
     let last_seq = db.read_log().await?.last_seq().await?;
     let fold = Fold::new(applied);
-    let mut meters = MetersByAge::new(counts_after, versions);
+    let mut meters = MetersByAge::new(coverage, versions);
     let mut ranges = merged(unseen, applied.saturating_add(1)..=last_seq);
     ranges.retain(|range| !range.is_empty());
     let total: i64 = ranges.iter().map(|range| range.end() - range.start() + 1).sum();
@@ -75,12 +71,13 @@ pub(in crate::metering) async fn recover(
             let is_unseen = unseen.iter().any(|range| range.contains(&batch.seq));
             let mut reading = Reading::new(*fold.secret());
             let unflushed = batch.seq > applied;
-            reading.read(&batch, is_unseen.then_some(seen), unflushed.then(|| meters.at(batch.seq)))?;
+            // What was replayed of it, if anything, is stored already.
+            reading.read(&batch, is_unseen.then_some(seen), unflushed.then(|| meters.at(batch.seq)), &[])?;
             if is_unseen {
                 seen.insert(batch.seq, reading.entries.iter().copied());
             }
             if unflushed {
-                let deltas = reading.deltas(versions, counts_after)?;
+                let deltas = reading.deltas(versions, coverage)?;
                 fold.add(batch.seq, batch.event_count.unsigned_abs(), deltas)?;
             }
             if unseen.iter().any(|range| *range.end() == batch.seq) && batch.seq < last_seq {
@@ -94,25 +91,27 @@ pub(in crate::metering) async fn recover(
     Ok(fold)
 }
 
-/// Usage as one pass over the events of the log gives it, up to and including batch `until_seq`; a batch that holds an
-/// event again is damaged.
+/// Usage as one pass over the events of the log gives it, up to and including batch `until_seq`, with the history that
+/// was replayed up to and including `replayed`; a batch that holds an event again is damaged.
 pub async fn recompute(
     db: &Db,
     versions: &Versions,
-    until_seq: i64,
+    (until_seq, replayed): (i64, i64),
     mut progress: impl FnMut(Progress),
 ) -> Result<BTreeMap<Key, Delta>, Error> {
-    let counts_after = db.read().await?.meters().await?;
-    let mut meters = MetersByAge::new(&counts_after, versions);
+    let coverage = Coverage::read(&mut db.read().await?, replayed).await?;
+    let mut meters = MetersByAge::new(&coverage, versions);
     let mut usage = Deltas::default();
     let distinct = Distinct::new()?;
     let mut batches = read_ahead(db, 1..=until_seq);
     while let Some(batch) = batches.recv().await {
         let batch = batch?;
         let mut reading = Reading::new(Secret::default());
-        reading.read(&batch, Some(distinct.seen()), Some(meters.at(batch.seq)))?;
+        let replayed = coverage.replayed_of(batch.seq);
+        let replayed: Vec<_> = replayed.filter_map(|(meter, period)| Some((versions.alone(meter)?, period))).collect();
+        reading.read(&batch, Some(distinct.seen()), Some(meters.at(batch.seq)), &replayed)?;
         distinct.take(batch.seq, &reading.entries)?;
-        for (_, key, delta) in reading.deltas(versions, &counts_after)? {
+        for (_, key, delta) in reading.deltas(versions, &coverage)? {
             fold::add(&mut usage, key, delta)?;
         }
         progress(Progress { batches: batch.seq, batches_total: until_seq });
@@ -143,8 +142,7 @@ pub(in crate::metering) fn read_ahead(db: &Db, range: RangeInclusive<i64>) -> mp
         let read = async {
             let mut tx = db.read_log().await?;
             for seq in range {
-                let batch =
-                    tx.batch(seq).await?.ok_or_else(|| DamagedBatch { seq, reason: "it is missing".to_owned() })?;
+                let batch = archive::batch(&db, &mut tx, seq).await?;
                 if sender.send(Ok(batch)).await.is_err() {
                     break;
                 }
@@ -168,9 +166,9 @@ struct MetersByAge {
 }
 
 impl MetersByAge {
-    fn new(counts_after: &CountsAfter, versions: &Versions) -> Self {
-        let meter = |(id, after_seq): (&Arc<str>, &i64)| Some((*after_seq, versions.meter(id)?.clone()));
-        let mut by_age: Vec<(i64, Meter)> = counts_after.iter().filter_map(meter).collect();
+    fn new(coverage: &Coverage, versions: &Versions) -> Self {
+        let meter = |(id, after_seq): (&Arc<str>, i64)| Some((after_seq, versions.meter(id)?.clone()));
+        let mut by_age: Vec<(i64, Meter)> = coverage.meters().filter_map(meter).collect();
         by_age.sort_by_key(|(after_seq, _)| *after_seq);
         Self { by_age, known: 0, meters: Meters::default() }
     }
@@ -199,14 +197,22 @@ impl Reading {
         Self { secret, entries: Vec::new(), tally: Tally::new(secret, 0), retractions: Vec::new() }
     }
 
-    /// Reads every event of a batch: its key for the seen index, and what it adds to usage, each where it is wanted.
-    fn read(&mut self, batch: &Batch, seen: Option<&Seen>, meters: Option<&Meters>) -> Result<(), Error> {
+    /// Reads every event of a batch: its key for the seen index, and what it adds to usage, each where it is wanted;
+    /// to usage also of meters that were `replayed` over event times.
+    fn read(
+        &mut self,
+        batch: &Batch,
+        seen: Option<&Seen>,
+        meters: Option<&Meters>,
+        replayed: &[(&Meters, Period)],
+    ) -> Result<(), Error> {
         let damaged = |faults: Vec<Fault>| {
             let reason = faults.first().map(|fault| format!("an event in it: {}", fault.detail));
             DamagedBatch { seq: batch.seq, reason: reason.unwrap_or_default() }
         };
+        let mut shapes = Shapes::default();
         for (index, line) in (0..).zip(log::lines(batch)?.lines()) {
-            let event = Event::parse(line).map_err(damaged)?;
+            let event = shapes.parse(line).map_err(damaged)?;
             if let Some(seen) = seen {
                 self.entries.push((seen.key(&event.source, &event.id), content_hash(line)));
             }
@@ -218,16 +224,22 @@ impl Reading {
                 let at = event.time.unwrap_or(batch.received_at);
                 let added_before = self.tally.added();
                 meters.measure(&event, at, &mut self.tally).map_err(damaged)?;
+                for (meter, _) in replayed.iter().filter(|(_, period)| period.contains(at)) {
+                    // What a meter cannot measure was left out then, and is now.
+                    let _ = meter.measure(&event, at, &mut self.tally);
+                }
                 self.tally.place(added_before, Place { seq: batch.seq, index });
             }
         }
         Ok(())
     }
 
-    fn deltas(self, versions: &Versions, counts_after: &CountsAfter) -> Result<Vec<(KeyDigest, Key, Delta)>, Error> {
-        let mut deltas = self.tally.totals()?;
+    fn deltas(self, versions: &Versions, coverage: &Coverage) -> Result<Vec<(KeyDigest, Key, Delta)>, Error> {
+        let totals = self.tally.totals()?;
+        let (keys, _) = self.tally.into_parts();
+        let mut deltas: Vec<(KeyDigest, Key, Delta)> = tally::rows(keys, totals).collect();
         for retraction in &self.retractions {
-            let counted = |meter: &str, seq| counted(counts_after, meter, seq);
+            let counted = |meter: &str, seq, at| coverage.counted(meter, seq, at);
             let taken_back = retraction.deltas(versions, counted)?;
             deltas.extend(taken_back.into_iter().map(|(key, delta)| (KeyDigest::of(&self.secret, &key), key, delta)));
         }

@@ -32,6 +32,7 @@ pub struct Retracted {
 }
 
 /// A retraction with the event that it takes back.
+#[derive(Clone, Debug)]
 pub struct Retraction {
     /// Where the log holds the original.
     pub place: Place,
@@ -95,19 +96,21 @@ impl Retraction {
     }
 
     /// What the original added to usage, taken back. `counted` says which meters had counted it.
-    pub fn deltas(&self, versions: &Versions, counted: impl Fn(&str, i64) -> bool) -> Result<Vec<(Key, Delta)>, Error> {
+    pub fn deltas(
+        &self,
+        versions: &Versions,
+        counted: impl Fn(&str, i64, Instant) -> bool,
+    ) -> Result<Vec<(Key, Delta)>, Error> {
         let unreadable = |faults: Vec<Fault>| DamagedBatch {
             seq: self.place.seq,
             reason: faults.first().map(|fault| format!("an event in it: {}", fault.detail)).unwrap_or_default(),
         };
         let event = Event::parse(&self.event).map_err(unreadable)?;
         let at = event.time.unwrap_or(Instant::BEGINNING);
-        let added = versions.meters().contributions(&event, at, self.place).map_err(unreadable)?;
+        let added = versions.contributions(&event, at, self.place, |meter| counted(meter, self.place.seq, at));
         let mut deltas = Vec::with_capacity(added.len());
         for contribution in added {
-            if counted(&contribution.key.meter, self.place.seq) {
-                deltas.push((contribution.key, contribution.delta.opposite()?));
-            }
+            deltas.push((contribution.key, contribution.delta.opposite()?));
         }
         Ok(deltas)
     }

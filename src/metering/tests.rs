@@ -1,6 +1,9 @@
 //! The law of metering, against a naive model: for any order, repetition, flush or crash, usage equals one pass over
 //! the distinct events.
 
+mod archive;
+mod replay;
+
 use std::collections::BTreeMap;
 use std::collections::HashSet;
 use std::path::Path;
@@ -208,7 +211,7 @@ proptest! {
             metering.flush().await.expect("flushes");
             prop_assert_eq!(&stored(&db).await, &expected);
             let seq = db.read().await.expect("reads").applied_seq().await.expect("reads");
-            let again = recover::recompute(&db, &metering.versions(), seq, |_| {}).await.expect("recomputes");
+            let again = recover::recompute(&db, &metering.versions(), (seq, 0), |_| {}).await.expect("recomputes");
             prop_assert_eq!(&again, &expected);
             Ok(())
         })?;
@@ -268,6 +271,21 @@ fn a_retraction_keeps_what_was_sent_with_it_and_cannot_itself_be_taken_back() {
 }
 
 #[test]
+fn what_a_refused_event_would_have_added_is_not_counted_for_the_next_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    block_on(async {
+        let (_db, metering) = open(folder.path()).await;
+        metering.publish(three_meters(), "test", "", NOW).await.expect("publishes");
+        // Refused only after it was measured.
+        let timeless = event(8).replace(r#""time":"2013-01-09T08:10:00Z""#, r#""time":null"#);
+        let body = [timeless, event(1)].join("\n");
+        let receipt = metering.ingest(Format::Ndjson, body.into(), Invalid::Quarantine, NOW).await.expect("is taken");
+        assert_eq!((receipt.accepted, receipt.rejected.len()), (1, 1));
+        assert_eq!(total(&metering, "jobs").await, "1");
+    });
+}
+
+#[test]
 fn a_log_that_holds_an_event_again_is_found_out() {
     let folder = tempfile::tempdir().expect("a folder");
     block_on(async {
@@ -277,7 +295,7 @@ fn a_log_that_holds_an_event_again_is_found_out() {
         send(&metering, &[3]).await;
         let again = db.read_log().await.expect("reads").batch(1).await.expect("reads").expect("is there");
         db.append_batch(&Batch { seq: 3, ..again }).await.expect("appends behind the meter's back");
-        match recover::recompute(&db, &metering.versions(), 3, |_| {}).await {
+        match recover::recompute(&db, &metering.versions(), (3, 0), |_| {}).await {
             Err(Error::Damaged(damaged)) => assert!(damaged.to_string().contains("batch 1 holds"), "{damaged}"),
             other => panic!("{other:?}"),
         }
@@ -321,7 +339,7 @@ fn what_is_latest_is_decided_by_time_then_by_the_log_and_survives_a_crash_and_a_
             }
             metering.flush().await.expect("flushes");
             let seq = db.read().await.expect("reads").applied_seq().await.expect("reads");
-            let again = recover::recompute(&db, &metering.versions(), seq, |_| {}).await.expect("recomputes");
+            let again = recover::recompute(&db, &metering.versions(), (seq, 0), |_| {}).await.expect("recomputes");
             assert_eq!(stored(&db).await, again);
         }
     });
@@ -382,7 +400,7 @@ fn a_meter_that_is_published_later_counts_from_there_on() {
         let late: i64 = stored.iter().filter(|(key, _)| &*key.meter == "late").map(|(_, delta)| delta.count).sum();
         assert_eq!(late, 1, "only event 4 is new since");
         let seq = db.read().await.expect("reads").applied_seq().await.expect("reads");
-        let again = recover::recompute(&db, &metering.versions(), seq, |_| {}).await.expect("recomputes");
+        let again = recover::recompute(&db, &metering.versions(), (seq, 0), |_| {}).await.expect("recomputes");
         assert_eq!(again, stored);
     });
 }
@@ -401,5 +419,35 @@ fn an_event_without_a_time_gets_that_of_its_receipt_and_stays_a_duplicate() {
         assert_eq!((first.accepted, second.duplicates, second.conflicts.len()), (1, 1, 0));
         let kept = metering.event("/t", "5").await.expect("reads").expect("exists");
         assert!(kept.text.contains("\"time\":\"2014-05-13T16:53:20Z\""), "{}", kept.text);
+    });
+}
+
+#[test]
+fn of_two_who_mend_the_same_event_at_once_only_one_counts() {
+    let folder = tempfile::tempdir().expect("a folder");
+    block_on(async {
+        let (db, metering) = open(folder.path()).await;
+        metering.publish(three_meters(), "test", "", NOW).await.expect("publishes");
+        for round in 0..20 {
+            let broken = b"{\"id\": ".to_vec();
+            metering.ingest(Format::Single, broken, Invalid::Quarantine, NOW).await.expect("is set aside");
+            let (page, _) = db.read_log().await.expect("reads").quarantined_after("", 1).await.expect("reads");
+            let id = &page[0].id;
+            let mended = |number: u32| Some(event(100 + round * 3 + number).into_bytes());
+            let (one, other, gone) = tokio::join!(
+                metering.resubmit(id, mended(0), NOW),
+                metering.resubmit(id, mended(1), NOW),
+                metering.discard(id, NOW),
+            );
+            let taken = [one.is_ok(), other.is_ok(), gone.is_ok()];
+            assert_eq!(taken.iter().filter(|is| **is).count(), 1, "{taken:?}");
+            assert_eq!(db.read_log().await.expect("reads").quarantine_size().await.expect("reads"), 0);
+            let known = [100, 101].map(|number| (number + round * 3).to_string());
+            let mut stored = 0;
+            for id in &known {
+                stored += usize::from(metering.event("/t", id).await.expect("reads").is_some());
+            }
+            assert_eq!(stored, usize::from(taken[0] || taken[1]));
+        }
     });
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use hashbrown::HashMap;
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde::Serialize;
@@ -23,6 +24,10 @@ use crate::domain::time::Instant;
 use crate::domain::time::Zone;
 use crate::metering::Error;
 use crate::metering::Metering;
+
+/// A reading is too old when a flush began and another ended meanwhile, which takes seconds. So many in a row are none of
+/// our own.
+const READS_MAX: usize = 5;
 
 /// How wide the rows of an answer are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -68,29 +73,26 @@ impl Metering {
             true => Period::new(Instant::BEGINNING, query.period.to()).unwrap_or(query.period),
             false => query.period,
         };
-        let wanted = |key: &Key| {
-            *key.meter == *query.meter.id
-                && query.consumer.is_none_or(|consumer| *key.party == *consumer)
-                && read.contains(key.bucket)
-        };
-        let (stored, unflushed) = self
-            .shared
-            .fold
-            .read(&self.db, wanted, async |tx| tx.usage_in(&query.meter.id, query.consumer, read).await)
-            .await?;
-        let rows: Vec<(Key, Delta)> = stored.into_iter().chain(unflushed).collect();
-        Ok(measured(query, &rows)?)
+        let wanted = |key: &Key| *key.meter == *query.meter.id && read.contains(key.bucket);
+        let _replays_wait = self.shared.fold.hold_replays().await;
+        for _ in 0..READS_MAX {
+            let (folded_to, mut rows) = self.db.usage_in(&query.meter.id, query.consumer, read).await?;
+            if let Some(unflushed) = self.shared.fold.since(folded_to, query.consumer, wanted) {
+                rows.extend(unflushed);
+                return Ok(measured(query, &rows)?);
+            }
+        }
+        Err(Error::Fenced)
     }
 }
 
 /// What rows of the query's meter come to. They need not be in order, and one row can come in parts.
 fn measured(query: &Query<'_>, rows: &[(Key, Delta)]) -> Result<Vec<Measured>, TooLarge> {
     let mut groups: BTreeMap<(&str, BTreeMap<String, String>), Vec<Row<'_>>> = BTreeMap::new();
-    for (key, delta) in rows {
-        let mut dimensions: BTreeMap<String, String> = serde_json::from_str(&key.dimensions).unwrap_or_default();
+    for ((party, text), rows) in by_text(rows) {
+        let mut dimensions: BTreeMap<String, String> = serde_json::from_str(text).unwrap_or_default();
         dimensions.retain(|name, _| query.group_by.contains(name));
-        let row = Row { bucket: key.bucket, item: &key.item, delta: *delta };
-        groups.entry((&key.party, dimensions)).or_default().push(row);
+        groups.entry((party, dimensions)).or_default().extend(rows);
     }
     let mut measured = Vec::new();
     for ((consumer, dimensions), rows) in groups {
@@ -111,6 +113,16 @@ fn measured(query: &Query<'_>, rows: &[(Key, Delta)]) -> Result<Vec<Measured>, T
     }
     measured.sort_by(|a, b| (&a.consumer, a.from, &a.dimensions).cmp(&(&b.consumer, b.from, &b.dimensions)));
     Ok(measured)
+}
+
+/// Rows by party and by their dimensions as they are written: few of either, so that few are read as JSON.
+fn by_text(rows: &[(Key, Delta)]) -> HashMap<(&str, &str), Vec<Row<'_>>> {
+    let mut groups: HashMap<(&str, &str), Vec<Row<'_>>> = HashMap::default();
+    for (key, delta) in rows {
+        let row = Row { bucket: key.bucket, item: &key.item, delta: *delta };
+        groups.entry((&key.party, &key.dimensions)).or_default().push(row);
+    }
+    groups
 }
 
 /// The windows that have something to say, in the order of time.

@@ -1,7 +1,7 @@
 //! Published price-book versions, in memory: which one applies when, and the meters of all of them together.
 
 use std::collections::BTreeMap;
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use hashbrown::DefaultHashBuilder;
@@ -10,10 +10,14 @@ use crate::domain::book::catalog::EventType;
 use crate::domain::book::meter::Meter;
 use crate::domain::book::version::BookVersion;
 use crate::domain::book::version::files_from_json;
+use crate::domain::event::Event;
 use crate::domain::event::Fault;
+use crate::domain::measure::item::Place;
+use crate::domain::measure::meters::Contribution;
 use crate::domain::measure::meters::Meters;
 use crate::domain::time::Instant;
 use crate::metering::Error;
+use crate::metering::validate::Held;
 use crate::store::Db;
 
 /// Event types that Tallystick itself sends.
@@ -25,9 +29,11 @@ pub struct Versions {
     /// In the order in which they take effect.
     versions: Vec<Arc<BookVersion>>,
     meters: Meters,
+    /// Each meter by itself.
+    alone: BTreeMap<String, Meters>,
     event_types: BTreeMap<String, EventType>,
-    /// Asked for every event.
-    known_types: HashSet<String, DefaultHashBuilder>,
+    /// Asked for every event. Those whose data is held against a schema, as the newest version has it, say how.
+    known_types: HashMap<String, Option<Held>, DefaultHashBuilder>,
 }
 
 impl Versions {
@@ -36,7 +42,7 @@ impl Versions {
         for published in db.read().await?.book_versions().await? {
             let unreadable = |reason: String| Error::Book(format!("{}: {reason}", published.id));
             let files = files_from_json(&published.files).map_err(|error| unreadable(error.to_string()))?;
-            let version = BookVersion::new(files, published.effective_from)
+            let version = BookVersion::published(files, published.effective_from)
                 .map_err(|mistakes| unreadable(mistakes.iter().map(ToString::to_string).collect()))?;
             versions.push(Arc::new(version));
         }
@@ -47,10 +53,12 @@ impl Versions {
         versions.sort_by_key(|version| version.effective_from);
         let books = || versions.iter().map(|version| &version.book);
         let meters: BTreeMap<&String, &Meter> = books().flat_map(|book| &book.meters).collect();
+        let alone =
+            meters.iter().map(|(id, meter)| ((*id).clone(), [(*meter).clone()].into_iter().collect())).collect();
         let meters = meters.into_values().cloned().collect();
         let event_types: BTreeMap<String, EventType> = books().flat_map(|book| book.event_types.clone()).collect();
-        let known_types = event_types.keys().cloned().collect();
-        Self { versions, meters, event_types, known_types }
+        let known_types = event_types.values().map(|known| (known.id.clone(), Held::of(known))).collect();
+        Self { versions, meters, alone, event_types, known_types }
     }
 
     /// These versions and one more.
@@ -83,15 +91,34 @@ impl Versions {
         self.versions.iter().rev().find_map(|version| version.book.meters.get(id))
     }
 
+    /// A meter to be asked alone, by its id.
+    pub fn alone(&self, id: &str) -> Option<&Meters> {
+        self.alone.get(id)
+    }
+
+    /// What an event adds to usage by those meters that `counted` it. Each is asked alone: one that is younger than the
+    /// event may not be able to measure it, then it adds nothing and keeps no other from it.
+    pub fn contributions(
+        &self,
+        event: &Event<'_>,
+        at: Instant,
+        place: Place,
+        counted: impl Fn(&str) -> bool,
+    ) -> Vec<Contribution> {
+        let counting = self.alone.iter().filter(|(id, _)| counted(id));
+        counting.flat_map(|(_, meter)| meter.contributions(event, at, place).unwrap_or_default()).collect()
+    }
+
     /// The event types of all versions, as the newest describes them.
     pub fn event_types(&self) -> &BTreeMap<String, EventType> {
         &self.event_types
     }
 
-    /// An event type that is not in the catalog is refused, with the nearest one that is.
-    pub(in crate::metering) fn check_type(&self, kind: &str) -> Result<(), Fault> {
-        if self.known_types.contains(kind) {
-            return Ok(());
+    /// What the data of an event type is held against, if anything. One that is not in the catalog is refused, with the
+    /// nearest that is.
+    pub(in crate::metering) fn check_type(&self, kind: &str) -> Result<Option<&Held>, Fault> {
+        if let Some(held) = self.known_types.get(kind) {
+            return Ok(held.as_ref());
         }
         if kind.starts_with(OWN_TYPES) {
             let detail = format!("`{kind}` is one of tallystick's own types");

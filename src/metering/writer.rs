@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::PoisonError;
 
 use hashbrown::DefaultHashBuilder;
+use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
 
@@ -21,10 +22,13 @@ use crate::domain::measure::delta::TooLarge;
 use crate::domain::measure::digest::KeyDigest;
 use crate::domain::measure::item::Place;
 use crate::domain::measure::tally;
+use crate::domain::measure::tally::Added;
 use crate::domain::time::Instant;
 use crate::metering::Error;
 use crate::metering::Receipt;
 use crate::metering::Shared;
+use crate::metering::aside::aside;
+use crate::metering::coverage::Coverage;
 use crate::metering::ingest::Faulty;
 use crate::metering::ingest::Prepared;
 use crate::metering::ingest::PreparedEvent;
@@ -42,6 +46,13 @@ use crate::store::books::PublishedBook;
 /// Bodies that one group commit takes at most, and text after which it takes no further one.
 const GROUP_MAX: usize = 128;
 const GROUP_BYTES_MAX: usize = 16 << 20;
+/// Bodies that are a group without waiting for more.
+const GATHERED_MIN: usize = 32;
+/// Events of a group that are worked on between the turns of others: about a millisecond.
+const EVENTS_INLINE_MAX: usize = 2_048;
+
+/// Events that are worth a second thread to be added to the seen index and to the fold at the same time.
+const SIDE_BY_SIDE_EVENTS_MIN: u64 = 5_000;
 
 pub(in crate::metering) enum Command {
     Append { prepared: Prepared, reply: Reply<Outcome> },
@@ -63,6 +74,8 @@ pub(in crate::metering) enum Outcome {
     Taken(Receipt),
     /// It was measured with meters that are out of date by now.
     OutOfDate(Box<Prepared>),
+    /// Some of its events cannot be taken.
+    Refused(Box<Prepared>, Vec<Faulty>),
 }
 
 pub(in crate::metering) struct Writer {
@@ -71,7 +84,7 @@ pub(in crate::metering) struct Writer {
     last_seq: i64,
     sealer: Sealer,
     /// Empty, with the room that the last group needed.
-    spare: Draft,
+    spare: Group,
 }
 
 /// What a group will change, if its commit succeeds.
@@ -82,6 +95,7 @@ struct Group {
     deltas: Vec<(KeyDigest, Key, Delta)>,
     answers: Vec<(Reply<Outcome>, Receipt)>,
     quarantined: Vec<Prepared>,
+    taken_back: Vec<Retraction>,
 }
 
 /// An event of the group itself, for the rare duplicate within it.
@@ -94,13 +108,20 @@ struct New {
 
 impl Writer {
     pub(in crate::metering) fn new(db: Db, shared: Arc<Shared>, last_seq: i64) -> std::io::Result<Self> {
-        Ok(Self { db, shared, last_seq, sealer: Sealer::new()?, spare: Draft::default() })
+        Ok(Self { db, shared, last_seq, sealer: Sealer::new()?, spare: Group::default() })
     }
 
     /// Works until every sender is gone.
-    pub(in crate::metering) async fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+    pub(in crate::metering) async fn run(self, commands: mpsc::Receiver<Command>) {
+        if let Err(error) = self.serve(commands).await {
+            tracing::error!("the log's writer has panicked, and nothing is written any more: {error}");
+        }
+    }
+
+    async fn serve(mut self, mut commands: mpsc::Receiver<Command>) -> Result<(), Error> {
         let mut waiting = Vec::with_capacity(GROUP_MAX);
         while commands.recv_many(&mut waiting, GROUP_MAX).await > 0 {
+            gather(&mut commands, &mut waiting).await;
             let mut bodies = Vec::with_capacity(waiting.len());
             let mut bytes: usize = 0;
             for command in waiting.drain(..) {
@@ -110,40 +131,60 @@ impl Writer {
                         bodies.push((prepared, reply));
                         if bytes >= GROUP_BYTES_MAX {
                             bytes = 0;
-                            self.append(std::mem::take(&mut bodies)).await;
+                            self = self.append(std::mem::take(&mut bodies)).await?;
                         }
                     }
                     Command::Publish { publication, reply } => {
-                        self.append(std::mem::take(&mut bodies)).await;
+                        self = self.append(std::mem::take(&mut bodies)).await?;
                         // Whoever asked may be gone; the version is published all the same.
                         let _ = reply.send(self.publish(publication).await);
                     }
                 }
             }
-            self.append(bodies).await;
+            self = self.append(bodies).await?;
         }
+        Ok(())
     }
 
-    async fn append(&mut self, bodies: Vec<Body>) {
-        let current = self.shared.versions();
-        let events = bodies.iter().map(|(prepared, _)| prepared.events.len()).sum();
-        let new = HashMap::with_capacity_and_hasher(events, DefaultHashBuilder::default());
-        let mut group = Group { draft: std::mem::take(&mut self.spare), new, ..Group::default() };
+    /// Appends what many bodies hold. An error only if that panics: then nothing can be written any more.
+    async fn append(mut self, bodies: Vec<Body>) -> Result<Self, Error> {
+        let events: usize = bodies.iter().map(|(prepared, _)| prepared.events.len()).sum();
+        if events <= EVENTS_INLINE_MAX {
+            self.append_group(bodies, events).await;
+            return Ok(self);
+        }
+        let runtime = Handle::current();
+        aside(move || {
+            runtime.block_on(self.append_group(bodies, events));
+            self
+        })
+        .await
+    }
+
+    async fn append_group(&mut self, bodies: Vec<Body>, events: usize) {
+        let shared = self.shared.clone();
+        // A replay waits: under a retraction it does not change whether the original is counted.
+        let replaying = shared.replaying.lock().await;
+        let current = shared.versions();
+        let mut group = std::mem::take(&mut self.spare);
+        group.new.reserve(events);
         for (prepared, reply) in bodies {
             if !Arc::ptr_eq(&prepared.versions, &current) {
                 let _ = reply.send(Ok(Outcome::OutOfDate(Box::new(prepared))));
                 continue;
             }
             match self.join(&mut group, prepared).await {
-                Ok(receipt) => group.answers.push((reply, receipt)),
-                Err(error) => {
-                    let _ = reply.send(Err(error));
+                Ok(Outcome::Taken(receipt)) => group.answers.push((reply, receipt)),
+                refused => {
+                    let _ = reply.send(refused);
                 }
             }
         }
         let answers = std::mem::take(&mut group.answers);
+        let retractions = std::mem::take(&mut group.taken_back);
         match self.commit(group).await {
             Ok(()) => {
+                replaying.note(self.last_seq, retractions);
                 for (reply, receipt) in answers {
                     let _ = reply.send(Ok(Outcome::Taken(receipt)));
                 }
@@ -159,13 +200,24 @@ impl Writer {
 
     /// Adds the events of a body that are new to the group. Whatever can go wrong with a body is found before the
     /// group is touched.
-    async fn join(&self, group: &mut Group, mut prepared: Prepared) -> Result<Receipt, Error> {
+    async fn join(&self, group: &mut Group, mut prepared: Prepared) -> Result<Outcome, Error> {
+        if let Some(id) = &prepared.released {
+            // Whoever else was earlier has had it: this body is not to count too.
+            let has_gone = group.quarantined.iter().any(|earlier| earlier.released.as_ref() == Some(id));
+            if has_gone || !self.db.read_log().await?.is_quarantined(id).await? {
+                return Err(store::Error::Missing.into());
+            }
+        }
         let known = self.known(group, &prepared)?;
-        let retractions = self.retractions(group, &prepared, &known).await?;
+        let retractions = match self.retractions(group, &prepared, &known).await {
+            Err(Error::Invalid(faulty)) => return Ok(Outcome::Refused(Box::new(prepared), faulty)),
+            retractions => retractions?,
+        };
         let seq = self.last_seq.saturating_add(1);
-        let mut receipt = Receipt::default();
+        let mut receipt = Receipt { warned: std::mem::take(&mut prepared.warned), ..Receipt::default() };
         let mut keys = std::mem::take(&mut prepared.keys);
-        let mut totals = vec![Delta::default(); keys.len()];
+        let mut totals = std::mem::take(&mut prepared.totals);
+        let some_wait = keys.iter().any(|(digest, _)| digest.is_none());
         let mut repeated = Vec::new();
         let mut added_from = 0;
         for (position, (event, known)) in prepared.events.iter().zip(known).enumerate() {
@@ -175,45 +227,46 @@ impl Writer {
             let first = known.or_else(|| group.new.get(&event.key).map(|new| new.content));
             if let Some(content) = first {
                 receipt.duplicates = receipt.duplicates.saturating_add(1);
+                take_back(&mut totals, added)?;
                 if content != event.content {
                     repeated.push(position);
                 }
                 continue;
             }
             let retraction = retractions.get(&position);
-            if retraction.is_some_and(|retraction| retraction.again || group.new.contains_key(&retraction.mark)) {
+            if retraction
+                .is_some_and(|retraction| retraction.retraction.is_none() || group.new.contains_key(&retraction.mark))
+            {
                 receipt.duplicates = receipt.duplicates.saturating_add(1);
+                take_back(&mut totals, added)?;
                 continue;
             }
             receipt.accepted = receipt.accepted.saturating_add(1);
             let line = retraction.map_or_else(|| prepared.line(event), |retraction| &retraction.line);
             let index = u32::try_from(group.draft.event_count()).map_err(|_| TooLarge)?;
-            tally::place(&mut keys, added, self.shared.fold.secret(), Place { seq, index });
-            group.push(event.key, event.content, line, event.time);
-            for added in added {
-                if let Some(total) = totals.get_mut(added.key as usize) {
-                    *total = total.merge(added.delta)?;
-                }
+            if some_wait {
+                tally::place(&mut keys, added, self.shared.fold.secret(), Place { seq, index });
             }
+            group.push(event.key, event.content, line, event.time);
             if let Some(retraction) = retraction {
                 group.new.insert(retraction.mark, New { content: 0, line: (0, 0) });
+                group.taken_back.extend(retraction.retraction.clone());
                 let secret = self.shared.fold.secret();
                 let digested = |(key, delta): &(Key, Delta)| (KeyDigest::of(secret, key), key.clone(), *delta);
                 group.deltas.extend(retraction.deltas.iter().map(digested));
             }
         }
-        let deltas = keys.into_iter().zip(totals).filter(|(_, delta)| !delta.is_nothing());
-        group.deltas.extend(deltas.filter_map(|((digest, key), delta)| Some((digest?, key, delta))));
+        group.deltas.extend(tally::rows(keys, totals));
         for position in repeated {
             let Some(event) = prepared.events.get(position) else { continue };
             if !self.same(group, event, prepared.line(event)).await? {
                 receipt.conflicts.push(event.index);
             }
         }
-        if !prepared.quarantined.is_empty() {
+        if !prepared.quarantined.is_empty() || prepared.released.is_some() {
             group.quarantined.push(prepared);
         }
-        Ok(receipt)
+        Ok(Outcome::Taken(receipt))
     }
 
     /// For each event of a body the content with which it is known already, in the log or earlier in the group.
@@ -246,7 +299,7 @@ impl Writer {
             let mark = retracted.mark(&self.shared.seen);
             if self.shared.seen.get(mark)?.is_some() {
                 // Taken back by another event already: nothing is left to do, and the log need not say it twice.
-                resolved.insert(position, Resolved { mark, line: String::new(), deltas: Vec::new(), again: true });
+                resolved.insert(position, Resolved { mark, line: String::new(), deltas: Vec::new(), retraction: None });
                 continue;
             }
             let Some((place, original)) = self.first(group, &retracted.source, &retracted.id).await? else {
@@ -263,12 +316,12 @@ impl Writer {
                 continue;
             }
             let retraction = Retraction { place, event: original };
-            let counted = |meter: &str, seq| self.shared.counted(meter, seq);
+            let counted = |meter: &str, seq, at| self.shared.counted(meter, seq, at);
             let deltas = retraction.deltas(&prepared.versions, counted)?;
             let line = retraction
                 .line(prepared.line(event))
                 .map_err(|error| DamagedBatch { seq: place.seq, reason: format!("an event in it: {error}") })?;
-            resolved.insert(position, Resolved { mark, line, deltas, again: false });
+            resolved.insert(position, Resolved { mark, line, deltas, retraction: Some(retraction) });
         }
         if faulty.is_empty() { Ok(resolved) } else { Err(Error::Invalid(faulty)) }
     }
@@ -294,7 +347,7 @@ impl Writer {
         Ok(stored.map(|(_, place, line)| (place, line)))
     }
 
-    async fn commit(&mut self, group: Group) -> Result<(), Error> {
+    async fn commit(&mut self, mut group: Group) -> Result<(), Error> {
         if group.draft.is_empty() && group.quarantined.is_empty() {
             return Ok(());
         }
@@ -314,9 +367,19 @@ impl Writer {
         }
         self.last_seq = seq;
         let events = group.draft.event_count();
-        self.shared.seen.insert(seq, group.new.into_iter().map(|(key, new)| (key, new.content)));
-        self.shared.fold.add(seq, events, group.deltas)?;
-        self.spare = group.draft.emptied();
+        let Group { new, deltas, .. } = &mut group;
+        let mut index = || self.shared.seen.insert(seq, new.drain().map(|(key, new)| (key, new.content)));
+        match events > SIDE_BY_SIDE_EVENTS_MIN {
+            true => std::thread::scope(|scope| {
+                scope.spawn(index);
+                self.shared.fold.add(seq, events, deltas.drain(..))
+            })?,
+            false => {
+                index();
+                self.shared.fold.add(seq, events, deltas.drain(..))?;
+            }
+        }
+        self.spare = Group { draft: group.draft.emptied(), new: group.new, deltas: group.deltas, ..Group::default() };
         Ok(())
     }
 
@@ -333,6 +396,9 @@ impl Writer {
         for (id, event, faulty) in quarantined.iter().flat_map(|prepared| &prepared.quarantined) {
             let faults = serde_json::to_string(&faulty.errors).unwrap_or_default();
             tx.quarantine(id, now, event.as_bytes(), &faults).await?;
+        }
+        for id in quarantined.iter().filter_map(|prepared| prepared.released.as_ref()) {
+            tx.release(id).await?;
         }
         Ok(tx.commit().await?)
     }
@@ -356,12 +422,38 @@ impl Writer {
             tx.add_meter(meter, self.last_seq).await?;
         }
         tx.commit().await?;
-        let counts_after = self.db.read().await?.meters().await?;
-        *self.shared.counts_after.write().unwrap_or_else(PoisonError::into_inner) = counts_after;
+        let coverage = Coverage::read(&mut self.db.read().await?, i64::MAX).await?;
+        *self.shared.coverage.write().unwrap_or_else(PoisonError::into_inner) = coverage;
         let versions = Arc::new(self.shared.versions().with(*version));
         *self.shared.versions.write().unwrap_or_else(PoisonError::into_inner) = versions;
         Ok(())
     }
+}
+
+/// Takes what comes while others have their turn, for as long as anything comes and it is few: one commit for all of it.
+/// A commit costs as much as reading a dozen small bodies. Not until everybody has come: while half of them are being
+/// made durable, the other half is read.
+async fn gather(commands: &mut mpsc::Receiver<Command>, waiting: &mut Vec<Command>) {
+    let mut before = 0;
+    while before < waiting.len() && waiting.len() < GATHERED_MIN {
+        before = waiting.len();
+        tokio::task::yield_now().await;
+        while waiting.len() < GROUP_MAX
+            && let Ok(command) = commands.try_recv()
+        {
+            waiting.push(command);
+        }
+    }
+}
+
+/// Takes the additions of an event that is not counted out of what its body adds.
+fn take_back(totals: &mut [Delta], added: &[Added]) -> Result<(), TooLarge> {
+    for added in added {
+        if let Some(total) = totals.get_mut(added.key as usize) {
+            *total = total.merge(added.delta.opposite()?)?;
+        }
+    }
+    Ok(())
 }
 
 /// A retraction of a body, ready to join the group.
@@ -369,8 +461,8 @@ struct Resolved {
     mark: SeenKey,
     line: String,
     deltas: Vec<(Key, Delta)>,
-    /// Whether the event had been taken back before.
-    again: bool,
+    /// None if the event had been taken back before.
+    retraction: Option<Retraction>,
 }
 
 impl Group {

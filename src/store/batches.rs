@@ -1,6 +1,6 @@
-//! The event log: batches, and the events that were put into quarantine.
+//! The event log: batches of events.
 
-use crate::domain::ids::QuarantineId;
+use crate::domain::period::Period;
 use crate::domain::time::Instant;
 use crate::store::Db;
 use crate::store::Log;
@@ -24,6 +24,15 @@ pub struct Batch {
     pub checksum: i64,
 }
 
+/// What is known of a batch without reading it, wherever it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Head {
+    pub seq: i64,
+    pub event_count: i64,
+    pub first_time: Instant,
+    pub last_time: Instant,
+}
+
 type Row = (i64, i64, i64, i64, i64, Vec<u8>, i64);
 
 fn batch((seq, received_at, event_count, first_time, last_time, body, checksum): Row) -> Batch {
@@ -39,9 +48,11 @@ fn batch((seq, received_at, event_count, first_time, last_time, body, checksum):
 }
 
 impl<Mode> Tx<Mode, Log> {
-    /// The sequence number of the newest batch; 0 while the log is empty.
+    /// The sequence number of the newest batch, archived or not; 0 while the log is empty.
     pub async fn last_seq(&mut self) -> Result<i64> {
-        const SQL: &str = "select cast(coalesce(max(seq), 0) as bigint) from event_batch";
+        const SQL: &str = "
+            select cast(coalesce(max(seq), 0) as bigint)
+            from (select max(seq) as seq from event_batch union all select max(seq) from archived_batch) as newest";
         let (seq,): (i64,) = on!(self, conn => sqlx::query_as(SQL).fetch_one(conn).await?);
         Ok(seq)
     }
@@ -53,20 +64,47 @@ impl<Mode> Tx<Mode, Log> {
         Ok(id)
     }
 
-    /// How many events and bytes the log holds.
+    /// How many events and bytes the log holds, those in its archive too.
     pub async fn log_size(&mut self) -> Result<(i64, i64)> {
         const SQL: &str = "
-            select cast(coalesce(sum(event_count), 0) as bigint), cast(coalesce(sum(length(body)), 0) as bigint)
-            from event_batch";
+            select cast(coalesce(sum(event_count), 0) as bigint), cast(coalesce(sum(bytes), 0) as bigint)
+            from (select event_count, cast(length(body) as bigint) as bytes from event_batch
+                  union all select event_count, bytes from archived_batch) as sizes";
         Ok(on!(self, conn => sqlx::query_as(SQL).fetch_one(conn).await?))
     }
 
+    /// What a batch that is not archived holds.
     pub async fn batch(&mut self, seq: i64) -> Result<Option<Batch>> {
         const SQL: &str = "
             select seq, received_at, event_count, first_time, last_time, body, checksum
             from event_batch where seq = $1";
         let row: Option<Row> = on!(self, conn => sqlx::query_as(SQL).bind(seq).fetch_optional(conn).await?);
         Ok(row.map(batch))
+    }
+
+    /// The batches of a range whose events may have happened in a period, archived or not, in the order of the log.
+    pub async fn batches_between(&mut self, first_seq: i64, last_seq: i64, period: Period) -> Result<Vec<Head>> {
+        const SQL: &str = "
+            select seq, event_count, first_time, last_time from event_batch
+            where seq between $1 and $2 and last_time >= $3 and first_time < $4
+            union all
+            select seq, event_count, first_time, last_time from archived_batch
+            where seq between $1 and $2 and last_time >= $3 and first_time < $4
+            order by seq";
+        let rows: Vec<(i64, i64, i64, i64)> = on!(self, conn => sqlx::query_as(SQL)
+            .bind(first_seq)
+            .bind(last_seq)
+            .bind(period.from().micros())
+            .bind(period.to().micros())
+            .fetch_all(conn)
+            .await?);
+        let head = |(seq, event_count, first_time, last_time)| Head {
+            seq,
+            event_count,
+            first_time: Instant::from_micros(first_time),
+            last_time: Instant::from_micros(last_time),
+        };
+        Ok(rows.into_iter().map(head).collect())
     }
 
     /// The next batch in the order of the log.
@@ -76,13 +114,6 @@ impl<Mode> Tx<Mode, Log> {
             from event_batch where seq > $1 order by seq limit 1";
         let row: Option<Row> = on!(self, conn => sqlx::query_as(SQL).bind(seq).fetch_optional(conn).await?);
         Ok(row.map(batch))
-    }
-
-    /// How many events wait in quarantine.
-    pub async fn quarantine_size(&mut self) -> Result<i64> {
-        const SQL: &str = "select count(*) from quarantine";
-        let (count,): (i64,) = on!(self, conn => sqlx::query_as(SQL).fetch_one(conn).await?);
-        Ok(count)
     }
 }
 
@@ -123,20 +154,6 @@ impl Tx<Write, Log> {
     /// Appends a batch. `Taken` if its number is: then somebody else has written to this log.
     pub async fn append_batch(&mut self, batch: &Batch) -> Result<()> {
         on!(self, conn => append!(batch, conn));
-        Ok(())
-    }
-
-    /// Keeps an event that was refused, with what is wrong with it as JSON.
-    pub async fn quarantine(&mut self, id: &QuarantineId, at: Instant, event: &[u8], faults: &str) -> Result<()> {
-        const SQL: &str = "insert into quarantine (id, received_at, event, faults) values ($1, $2, $3, $4)";
-        on!(self, conn => sqlx::query(SQL)
-            .bind(id.as_str())
-            .bind(at.micros())
-            .bind(event)
-            .bind(faults)
-            .execute(conn)
-            .await?
-            .rows_affected());
         Ok(())
     }
 }

@@ -30,6 +30,8 @@ pub struct Closing {
     pub due_at: Instant,
     /// The last batch of the log in the usage that was rated.
     pub usage_seq: i64,
+    /// The newest replay of history in it.
+    pub replayed: i64,
     pub closed_at: Instant,
 }
 
@@ -49,12 +51,13 @@ pub struct ClosedPeriod {
 impl<Mode> Tx<Mode> {
     /// Every closing, in order.
     pub async fn closings(&mut self) -> Result<Vec<Closing>> {
-        const SQL: &str = "select seq, due_at, usage_seq, closed_at from closing order by seq";
-        let rows: Vec<(i64, i64, i64, i64)> = on!(self, conn => sqlx::query_as(SQL).fetch_all(conn).await?);
-        let closing = |(seq, due_at, usage_seq, closed_at)| Closing {
+        const SQL: &str = "select seq, due_at, usage_seq, replayed, closed_at from closing order by seq";
+        let rows: Vec<(i64, i64, i64, i64, i64)> = on!(self, conn => sqlx::query_as(SQL).fetch_all(conn).await?);
+        let closing = |(seq, due_at, usage_seq, replayed, closed_at)| Closing {
             seq,
             due_at: Instant::from_micros(due_at),
             usage_seq,
+            replayed,
             closed_at: Instant::from_micros(closed_at),
         };
         Ok(rows.into_iter().map(closing).collect())
@@ -110,11 +113,13 @@ impl<Mode> Tx<Mode> {
 impl Tx<Write> {
     /// Records a closing and what was rated in it. `Taken` if somebody else closed in the meantime.
     pub async fn record_closing(&mut self, closing: &Closing, periods: &[ClosedPeriod]) -> Result<()> {
-        const SQL: &str = "insert into closing (seq, due_at, usage_seq, closed_at) values ($1, $2, $3, $4)";
+        const SQL: &str =
+            "insert into closing (seq, due_at, usage_seq, replayed, closed_at) values ($1, $2, $3, $4, $5)";
         on!(self, conn => sqlx::query(SQL)
             .bind(closing.seq)
             .bind(closing.due_at.micros())
             .bind(closing.usage_seq)
+            .bind(closing.replayed)
             .bind(closing.closed_at.micros())
             .execute(conn)
             .await?

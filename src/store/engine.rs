@@ -84,7 +84,7 @@ macro_rules! step {
     };
 }
 
-const LOG_STEPS: &[Step] = &[step!(1, "0001_log"), step!(8, "0008_log_identity")];
+const LOG_STEPS: &[Step] = &[step!(1, "0001_log"), step!(8, "0008_log_identity"), step!(10, "0010_archive")];
 const BOOKS_STEPS: &[Step] = &[
     step!(2, "0002_metering"),
     step!(3, "0003_parties"),
@@ -92,6 +92,7 @@ const BOOKS_STEPS: &[Step] = &[
     step!(5, "0005_documents"),
     step!(6, "0006_next_book"),
     step!(7, "0007_usage_items"),
+    step!(9, "0009_replayed"),
 ];
 
 /// A number of our own, so that no other program's advisory lock is ours: `tally` in ASCII.
@@ -140,7 +141,7 @@ impl Db {
             books.migrate(&[BOOKS_STEPS]).await?;
             log.migrate(&[LOG_STEPS]).await?;
         }
-        Ok(Self { books, log, _guard: Arc::new(guard) })
+        Ok(Self { books, log, archive: None, _guard: Arc::new(guard) })
     }
 
     async fn open_url(url: &str, access: Access) -> Result<Self> {
@@ -161,7 +162,39 @@ impl Db {
             pools.migrate(&[LOG_STEPS, BOOKS_STEPS]).await?;
             await_the_dead(&options).await?;
         }
-        Ok(Self { books: pools.clone(), log: pools, _guard: Arc::new(guard) })
+        Ok(Self { books: pools.clone(), log: pools, archive: None, _guard: Arc::new(guard) })
+    }
+}
+
+impl Db {
+    /// Bytes that the log takes on disk, whatever is free in them.
+    pub async fn log_bytes_on_disk(&self) -> Result<i64> {
+        let (bytes,): (i64,) = match &self.log {
+            Pools::Sqlite { writer, .. } => {
+                sqlx::query_as("select page_count * page_size from pragma_page_count(), pragma_page_size()")
+                    .fetch_one(writer)
+                    .await?
+            }
+            Pools::Postgres(pool) => {
+                sqlx::query_as("select pg_total_relation_size('event_batch')").fetch_one(pool).await?
+            }
+        };
+        Ok(bytes)
+    }
+
+    /// Gives the disk back what is free within the log, if that is more than a tenth. SQLite writes the file anew, which needs room for what stays,
+    /// twice. Postgres has a vacuum of its own, which makes the room free for new events.
+    pub async fn compact_log(&self) -> Result<()> {
+        const FREE: &str = "select freelist_count * 10 > page_count from pragma_freelist_count(), pragma_page_count()";
+        if let Pools::Sqlite { writer, .. } = &self.log {
+            let (is_worth_it,): (bool,) = sqlx::query_as(FREE).fetch_one(writer).await?;
+            if !is_worth_it {
+                return Ok(());
+            }
+            sqlx::raw_sql("vacuum").execute(writer).await?;
+            sqlx::raw_sql("pragma wal_checkpoint(truncate)").execute(writer).await?;
+        }
+        Ok(())
     }
 }
 

@@ -10,6 +10,7 @@
 //!   **no arithmetic and no ordering on quantities in SQL**;
 //! - there is no clock in SQL, and no constraint is matched by its name.
 
+pub mod archive;
 pub mod batches;
 pub mod books;
 pub mod closings;
@@ -21,7 +22,9 @@ mod error;
 pub mod journal;
 pub mod keys;
 pub mod naive;
+pub mod quarantine;
 pub mod recording;
+pub mod replayed;
 pub mod subscriptions;
 #[cfg(test)]
 pub(crate) mod tests;
@@ -33,6 +36,7 @@ pub use engine::Target;
 pub use error::Error;
 
 use std::marker::PhantomData;
+use std::path::Path;
 use std::sync::Arc;
 
 use sqlx::Postgres;
@@ -49,6 +53,8 @@ pub type Result<T> = std::result::Result<T, Error>;
 pub struct Db {
     books: Pools,
     log: Pools,
+    /// Where the files of the archive are, if not where they were written.
+    archive: Option<Arc<Path>>,
     /// Held as long as any clone lives: one process writes at a time.
     _guard: Arc<Guard>,
 }
@@ -88,6 +94,17 @@ macro_rules! on {
 pub(in crate::store) use on;
 
 impl Db {
+    /// Looks for files of the archive in this folder, wherever they were written.
+    #[must_use]
+    pub fn with_archive(self, folder: Option<&Path>) -> Self {
+        Self { archive: folder.map(Arc::from), ..self }
+    }
+
+    /// The folder of all files of the archive, if it was named.
+    pub fn archive(&self) -> Option<&Path> {
+        self.archive.as_deref()
+    }
+
     pub async fn read(&self) -> Result<Tx<Read>> {
         Ok(Tx(self.books.begin_read().await?, PhantomData))
     }

@@ -10,14 +10,17 @@ use sqlx::QueryBuilder;
 
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
+use crate::domain::measure::nano::Nano;
 use crate::domain::period::Period;
 use crate::domain::rating::line::Usage;
 use crate::domain::time::Instant;
+use crate::store::Db;
 use crate::store::Error;
 use crate::store::Result;
 use crate::store::Tx;
 use crate::store::Write;
 use crate::store::columns::Measured;
+use crate::store::engine::Pools;
 use crate::store::on;
 
 /// Both engines take this many rows of seven values in one statement.
@@ -34,6 +37,102 @@ fn keyed((meter, party, bucket, dimensions, item, value, count): Row) -> (Key, D
         item: item.into(),
     };
     (key, Delta { value: value.0, count })
+}
+
+/// Between the values of many rows that are packed into one. No key holds it: see [`crate::domain::measure::item`].
+const SEPARATOR: char = '\u{1f}';
+
+/// The rows of one party in one: what a row of its own costs is most of what a long answer costs, in both engines.
+macro_rules! packed {
+    ($which:literal) => {
+        concat!(
+            "
+            select applied_seq, party, buckets, dimensions, items, amounts, counts
+            from partition left join (
+                select party,
+                       string_agg(cast(bucket as text), $5) as buckets,
+                       string_agg(dimensions, $5) as dimensions,
+                       string_agg(item, $5) as items,
+                       string_agg(cast(value as text), $5) as amounts,
+                       string_agg(cast(count as text), $5) as counts
+                from usage
+                where meter = $1 and bucket >= $2 and bucket < $3 and ",
+            $which,
+            "
+                group by party
+            ) as packed on true
+            where partition.id = 0"
+        )
+    };
+}
+
+type PackedRow = (i64, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>);
+
+/// How far usage is folded, and the stored rows of `$meter`: one statement, so that both are of one moment.
+macro_rules! usage_in {
+    ($conn:expr, $meter:expr, $party:expr, $period:expr) => {{
+        const OF_ONE: &str = packed!("party = $4");
+        const OF_ALL: &str = packed!("cast($4 as text) is null");
+        let sql = if $party.is_some() { OF_ONE } else { OF_ALL };
+        let rows: Vec<PackedRow> = sqlx::query_as(sql)
+            .bind($meter)
+            .bind($period.from().micros())
+            .bind($period.to().micros())
+            .bind($party)
+            .bind(SEPARATOR.to_string())
+            .fetch_all($conn)
+            .await?;
+        unpacked($meter, rows)?
+    }};
+}
+
+impl Db {
+    /// One meter's stored rows in a period, of one party or of all, in no order; and the last batch that is folded into
+    /// them.
+    pub async fn usage_in(&self, meter: &str, party: Option<&str>, period: Period) -> Result<(i64, Vec<(Key, Delta)>)> {
+        Ok(match &self.books {
+            Pools::Sqlite { readers, .. } => usage_in!(readers, meter, party, period),
+            Pools::Postgres(pool) => usage_in!(pool, meter, party, period),
+        })
+    }
+}
+
+fn unpacked(meter: &str, packed: Vec<PackedRow>) -> Result<(i64, Vec<(Key, Delta)>)> {
+    let meter: Arc<str> = meter.into();
+    let applied_seq = packed.first().map_or(0, |row| row.0);
+    let damaged = || Error::Damaged(format!("the usage of {meter}"));
+    // The same few dimensions and items come again and again.
+    let mut known: hashbrown::HashMap<String, Arc<str>> = hashbrown::HashMap::new();
+    let mut shared = |text: &str| match known.get(text) {
+        Some(known) => known.clone(),
+        None => known.entry(text.to_owned()).or_insert(text.into()).clone(),
+    };
+    let mut rows = Vec::new();
+    for row in packed {
+        let (_, Some(party), Some(buckets), Some(dimensions), Some(items), Some(amounts), Some(counts)) = row else {
+            continue;
+        };
+        let party: Arc<str> = party.into();
+        let (mut dimensions, mut items) = (dimensions.split(SEPARATOR), items.split(SEPARATOR));
+        let (mut amounts, mut counts) = (amounts.split(SEPARATOR), counts.split(SEPARATOR));
+        for bucket in buckets.split(SEPARATOR) {
+            let key = Key {
+                meter: meter.clone(),
+                party: party.clone(),
+                bucket: Instant::from_micros(bucket.parse().map_err(|_| damaged())?),
+                dimensions: shared(dimensions.next().ok_or_else(damaged)?),
+                item: shared(items.next().ok_or_else(damaged)?),
+            };
+            let value = amounts.next().and_then(Nano::parse).ok_or_else(damaged)?;
+            let count = counts.next().and_then(|count| count.parse().ok()).ok_or_else(damaged)?;
+            rows.push((key, Delta { value, count }));
+        }
+        // As many of each; an item with a separator in it would have moved all that follow.
+        if [dimensions, items, amounts, counts].iter_mut().any(|rest| rest.next().is_some()) {
+            return Err(damaged());
+        }
+    }
+    Ok((applied_seq, rows))
 }
 
 impl<Mode> Tx<Mode> {
@@ -71,23 +170,9 @@ impl<Mode> Tx<Mode> {
         Ok(found)
     }
 
-    /// One meter's stored rows in a period, of one party or of all.
+    /// One meter's stored rows in a period, of one party or of all, in no order.
     pub async fn usage_in(&mut self, meter: &str, party: Option<&str>, period: Period) -> Result<Vec<(Key, Delta)>> {
-        const OF_ONE: &str = "
-            select meter, party, bucket, dimensions, item, value, count from usage
-            where meter = $1 and bucket >= $2 and bucket < $3 and party = $4
-            order by party, bucket, dimensions, item";
-        const OF_ALL: &str = "
-            select meter, party, bucket, dimensions, item, value, count from usage
-            where meter = $1 and bucket >= $2 and bucket < $3
-            order by party, bucket, dimensions, item";
-        let (from, to) = (period.from().micros(), period.to().micros());
-        let rows: Vec<Row> = match party {
-            Some(party) => on!(self, conn => sqlx::query_as(OF_ONE)
-                .bind(meter).bind(from).bind(to).bind(party).fetch_all(conn).await?),
-            None => on!(self, conn => sqlx::query_as(OF_ALL).bind(meter).bind(from).bind(to).fetch_all(conn).await?),
-        };
-        Ok(rows.into_iter().map(keyed).collect())
+        Ok(on!(self, conn => usage_in!(conn, meter, party, period)).1)
     }
 
     /// Everything that one party used in a period, by meter, in the order of time.

@@ -2,6 +2,7 @@
 
 #![expect(clippy::expect_used, reason = "a test says what it expects")]
 
+mod archive;
 mod bad_input;
 mod bench;
 mod demo;
@@ -14,5 +15,8 @@ mod kill;
 mod kills;
 mod openapi;
 mod overload;
+mod quarantine;
+mod replay;
 mod statement;
 mod support;
+mod validation;

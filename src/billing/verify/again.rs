@@ -77,7 +77,7 @@ pub(super) async fn repeat(
     db: &Db,
     tx: &mut Tx<Read>,
     versions: &Versions,
-    (mut seq, mut usage): (i64, BTreeMap<Key, Delta>),
+    (mut of, mut usage): ((i64, i64), BTreeMap<Key, Delta>),
     verified: &mut Verified,
     progress: &mut impl FnMut(Progress),
 ) -> Result<(), VerifyError> {
@@ -88,13 +88,13 @@ pub(super) async fn repeat(
     verified.closings = closings.len();
     for (index, closing) in closings.iter().enumerate() {
         progress(Progress::Closings { closings: index, closings_total: closings.len() });
-        if closing.usage_seq != seq {
+        let saw = (closing.usage_seq, closing.replayed);
+        if saw != of {
             // What this closing saw. Closings made together saw the same, so this is rarely repeated.
-            let Some(seen) = from_log(db, versions, closing.usage_seq, &mut verified.differences, progress).await?
-            else {
+            let Some(seen) = from_log(db, versions, saw, &mut verified.differences, progress).await? else {
                 return Ok(());
             };
-            (seq, usage) = (closing.usage_seq, seen);
+            (of, usage) = (saw, seen);
         }
         let closed = tx.closed_periods(closing.seq).await?;
         let invoices = tx.invoices(Wanted::Closing(closing.seq)).await?;

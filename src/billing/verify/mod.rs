@@ -3,7 +3,7 @@
 //! Usage from the log, documents from usage and price books ([`again`]), the journal from documents ([`entries`]), and
 //! the chain over the journal. A closing is repeated with what it saw: the log as far as it was folded then, the
 //! consumers as they were, the price books that it named, and what programs had granted before. So an event that
-//! came later is no difference. Descriptions and the sentences of explanations are not compared: they are words, and
+//! came later, or was replayed later, is no difference. Descriptions and the sentences of explanations are not compared: they are words, and
 //! may be put better by a newer program; every number behind them is.
 
 mod again;
@@ -20,6 +20,8 @@ use crate::domain::measure::delta::Key;
 use crate::domain::measure::nano::Nano;
 use crate::domain::time::Instant;
 use crate::metering;
+use crate::metering::archive;
+use crate::metering::archive::Unreadable;
 use crate::metering::log::DamagedBatch;
 use crate::metering::recover::recompute;
 use crate::metering::versions::Versions;
@@ -52,6 +54,8 @@ pub enum Progress {
 pub enum Difference {
     #[error("{0}")]
     Log(DamagedBatch),
+    #[error("{0}")]
+    Archive(Unreadable),
     #[error("usage of {meter} by {party} at {bucket} {dimensions}: stored {stored}, recomputed {recomputed}")]
     Usage { meter: String, party: String, bucket: Instant, dimensions: String, stored: Measured, recomputed: Measured },
     #[error("closing {closing} cannot be repeated: {why}")]
@@ -93,32 +97,41 @@ pub async fn verify(db: &Db, versions: &Versions, mut progress: impl FnMut(Progr
     let mut verified = Verified::default();
     let mut tx = db.read().await?;
     let applied = tx.applied_seq().await?;
+    let replayed = tx.last_replayed().await?;
     let stored = tx.usage_all().await?;
     (verified.batches, verified.usage_rows) = (applied, stored.len());
-    if let Some(recomputed) = from_log(db, versions, applied, &mut verified.differences, &mut progress).await? {
+    let unreadable = archive::check(db).await?;
+    verified.differences.extend(unreadable.into_iter().map(Difference::Archive));
+    if let Some(recomputed) =
+        from_log(db, versions, (applied, replayed), &mut verified.differences, &mut progress).await?
+    {
         verified.differences.extend(usage(&stored, &recomputed));
-        again::repeat(db, &mut tx, versions, (applied, recomputed), &mut verified, &mut progress).await?;
+        again::repeat(db, &mut tx, versions, ((applied, replayed), recomputed), &mut verified, &mut progress).await?;
     }
     entries::compare(&mut tx, versions, &mut verified).await?;
     verified.differences.extend(tx.verify_journal().await?.into_iter().map(Difference::Journal));
     Ok(verified)
 }
 
-/// Usage from the log; none, and a difference, if the log is damaged.
+/// Usage from the log up to a batch, with what was replayed up to an id; none, and a difference, if the log is damaged.
 async fn from_log(
     db: &Db,
     versions: &Versions,
-    until_seq: i64,
+    until: (i64, i64),
     differences: &mut Vec<Difference>,
     progress: &mut impl FnMut(Progress),
 ) -> Result<Option<BTreeMap<Key, Delta>>, VerifyError> {
     let show = |read: metering::recover::Progress| {
         progress(Progress::Log { batches: read.batches, batches_total: read.batches_total });
     };
-    match recompute(db, versions, until_seq, show).await {
+    match recompute(db, versions, until, show).await {
         Ok(usage) => Ok(Some(usage)),
         Err(metering::Error::Damaged(damaged)) => {
             differences.push(Difference::Log(damaged));
+            Ok(None)
+        }
+        Err(metering::Error::Archive(unreadable)) => {
+            differences.push(Difference::Archive(unreadable));
             Ok(None)
         }
         Err(error) => Err(error.into()),

@@ -3,6 +3,8 @@
 use serde::Deserialize;
 use serde::Serialize;
 
+use crate::domain::book::schema::Schema;
+
 /// A kind of event that the platform vouches for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct EventType {
@@ -13,8 +15,10 @@ pub struct EventType {
     pub description: String,
     pub lifecycle: Lifecycle,
     pub owner: Option<String>,
-    /// JSON Schema of `data`, as JSON: what readers may expect.
-    pub schema: Option<serde_json::Value>,
+    /// What becomes of an event whose `data` breaks the schema.
+    pub validation: Validation,
+    /// JSON Schema of `data`: what readers may expect.
+    pub schema: Option<Schema>,
     pub example: Option<serde_json::Value>,
 }
 
@@ -26,4 +30,16 @@ pub enum Lifecycle {
     Published,
     Deprecated,
     Retired,
+}
+
+/// What becomes of an event whose data breaks the schema of its type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Validation {
+    /// Nobody looks.
+    Off,
+    /// It is taken, and the answer says what is wrong with it.
+    Warn,
+    /// It is invalid.
+    Enforce,
 }

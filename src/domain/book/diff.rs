@@ -217,6 +217,19 @@ tiers = [ { up_to = "1000", unit_amount = "0.0030" }, { unit_amount = "0.0020" }
     }
 
     #[test]
+    fn another_validation_is_said_before_and_after() {
+        let with = |policy: &str| {
+            let text = format!("[[event_type]]\ntype = \"a\"\n{policy}schema = {{ type = \"object\" }}\n");
+            let files = [
+                ("book.toml", "name = \"A\"\ncurrency = \"EUR\"\ntimezone = \"UTC\"\n".to_owned()),
+                ("catalog/a.toml", text),
+            ];
+            parse(&files.map(|(path, text)| SourceFile { path: path.to_owned(), text })).expect("is right")
+        };
+        assert_eq!(words(&with(""), &with("validation = \"enforce\"\n")), ["event type a: validation off → enforce"]);
+    }
+
+    #[test]
     fn what_comes_and_goes_is_said_once() {
         let free = PLAN.replace("id = \"api\"", "id = \"free\"");
         assert_eq!(

@@ -11,6 +11,7 @@ pub mod mistake;
 pub mod parse;
 pub mod plan;
 pub mod program;
+pub mod schema;
 pub mod version;
 
 use std::collections::BTreeMap;
@@ -28,6 +29,7 @@ use crate::domain::time::Zone;
 
 pub use crate::domain::book::mistake::Mistake;
 pub use crate::domain::book::parse::parse;
+pub use crate::domain::book::parse::parse_published;
 
 /// A file of a price book, as a person wrote it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

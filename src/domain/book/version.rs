@@ -9,6 +9,7 @@ use crate::domain::book::Book;
 use crate::domain::book::Mistake;
 use crate::domain::book::SourceFile;
 use crate::domain::book::parse;
+use crate::domain::book::parse_published;
 use crate::domain::time::Instant;
 
 /// How much of the hash makes the id.
@@ -28,11 +29,21 @@ pub struct BookVersion {
 
 impl BookVersion {
     /// Parses the files and names them by their content.
-    pub fn new(mut files: Vec<SourceFile>, effective_from: Instant) -> Result<Self, Vec<Mistake>> {
+    pub fn new(files: Vec<SourceFile>, effective_from: Instant) -> Result<Self, Vec<Mistake>> {
         let book = parse(&files)?;
+        Ok(Self::of(files, effective_from, book))
+    }
+
+    /// The same for files that were published before.
+    pub fn published(files: Vec<SourceFile>, effective_from: Instant) -> Result<Self, Vec<Mistake>> {
+        let book = parse_published(&files)?;
+        Ok(Self::of(files, effective_from, book))
+    }
+
+    fn of(mut files: Vec<SourceFile>, effective_from: Instant, book: Book) -> Self {
         files.sort();
         let hash = hash(&files);
-        Ok(Self { id: id(&hash), hash, effective_from, files, book })
+        Self { id: id(&hash), hash, effective_from, files, book }
     }
 }
 

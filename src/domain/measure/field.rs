@@ -1,4 +1,4 @@
-//! Fields of an event: all that some meters ask for, found in one walk over its `data`, without building a tree.
+//! Fields of an event: where a meter looks for a value, found among the members of `data` without building a tree.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,7 +14,6 @@ use crate::domain::book::meter::Path;
 use crate::domain::event::Event;
 use crate::domain::event::text_of;
 use crate::domain::measure::nano::Nano;
-use crate::domain::walk::Walk;
 
 /// What a path leads to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,14 +24,12 @@ pub enum Found<'a> {
     Data(&'a str),
 }
 
-/// Paths, each with a number, and how to find all of them at once.
-#[derive(Clone, Debug, Default)]
-pub struct Fields {
-    paths: Vec<Path>,
-    /// Where each path begins.
-    roots: Vec<Root>,
-    /// Members of `data` that lead to a path.
-    members: Vec<Member>,
+/// Where a meter looks for something: a path, ready to be followed.
+#[derive(Clone, Debug)]
+pub struct Field {
+    root: Root,
+    /// Within `data`; empty for all of it.
+    rest: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,117 +38,55 @@ enum Root {
     Source,
     Type,
     Id,
-    /// All of `data`.
     Data,
-    /// Something in `data`.
-    InData,
     /// No event has it.
     Nowhere,
 }
 
-#[derive(Clone, Debug)]
-struct Member {
-    key: String,
-    /// The path that ends here.
-    number: Option<usize>,
-    members: Vec<Self>,
-}
-
-impl Fields {
-    /// The number of a path, which it has from now on.
-    pub fn number(&mut self, path: &Path) -> usize {
-        if let Some(known) = self.paths.iter().position(|known| known == path) {
-            return known;
-        }
-        let number = self.paths.len();
+impl Field {
+    pub fn of(path: &Path) -> Self {
         let (root, rest) = match path.parts() {
             [root, rest @ ..] => (root.as_str(), rest),
             [] => ("", &[][..]),
         };
-        self.roots.push(match (root, rest.is_empty()) {
+        let root = match (root, rest.is_empty()) {
             ("subject", true) => Root::Subject,
             ("source", true) => Root::Source,
             ("type", true) => Root::Type,
             ("id", true) => Root::Id,
-            ("data", true) => Root::Data,
-            ("data", false) => Root::InData,
+            ("data", _) => Root::Data,
             _ => Root::Nowhere,
-        });
-        self.paths.push(path.clone());
-        if root == "data" {
-            enter(&mut self.members, rest, number);
-        }
-        number
-    }
-
-    /// What every path leads to in an event, by number; `None` where something on the way is missing, or null at its
-    /// end. `found` is cleared first, so that one list serves for many events.
-    pub fn find<'a>(&self, event: &'a Event<'a>, found: &mut Vec<Option<Found<'a>>>) {
-        found.clear();
-        found.resize(self.paths.len(), None);
-        let walked = match event.data.filter(|_| !self.members.is_empty()) {
-            Some(data) if data.starts_with('{') => find_members(&mut Walk::new(data), &self.members, found).is_some(),
-            _ => true,
         };
-        for (number, (root, found)) in self.roots.iter().zip(found.iter_mut()).enumerate() {
-            *found = match root {
-                Root::Subject => event.subject.as_deref().map(Found::Attribute),
-                Root::Source => Some(Found::Attribute(&event.source)),
-                Root::Type => Some(Found::Attribute(&event.kind)),
-                Root::Id => Some(Found::Attribute(&event.id)),
-                Root::Data => event.data.filter(|data| *data != "null").map(Found::Data),
-                Root::InData if walked => continue,
-                Root::InData => self.paths.get(number).and_then(|path| in_data(event, path)),
-                Root::Nowhere => None,
-            };
+        Self { root, rest: rest.to_vec() }
+    }
+
+    /// What it leads to in an event; `None` where something on the way is missing, or null at its end.
+    pub fn find<'a>(&self, event: &'a Event<'_>) -> Option<Found<'a>> {
+        match self.root {
+            Root::Subject => event.subject.as_deref().map(Found::Attribute),
+            Root::Source => Some(Found::Attribute(&event.source)),
+            Root::Type => Some(Found::Attribute(&event.kind)),
+            Root::Id => Some(Found::Attribute(&event.id)),
+            Root::Data => self.in_data(event).filter(|value| *value != "null").map(Found::Data),
+            Root::Nowhere => None,
+        }
+    }
+
+    fn in_data<'a>(&self, event: &'a Event<'_>) -> Option<&'a str> {
+        match (self.rest.split_first(), &event.members) {
+            (None, _) => event.data,
+            (Some((key, rest)), Some(members)) => {
+                // Of a key that comes twice the last one counts, as everywhere in JSON.
+                let (_, value) = members.iter().rev().find(|(known, _)| known == key)?;
+                follow(value, rest)
+            }
+            (Some(_), None) => follow(event.data?, &self.rest),
         }
     }
 }
 
-fn enter(members: &mut Vec<Member>, path: &[String], number: usize) {
-    let Some((key, rest)) = path.split_first() else { return };
-    let at = members.iter().position(|member| member.key == *key).unwrap_or_else(|| {
-        members.push(Member { key: key.clone(), number: None, members: Vec::new() });
-        members.len().saturating_sub(1)
-    });
-    let Some(member) = members.get_mut(at) else { return };
-    match rest.is_empty() {
-        true => member.number = Some(number),
-        false => enter(&mut member.members, rest, number),
-    }
-}
-
-/// `None` if the object is not of the common kind, so that it has to be read closely.
-fn find_members<'a>(walk: &mut Walk<'a>, members: &[Member], found: &mut [Option<Found<'a>>]) -> Option<()> {
-    let mut visited: u64 = 0;
-    walk.object(|key, walk| {
-        let wanted = (0..).zip(members).find(|(_, member)| member.key == key);
-        let Some((place, member)) = wanted else { return walk.value().map(|_| ()) };
-        let value = walk.value()?;
-        // A key that comes twice is rare, and so are more wanted ones than bits; the close way decides which one counts.
-        let bit = 1_u64.checked_shl(place)?;
-        if visited & bit != 0 {
-            return None;
-        }
-        visited |= bit;
-        if let Some(found) = member.number.and_then(|number| found.get_mut(number)) {
-            *found = (value != "null").then_some(Found::Data(value));
-        }
-        match member.members.is_empty() || !value.starts_with('{') {
-            true => Some(()),
-            false => find_members(&mut Walk::new(value), &member.members, found),
-        }
-    })
-}
-
-/// Follows one path into `data`, whatever its JSON looks like.
-fn in_data<'a>(event: &'a Event<'a>, path: &Path) -> Option<Found<'a>> {
-    let (_, rest) = path.parts().split_first()?;
-    let mut value = event.data?;
-    for part in rest {
-        value = member(value, part)?;
-    }
-    (value != "null").then_some(Found::Data(value))
+fn follow<'a>(value: &'a str, path: &[String]) -> Option<&'a str> {
+    path.iter().try_fold(value, |value, key| member(value, key))
 }
 
 /// The value of one key of a JSON object, the last one if there are several; everything else is skipped unread.
@@ -210,15 +145,10 @@ mod tests {
 
     fn find(text: &str, path: &str) -> Option<(String, Option<Decimal>)> {
         let event = Event::parse(text).expect("is an event");
-        let mut fields = Fields::default();
-        // Others beside it, so that they share members.
-        for other in ["data.a", "data.a.b", "data.a.c.d", "subject"] {
-            fields.number(&Path::parse(other).expect("a path"));
-        }
-        let number = fields.number(&Path::parse(path).expect("a path"));
-        let mut found = Vec::new();
-        fields.find(&event, &mut found);
-        found[number].map(|found| (found.text().into_owned(), found.number()))
+        let closely = Event { members: None, ..event.clone() };
+        let field = Field::of(&Path::parse(path).expect("a path"));
+        assert_eq!(field.find(&event), field.find(&closely), "{path}");
+        field.find(&event).map(|found| (found.text().into_owned(), found.number()))
     }
 
     #[test]

@@ -19,20 +19,21 @@ use crate::domain::event::Fault;
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
 use crate::domain::measure::delta::TooLarge;
-use crate::domain::measure::field::Fields;
+use crate::domain::measure::digest::Secret;
+use crate::domain::measure::field::Field;
 use crate::domain::measure::field::Found;
 use crate::domain::measure::item;
 use crate::domain::measure::item::Change;
 use crate::domain::measure::item::Entry;
 use crate::domain::measure::item::Item;
 use crate::domain::measure::item::Place;
-use crate::domain::measure::item::VALUE_BYTES_MAX;
-use crate::domain::measure::item::ValueTooLong;
+use crate::domain::measure::item::Unusable;
 use crate::domain::measure::nano::NANO_DECIMALS;
 use crate::domain::measure::nano::Nano;
 use crate::domain::measure::tally::Added;
+use crate::domain::measure::tally::Row;
 use crate::domain::measure::tally::Tally;
-use crate::domain::measure::test::Field;
+use crate::domain::measure::test::Field as Tested;
 use crate::domain::measure::test::holds;
 use crate::domain::time::Instant;
 
@@ -46,30 +47,25 @@ pub struct Contribution {
 /// Meters compiled for one pass over each event, found by its type.
 #[derive(Clone, Debug, Default)]
 pub struct Meters {
-    of_type: HashMap<String, Plan, DefaultHashBuilder>,
+    of_type: HashMap<String, Vec<Compiled>, DefaultHashBuilder>,
     /// For types that no meter names: those that count by prefix.
-    of_others: Plan,
+    of_others: Vec<Compiled>,
 }
 
-/// Some meters, and the fields that all of them together ask for.
-#[derive(Clone, Debug, Default)]
-struct Plan {
-    fields: Fields,
-    meters: Vec<Compiled>,
-}
-
-/// A meter with its paths replaced by the numbers of fields.
+/// A meter with its paths ready to be followed.
 #[derive(Clone, Debug)]
 struct Compiled {
     id: Arc<str>,
     meter: Arc<Meter>,
+    /// Whether every event has one row, without an item.
+    only_adds: bool,
     /// The fields of its value, in their order.
-    value: Vec<usize>,
-    operation: Option<usize>,
-    party: usize,
-    tests: Vec<(usize, Operation)>,
+    value: Vec<Field>,
+    operation: Option<Field>,
+    party: Field,
+    tests: Vec<(Field, Operation)>,
     /// Each with the text that opens it in the key: `"region":`.
-    dimensions: Vec<(String, usize)>,
+    dimensions: Vec<(String, Field)>,
 }
 
 impl Meters {
@@ -79,19 +75,17 @@ impl Meters {
 
     /// Adds what an event that happened at `at` adds to usage, or says why it cannot be measured.
     pub fn measure(&self, event: &Event<'_>, at: Instant, tally: &mut Tally) -> Result<(), Vec<Fault>> {
-        let (plan, all_match) = match self.of_type.get(&*event.kind) {
-            Some(plan) => (plan, true),
+        let (meters, all_match) = match self.of_type.get(&*event.kind) {
+            Some(meters) => (meters, true),
             None => (&self.of_others, false),
         };
-        let mut found = Vec::new();
-        plan.fields.find(event, &mut found);
         let before = tally.added();
         let mut faults: Vec<Fault> = Vec::new();
-        for compiled in &plan.meters {
+        for compiled in meters {
             if !all_match && !compiled.meter.event_type.matches(&event.kind) {
                 continue;
             }
-            match compiled.measure(event, &found, at, tally) {
+            match compiled.measure(event, at, tally) {
                 Ok(()) => {}
                 Err(fault) if faults.iter().any(|known| known.at == fault.at) => {}
                 Err(fault) => faults.push(fault),
@@ -106,7 +100,7 @@ impl Meters {
 
     /// What one event, at its place in the log, adds to usage, row by row.
     pub fn contributions(&self, event: &Event<'_>, at: Instant, place: Place) -> Result<Vec<Contribution>, Vec<Fault>> {
-        let mut tally = Tally::default();
+        let mut tally = Tally::new(Secret::default(), 1);
         self.measure(event, at, &mut tally)?;
         tally.place(0, place);
         let (keys, added) = tally.into_parts();
@@ -125,124 +119,108 @@ impl FromIterator<Meter> for Meters {
         for meter in &meters {
             match &meter.event_type {
                 TypePattern::Exact(kind) if !compiled.of_type.contains_key(kind) => {
-                    let plan = meters.iter().filter(|meter| meter.event_type.matches(kind)).collect();
-                    compiled.of_type.insert(kind.clone(), plan);
+                    let matching = meters.iter().filter(|meter| meter.event_type.matches(kind));
+                    compiled.of_type.insert(kind.clone(), matching.map(Compiled::of).collect());
                 }
                 TypePattern::Exact(_) => {}
-                TypePattern::Prefix(_) => compiled.of_others.enter(meter),
+                TypePattern::Prefix(_) => compiled.of_others.push(Compiled::of(meter)),
             }
         }
         compiled
     }
 }
 
-impl<'m> FromIterator<&'m Arc<Meter>> for Plan {
-    fn from_iter<I: IntoIterator<Item = &'m Arc<Meter>>>(meters: I) -> Self {
-        let mut plan = Self::default();
-        meters.into_iter().for_each(|meter| plan.enter(meter));
-        plan
-    }
-}
-
-impl Plan {
-    fn enter(&mut self, meter: &Arc<Meter>) {
-        let fields = &mut self.fields;
-        self.meters.push(Compiled {
+impl Compiled {
+    fn of(meter: &Arc<Meter>) -> Self {
+        Self {
             id: meter.id.as_str().into(),
+            only_adds: item::only_adds(meter.aggregation, meter.bucket),
             value: match &meter.value {
                 None => Vec::new(),
-                Some(Value::Path(path)) => vec![fields.number(path)],
-                Some(Value::Expression(value)) => value.paths().iter().map(|path| fields.number(path)).collect(),
+                Some(Value::Path(path)) => vec![Field::of(path)],
+                Some(Value::Expression(value)) => value.paths().iter().map(Field::of).collect(),
             },
-            operation: meter.operation.as_ref().map(|path| fields.number(path)),
-            party: fields.number(&meter.party),
-            tests: meter.tests.iter().map(|test| (fields.number(&test.field), test.operation.clone())).collect(),
+            operation: meter.operation.as_ref().map(Field::of),
+            party: Field::of(&meter.party),
+            tests: meter.tests.iter().map(|test| (Field::of(&test.field), test.operation.clone())).collect(),
             dimensions: meter
                 .dimensions
                 .iter()
-                .map(|(name, path)| (format!("{}:", quoted(name)), fields.number(path)))
+                .map(|(name, path)| (format!("{}:", quoted(name)), Field::of(path)))
                 .collect(),
             meter: meter.clone(),
-        });
+        }
     }
-}
 
-impl Compiled {
-    fn measure(
-        &self,
-        event: &Event<'_>,
-        found: &[Option<Found<'_>>],
-        at: Instant,
-        tally: &mut Tally,
-    ) -> Result<(), Fault> {
-        let field = |number: usize| found.get(number).copied().flatten();
-        let passes = |(number, operation): &(usize, Operation)| match field(*number) {
-            Some(found) => holds(operation, Some(Field::Text(&found.text()))),
+    fn measure(&self, event: &Event<'_>, at: Instant, tally: &mut Tally) -> Result<(), Fault> {
+        let passes = |(field, operation): &(Field, Operation)| match field.find(event) {
+            Some(found) => holds(operation, Some(Tested::Text(&found.text()))),
             None => holds(operation, None),
         };
         if !self.tests.iter().all(passes) {
             return Ok(());
         }
         let meter = &*self.meter;
-        let fields = self.value.iter().map(|number| field(*number));
+        let fields = self.value.iter().map(|field| field.find(event));
         let said = match &meter.value {
             None => Said::Number(Nano::ONE),
             Some(Value::Path(path)) if meter.aggregation == Aggregation::Unique => {
                 let found = fields.flatten().next().ok_or_else(|| missing(meter, path))?;
-                Said::Value(found.text(), self.change(self.operation.map(field))?)
+                Said::Value(found.text(), self.change(event)?)
             }
             Some(Value::Path(path)) => Said::Number(value(meter, path, fields.flatten().next())?),
             Some(Value::Expression(expression)) => Said::Number(computed(meter, expression, fields)?),
         };
-        let party = field(self.party).map(Found::text);
+        let party = self.party.find(event).map(Found::text);
         let Some(party) = party.filter(|party| !party.is_empty()) else {
             let detail = format!("meter {} counts for {}, which is missing", meter.id, meter.party);
             return Err(Fault::new(&pointer(&meter.party), "missing_party", detail, "say whose usage this is"));
         };
+        if !item::is_usable(&party) {
+            let detail = format!("meter {} counts for {}, which holds U+0000 or U+001F", meter.id, meter.party);
+            let fix = "send it without control characters";
+            return Err(Fault::new(&pointer(&meter.party), "control_character", detail, fix));
+        }
         let bucket = meter.bucket.floor(at);
-        let mut add = |entry: Entry<'_>| self.add(tally, &party, bucket, found, entry);
+        let mut add = |entry: Entry<'_>| self.add(tally, &party, bucket, event, entry);
         match said {
+            // Nearly every meter: nothing to keep apart, one row.
+            Said::Number(value) if self.only_adds => {
+                let row = Row { meter: &self.id, party: &party, bucket, item: "" };
+                tally.add(row, |text| self.write_dimensions(event, text), Delta { value, count: 1 });
+            }
             Said::Number(number) => {
                 let event = (&*event.source, &*event.id);
                 let entries = item::of_number(meter.aggregation, meter.bucket, number, at, event);
                 entries.map_err(|TooLarge| level_out_of_range(meter, number))?.for_each(add);
             }
-            Said::Value(value, change) => add(item::of_value(&value, at, change).map_err(|ValueTooLong| {
-                let detail = format!("meter {} counts a value of {} bytes", meter.id, value.len());
-                let fix = format!("send one of at most {VALUE_BYTES_MAX} bytes, such as its hash");
-                Fault::new(&pointer_of(meter), "value_too_long", detail, fix)
+            Said::Value(value, change) => add(item::of_value(&value, at, change).map_err(|unusable| {
+                let detail = format!("meter {} cannot count a value of {} bytes: {unusable}", meter.id, value.len());
+                let (code, fix) = match unusable {
+                    Unusable::TooLong => ("value_too_long", "send a short one that stands for it, such as its hash"),
+                    Unusable::Control => ("control_character", "send it without control characters"),
+                };
+                Fault::new(&pointer_of(meter), code, detail, fix)
             })?),
         }
         Ok(())
     }
 
-    fn add(&self, tally: &mut Tally, party: &str, bucket: Instant, found: &[Option<Found<'_>>], entry: Entry<'_>) {
+    fn add(&self, tally: &mut Tally, party: &str, bucket: Instant, event: &Event<'_>, entry: Entry<'_>) {
         let waits_for_place = matches!(entry.item, Item::AtPosition { .. });
         let item = entry.item.text(Place { seq: 0, index: 0 });
-        let key = || Key {
-            meter: self.id.clone(),
-            party: party.into(),
-            bucket,
-            dimensions: self.dimensions(found).into(),
-            item: (&*item).into(),
-        };
-        if waits_for_place {
-            return tally.add_unplaced(entry.delta, key());
+        let row = Row { meter: &self.id, party, bucket, item: &item };
+        let dimensions = |text: &mut Vec<u8>| self.write_dimensions(event, text);
+        match waits_for_place {
+            true => tally.add_unplaced(row, dimensions, entry.delta),
+            false => tally.add(row, dimensions, entry.delta),
         }
-        let mut digest = tally.digesting();
-        digest.part(&self.id);
-        digest.part(party);
-        digest.instant(bucket);
-        self.write_dimensions(found, |piece| digest.piece(piece));
-        digest.end();
-        digest.part(&item);
-        tally.add(digest.done(), entry.delta, key);
     }
 
     /// What the event does to its value; without saying so it adds it.
-    fn change(&self, found: Option<Option<Found<'_>>>) -> Result<Option<Change>, Fault> {
-        let (Some(found), Some(path)) = (found, &self.meter.operation) else { return Ok(None) };
-        let Some(text) = found.map(Found::text) else { return Ok(Some(Change::Added)) };
+    fn change(&self, event: &Event<'_>) -> Result<Option<Change>, Fault> {
+        let (Some(field), Some(path)) = (&self.operation, &self.meter.operation) else { return Ok(None) };
+        let Some(text) = field.find(event).map(Found::text) else { return Ok(Some(Change::Added)) };
         Change::named(&text).map(Some).ok_or_else(|| {
             let detail = format!("{path} is `{text}`, which meter {} does not know", self.meter.id);
             Fault::new(
@@ -254,30 +232,30 @@ impl Compiled {
         })
     }
 
-    fn dimensions(&self, found: &[Option<Found<'_>>]) -> String {
-        let mut text = String::new();
-        self.write_dimensions(found, |piece| text.push_str(piece));
-        text
-    }
-
-    /// A JSON object with sorted keys and text values, piece by piece. A dimension that the event does not have is left
-    /// out.
-    fn write_dimensions(&self, found: &[Option<Found<'_>>], mut write: impl FnMut(&str)) {
-        write("{");
+    /// Appends a JSON object with sorted keys and text values. A dimension that the event does not have is left out.
+    fn write_dimensions(&self, event: &Event<'_>, text: &mut Vec<u8>) {
+        text.push(b'{');
         let mut is_first = true;
-        for (opening, number) in &self.dimensions {
-            let Some(found) = found.get(*number).copied().flatten() else { continue };
+        for (opening, field) in &self.dimensions {
+            let Some(found) = field.find(event) else { continue };
             if !std::mem::take(&mut is_first) {
-                write(",");
+                text.push(b',');
             }
-            write(opening);
+            text.extend_from_slice(opening.as_bytes());
             match found {
-                // A JSON string without escapes stands here as it stands there.
-                Found::Data(json) if json.starts_with('"') && !json.bytes().any(|byte| byte == b'\\') => write(json),
-                found => write(&quoted(&found.text())),
+                // A JSON string without escapes stands here as it stands there, and a number between quotes.
+                Found::Data(json) if json.starts_with('"') && memchr::memchr(b'\\', json.as_bytes()).is_none() => {
+                    text.extend_from_slice(json.as_bytes());
+                }
+                Found::Data(json) if json.starts_with(|first: char| first.is_ascii_digit()) => {
+                    text.push(b'"');
+                    text.extend_from_slice(json.as_bytes());
+                    text.push(b'"');
+                }
+                found => text.extend_from_slice(quoted(&found.text()).as_bytes()),
             }
         }
-        write("}");
+        text.push(b'}');
     }
 }
 

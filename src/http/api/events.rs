@@ -19,6 +19,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::clock;
+use crate::domain::event::Fault;
 use crate::http::App;
 use crate::http::auth::Caller;
 use crate::http::auth::Role;
@@ -28,8 +29,10 @@ use crate::http::problem::Problem;
 use crate::http::query::Query;
 use crate::metering;
 use crate::metering::Receipt;
+use crate::metering::ingest::Faulty;
 use crate::metering::ingest::Format;
 use crate::metering::ingest::Invalid;
+use crate::metering::validate::Warned;
 
 /// Longer ones are taken in by a task of their own, which goes on with its memory even if the caller goes away.
 const CALLER_BYTES_MAX: usize = 64 << 10;
@@ -59,7 +62,7 @@ enum WhenInvalid {
 /// What became of a body of events.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Taken)]
-struct Answer {
+pub(in crate::http::api) struct Answer {
     /// Events that are stored and counted now.
     accepted: usize,
     /// Events that were stored before.
@@ -68,6 +71,31 @@ struct Answer {
     conflicts: Vec<usize>,
     /// Events that went into quarantine.
     rejected: Vec<Place>,
+    /// How many events were taken although their data breaks the schema of their type; left out if it is none.
+    #[serde(skip_serializing_if = "is_zero")]
+    warned: usize,
+    /// What is wrong with the first of these; left out if it is nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    warnings: Vec<Warning>,
+}
+
+/// Something that breaks the schema of an event type that only warns.
+#[derive(Serialize, ToSchema)]
+struct Warning {
+    /// Of the event in the body.
+    index: usize,
+    /// A JSON pointer into the event.
+    #[schema(example = "/data/distance")]
+    at: String,
+    #[schema(example = "schema_violation")]
+    code: &'static str,
+    detail: String,
+    fix: String,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// Take events in. They are durable and counted when the answer comes.
@@ -145,9 +173,24 @@ async fn take(
     Ok(taken?)
 }
 
-fn answer(receipt: Receipt) -> Answer {
-    let Receipt { accepted, duplicates, conflicts, rejected } = receipt;
-    Answer { accepted, duplicates, conflicts, rejected: rejected.into_iter().flat_map(Place::of_event).collect() }
+pub(in crate::http::api) fn answer(receipt: Receipt) -> Answer {
+    let Receipt { accepted, duplicates, conflicts, rejected, warned } = receipt;
+    let Warned { counts, named } = warned;
+    let warning = |index: usize, fault: Fault| {
+        let Fault { at, code, detail, fix } = fault;
+        Warning { index, at, code, detail, fix }
+    };
+    let warnings = named
+        .into_iter()
+        .flat_map(|Faulty { index, errors }| errors.into_iter().map(move |fault| warning(index, fault)));
+    Answer {
+        accepted,
+        duplicates,
+        conflicts,
+        rejected: rejected.into_iter().flat_map(Place::of_event).collect(),
+        warned: counts.values().sum(),
+        warnings: warnings.collect(),
+    }
 }
 
 /// How a body says what it holds.
@@ -181,6 +224,11 @@ impl Form {
                    array, application/x-ndjson for one a line, or ce- headers with a JSON body";
         Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail).fix(fix))
     }
+}
+
+/// Whether a content type is that of one event in structured mode.
+pub(in crate::http::api) fn is_of_one_event(content_type: &str) -> bool {
+    media_type_of(content_type).eq_ignore_ascii_case("application/cloudevents+json")
 }
 
 fn content_type(headers: &HeaderMap) -> &str {

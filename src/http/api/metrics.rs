@@ -25,6 +25,7 @@ pub fn routes() -> OpenApiRouter<App> {
 )]
 async fn metrics(State(app): State<App>, caller: Caller) -> Result<impl IntoResponse, Problem> {
     caller.require(&[Role::Finance])?;
-    let text = app.counters.text(app.intake.memory(), app.metering.seen_figures());
+    let quarantined = app.db.read_log().await?.quarantine_size().await?.unsigned_abs();
+    let text = app.counters.text(app.intake.memory(), app.metering.seen_figures(), quarantined);
     Ok(([(CONTENT_TYPE, "text/plain; version=0.0.4")], text))
 }

@@ -11,6 +11,8 @@ pub mod keys;
 pub mod ledger;
 pub mod metrics;
 pub mod pricing;
+pub mod quarantine;
+pub mod replay;
 pub mod statement;
 pub mod subscriptions;
 pub mod usage;
@@ -23,8 +25,10 @@ use crate::http::App;
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
         .merge(events::routes())
+        .merge(quarantine::routes())
         .merge(catalog::routes())
         .merge(usage::routes())
+        .merge(replay::routes())
         .merge(consumers::routes())
         .merge(statement::routes())
         .merge(subscriptions::routes())

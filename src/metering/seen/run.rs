@@ -17,7 +17,7 @@
 //! | footer at | |
 //! |---|---|
 //! | 0 | `tallyrun` |
-//! | 8 | version of this format, 32 bits: 1; then 32 bits of zero |
+//! | 8 | version of this format, 32 bits: 2; then 32 bits of zero |
 //! | 16 | the secret that the keys were made with, 16 bytes |
 //! | 32 | first batch |
 //! | 40 | last batch |
@@ -59,7 +59,7 @@ pub(in crate::metering::seen) const PAGE_ENTRIES: usize = 170;
 const CRC_AT: usize = PAGE_BYTES - 4;
 const FOOTER_BYTES: usize = 80;
 const MAGIC: &[u8; 8] = b"tallyrun";
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 /// What the last bytes of a run's file say.
 #[derive(Clone, Debug, PartialEq, Eq)]

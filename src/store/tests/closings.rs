@@ -15,7 +15,7 @@ use crate::store::closings::Closing;
 pub const VERSION: &str = "v1";
 
 pub fn closing(seq: i64) -> Closing {
-    Closing { seq, due_at: hour(10), usage_seq: 3, closed_at: hour(11) }
+    Closing { seq, due_at: hour(10), usage_seq: 3, replayed: 2, closed_at: hour(11) }
 }
 
 pub fn period() -> Period {

@@ -12,22 +12,23 @@ use crate::store::Db;
 use crate::store::Error;
 use crate::store::batches::Batch;
 use crate::store::books::PublishedBook;
+use crate::store::quarantine::Quarantined;
 use crate::store::tests::both_engines;
 
 both_engines!(
     batches_come_back_in_order_and_a_number_is_taken_once,
-    an_event_that_is_kept_aside_is_counted,
+    events_that_are_kept_aside_come_back_oldest_first_until_they_are_released,
     usage_is_written_with_its_position_or_not_at_all,
     usage_is_read_by_key_by_meter_and_by_party,
     a_meter_keeps_the_place_it_was_first_published_at,
     a_book_is_published_once_and_versions_come_in_the_order_of_their_effect,
 );
 
-fn at(micros: i64) -> Instant {
+pub fn at(micros: i64) -> Instant {
     Instant::from_micros(micros)
 }
 
-fn batch(seq: i64) -> Batch {
+pub fn batch(seq: i64) -> Batch {
     Batch {
         seq,
         received_at: at(5),
@@ -70,12 +71,37 @@ async fn batches_come_back_in_order_and_a_number_is_taken_once(db: Db) {
     assert_eq!(tx.batch_after(3).await.expect("reads"), None);
 }
 
-async fn an_event_that_is_kept_aside_is_counted(db: Db) {
+async fn events_that_are_kept_aside_come_back_oldest_first_until_they_are_released(db: Db) {
+    let ids = [1, 2, 3].map(|second| QuarantineId::new(at(second * 1_000_000), [7; 10]));
+    // Two of the three are too long for one page.
+    let events = ["{\"id\": ".to_owned(), "x".repeat(5 << 20), "y".repeat(5 << 20)];
     let mut tx = db.write_log().await.expect("writes");
-    let id = QuarantineId::new(at(1), [7; 10]);
-    tx.quarantine(&id, at(1), b"{\"id\": ", "[]").await.expect("keeps");
+    for (id, event) in ids.iter().zip(&events).rev() {
+        tx.quarantine(id, at(1), event.as_bytes(), "[]").await.expect("keeps");
+    }
     tx.commit().await.expect("commits");
-    assert_eq!(db.read_log().await.expect("reads").quarantine_size().await.expect("reads"), 1);
+    let mut tx = db.read_log().await.expect("reads");
+    assert_eq!(tx.quarantine_size().await.expect("reads"), 3);
+    assert!(tx.is_quarantined(&ids[1]).await.expect("reads"));
+    let found = |rows: &[Quarantined]| rows.iter().map(|row| row.id.clone()).collect::<Vec<_>>();
+    let (rows, more) = tx.quarantined_after("", 10).await.expect("reads");
+    assert_eq!((found(&rows), more), (ids[..2].to_vec(), true));
+    assert_eq!(tx.quarantined(&ids[0]).await.expect("reads").as_ref(), rows.first());
+    let (rows, more) = tx.quarantined_after(ids[1].as_str(), 10).await.expect("reads");
+    assert_eq!((found(&rows), more), (ids[2..].to_vec(), false));
+    let (rows, more) = tx.quarantined_after("", 1).await.expect("reads");
+    assert_eq!((found(&rows), more), (ids[..1].to_vec(), true));
+    drop(tx);
+    let mut tx = db.write_log().await.expect("writes");
+    tx.put_quarantine_faults(&ids[0], "[{}]").await.expect("writes");
+    for _ in 0..2 {
+        tx.release(&ids[1]).await.expect("is gone, also if it was");
+    }
+    tx.commit().await.expect("commits");
+    let mut tx = db.read_log().await.expect("reads");
+    assert_eq!(tx.quarantined(&ids[0]).await.expect("reads").map(|row| row.faults), Some("[{}]".to_owned()));
+    assert_eq!(tx.quarantined(&ids[1]).await.expect("reads"), None);
+    assert!(!tx.is_quarantined(&ids[1]).await.expect("reads"));
 }
 
 async fn usage_is_written_with_its_position_or_not_at_all(db: Db) {
@@ -129,14 +155,12 @@ async fn usage_is_read_by_key_by_meter_and_by_party(db: Db) {
     let mut tx = db.read().await.expect("reads");
     assert!(tx.usage_at(&[&keys[9]]).await.expect("reads").is_empty());
     let period = Period::new(at(0), at(3)).expect("a period");
-    let of_all: Vec<String> = tx
-        .usage_in("miles", None, period)
-        .await
-        .expect("reads")
-        .iter()
-        .map(|(key, _)| format!("{}{}", key.party, key.bucket.micros()))
-        .collect();
-    assert_eq!(of_all, ["AA1", "AA2", "UA0"]);
+    let (applied_seq, of_all) = db.usage_in("miles", None, period).await.expect("reads");
+    let mut of_all: Vec<String> =
+        of_all.iter().map(|(key, _)| format!("{}{}", key.party, key.bucket.micros())).collect();
+    of_all.sort();
+    assert_eq!((applied_seq, of_all), (0, vec!["AA1".to_owned(), "AA2".to_owned(), "UA0".to_owned()]));
+    assert_eq!(db.usage_in("miles", Some("LH"), period).await.expect("reads"), (0, Vec::new()));
     assert_eq!(tx.usage_in("miles", Some("UA"), period).await.expect("reads"), [(first, exact)]);
     let of_one = tx.usage_of("UA", period).await.expect("reads");
     assert_eq!((of_one.len(), of_one["miles"][0].value), (1, exact.value));

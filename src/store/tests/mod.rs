@@ -4,6 +4,7 @@
 //! new SQLite folder and on a new Postgres database. Tests of what the database itself refuses send it SQL of their
 //! own, with [`sent`] and [`refused`]. That no function is left out is checked by `tests/tidy.rs`.
 
+mod archive;
 mod closings;
 mod consumers;
 mod engine;
@@ -13,6 +14,7 @@ mod metering;
 #[path = "../../../tests/it/support/postgres.rs"]
 mod postgres;
 mod recording;
+mod replayed;
 mod subscriptions;
 
 use sqlx::AssertSqlSafe;

@@ -66,3 +66,21 @@ fn copy_folder(from: &Path, to: &Path) {
         }
     }
 }
+
+/// The book for flights with a meter more, `late_again`, which counts what `late_60` counts, and is what the plan asks.
+pub fn younger() -> Book {
+    const FIRST: &str = "# What is counted of every flight. The carrier is the event's subject.\n";
+    const YOUNGER: &str = r#"
+[[meter]]
+id = "late_again"
+event_type = "flight.completed"
+aggregation = "count"
+party = "subject"
+where = [{ field = "data.dep_delay", ge = "60" }]
+"#;
+    Book::flights().with("meters/flights.toml", FIRST, &format!("{FIRST}{YOUNGER}")).with(
+        "plans/airline.toml",
+        "meter = \"late_60\"",
+        "meter = \"late_again\"",
+    )
+}

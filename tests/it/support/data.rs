@@ -7,6 +7,7 @@ use std::path::Path;
 use std::path::PathBuf;
 use std::process::Command;
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -106,4 +107,18 @@ pub fn run<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>, stdin: &str)
     };
     assert!(!ran.stderr.contains("panicked at"), "the command panicked: {ran:?}");
     ran
+}
+
+/// Starts the binary, and kills it after a while unless it has ended by then. Says whether it was killed.
+pub fn run_and_kill(arguments: &[String], after: Duration) -> bool {
+    let mut command = tallystick();
+    command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    let mut child = command.spawn().expect("the binary can be started");
+    std::thread::sleep(after);
+    let ended = child.try_wait().expect("the binary can be asked").is_some();
+    if !ended {
+        child.kill().expect("the binary can be killed");
+        child.wait().expect("the binary can be waited for");
+    }
+    !ended
 }

@@ -1,10 +1,12 @@
 //! JSON in a book: schema files, and JSON written as TOML.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use serde_json::Map;
 use serde_json::Number;
 use serde_json::Value as Json;
+use serde_json::value::RawValue;
 use toml::de::DeValue;
 
 use crate::domain::book::SourceFile;
@@ -13,8 +15,13 @@ use crate::domain::book::mistake::nearest;
 use crate::domain::book::parse::is_json;
 use crate::domain::book::parse::reader::Source;
 use crate::domain::book::parse::value::Value;
+use crate::domain::book::schema::Schema;
+use crate::domain::book::schema::Unusable;
 
 const MEND_JSON: &str = "look for a comma, a quote or a bracket too few or too many, here or just before";
+const MEND_SCHEMA: &str = "write it as JSON Schema 2020-12 has it, or as the draft that `$schema` names; patterns have no \
+                           look-around and no back references";
+const MEND_REFERENCE: &str = "copy what it needs under `$defs`, and refer to it as \"#/$defs/…\"";
 
 /// The JSON files of the book, by path.
 pub struct JsonFiles<'a>(BTreeMap<&'a str, JsonFile<'a>>);
@@ -22,7 +29,7 @@ pub struct JsonFiles<'a>(BTreeMap<&'a str, JsonFile<'a>>);
 struct JsonFile<'a> {
     file: &'a SourceFile,
     /// Nothing if it is no JSON, which is noted.
-    schema: Option<Json>,
+    schema: Option<Schema>,
     used: bool,
 }
 
@@ -36,7 +43,7 @@ impl<'a> JsonFiles<'a> {
     }
 
     /// The schema that a `file = "…"` names: beside the file that names it, or else from the top of the book.
-    pub fn schema(&mut self, name: Value<'_>) -> Option<Json> {
+    pub fn schema(&mut self, name: Value<'_>) -> Option<Schema> {
         let text = name.clone().text()?;
         let folder = name.source.file.path.rsplit_once('/').map_or("", |(folder, _)| folder);
         let beside = format!("{folder}/{text}");
@@ -61,7 +68,7 @@ impl<'a> JsonFiles<'a> {
     }
 }
 
-fn read_schema(source: Source<'_>) -> Option<Json> {
+fn read_schema(source: Source<'_>) -> Option<Schema> {
     let schema: Json = match serde_json::from_str(&source.file.text) {
         Ok(schema) => schema,
         Err(error) => {
@@ -79,7 +86,46 @@ fn read_schema(source: Source<'_>) -> Option<Json> {
         );
         return None;
     }
-    Some(schema)
+    Some(compiled(source, schema, |pointer| place_of(&source.file.text, pointer)))
+}
+
+/// Compiles a schema. If it cannot be, that is noted where `place` says that a JSON pointer into it leads.
+pub fn compiled(source: Source<'_>, json: Json, place: impl Fn(&str) -> Range<usize>) -> Schema {
+    match Schema::compile(json.clone()) {
+        Ok(schema) => return schema,
+        Err(Unusable::Refers(to)) => {
+            let quoted = source.file.text.find(&format!("\"{to}\""));
+            let span = quoted.map_or_else(|| place(""), |at| at..at.saturating_add(to.len()).saturating_add(2));
+            let message = format!("the schema refers to {to}, which is not in it, and nothing is fetched");
+            source.note(span, "schema", "remote_reference", message, MEND_REFERENCE);
+        }
+        Err(Unusable::Wrong { at, reason }) => {
+            let message = match at.as_str() {
+                "" => format!("this schema cannot be used: {reason}"),
+                at => format!("this schema cannot be used: at {at}, {reason}"),
+            };
+            source.note(place(&at), "schema", "invalid_schema", message, MEND_SCHEMA);
+        }
+    }
+    Schema::unusable(json)
+}
+
+/// Where the value that a JSON pointer leads to stands in a text.
+fn place_of(text: &str, pointer: &str) -> Range<usize> {
+    let mut value = text.trim();
+    for token in pointer.split('/').skip(1) {
+        let name = token.replace("~1", "/").replace("~0", "~");
+        let member = serde_json::from_str::<BTreeMap<String, &RawValue>>(value).ok();
+        let member = member.and_then(|members| members.get(&name).copied());
+        let item = || {
+            let items: Vec<&RawValue> = serde_json::from_str(value).ok()?;
+            items.get(name.parse::<usize>().ok()?).copied()
+        };
+        let Some(inner) = member.or_else(item) else { break };
+        value = inner.get();
+    }
+    let start = value.as_ptr().addr().saturating_sub(text.as_ptr().addr());
+    start..start.saturating_add(value.len())
 }
 
 /// TOML as the JSON it stands for. Here numbers are JSON's own, since this is somebody's data.

@@ -5,6 +5,7 @@ mod meters;
 use rust_decimal::Decimal;
 
 use super::*;
+use crate::domain::book::catalog::Validation;
 use crate::domain::book::plan::Component;
 use crate::domain::book::plan::Model;
 
@@ -18,6 +19,7 @@ const CATALOG: &str = r#"
 [[event_type]]
 type = "flight.completed"
 title = "Flight completed"
+validation = "enforce"
 schema = { type = "object", required = ["distance"] }
 example = { distance = 2475, ratio = 0.5, gates = ["A", "B"] }
 
@@ -137,7 +139,9 @@ fn a_right_book_is_read_whole() {
         ("Air", "America/New_York", "INV-")
     );
     let flight = &book.event_types["flight.completed"];
-    assert_eq!(flight.schema, Some(serde_json::json!({"type": "object", "required": ["distance"]})));
+    let schema = flight.schema.as_ref().map(ToString::to_string);
+    assert_eq!(schema.as_deref(), Some(r#"{"required":["distance"],"type":"object"}"#));
+    assert_eq!(flight.validation, Validation::Enforce);
     assert_eq!(flight.example, Some(serde_json::json!({"distance": 2475, "ratio": 0.5, "gates": ["A", "B"]})));
     assert_eq!(book.meters["miles"].tests.len(), 3);
     assert_eq!(book.programs["punctuality"].window.from().to_string(), "2013-01-01T05:00:00Z");
@@ -265,8 +269,25 @@ example = { ratio = nan } #! not_json
 
 [[event_type]]
 type = "Flight Delayed" #! invalid_id
-validation = "enforce" #! not_supported_yet
+validation = "enforce"
 schema = "flight.json" #! wrong_type
+
+[[event_type]]
+type = "a"
+validation = "warn" #! validation_without_schema
+
+[[event_type]]
+type = "b"
+schema = { type = "integr" } #! invalid_schema
+
+[[event_type]]
+type = "c"
+schema = { properties = { a = { "$ref" = "a.json" } } } #! remote_reference
+
+[[event_type]]
+type = "d"
+schema = { required = ["a", "b"] }
+example = { a = 1 } #! example_breaks_schema
 
 [event_types] #! unknown_key
 "#,
@@ -335,7 +356,37 @@ fn a_schema_is_found_beside_its_catalog_or_from_the_top_of_the_book() {
         let mut files = with("catalog/more.toml", text);
         files.push(file(path, "{\"type\": \"object\"}"));
         let book = parse(&files).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
-        assert_eq!(book.event_types["a"].schema, Some(serde_json::json!({"type": "object"})), "{path}");
+        let schema = book.event_types["a"].schema.as_ref().map(ToString::to_string);
+        assert_eq!(schema.as_deref(), Some(r#"{"type":"object"}"#), "{path}");
+    }
+}
+
+#[test]
+fn a_mistake_of_a_schema_stands_on_its_line_of_the_file_and_does_not_hide_what_was_published() {
+    let text = "[[event_type]]\ntype = \"a\"\nschema = { file = \"a.json\" }\nexample = { n = \"x\", m = 1 }\n";
+    for (schema, told) in [
+        (
+            "{\n  \"properties\": {\n    \"n\": { \"type\": \"integr\" }\n  }\n}",
+            "catalog/a.json:3: this schema cannot be used: at /properties/n/type, \"integr\" is not valid",
+        ),
+        (
+            "{\n  \"properties\": {\n    \"n\": {\n      \"$ref\": \"https://example.com/n\" }\n  }\n}",
+            "catalog/a.json:4: the schema refers to https://example.com/n, which is not in it, and nothing is fetched; \
+             copy what it needs under `$defs`",
+        ),
+        (
+            "{ \"required\": [\"o\"], \"properties\": { \"n\": { \"type\": \"integer\" } } }",
+            "catalog/more.toml:4: the example breaks the schema: o: o is missing; n: \"x\" is not a whole number; \
+             add it: the schema requires it",
+        ),
+    ] {
+        let mut files = with("catalog/more.toml", text);
+        files.push(file("catalog/a.json", schema));
+        let mistakes = parse(&files).expect_err("has a mistake");
+        assert_eq!(mistakes.len(), 1, "{mistakes:?}");
+        assert!(mistakes[0].to_string().starts_with(told), "{}", mistakes[0]);
+        let published = parse_published(&files).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
+        assert!(published.event_types["a"].schema.is_some());
     }
 }
 
