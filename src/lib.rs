@@ -12,15 +12,16 @@
 //! Each room may use those above it in this table and none below; `tests/tidy.rs` keeps it so.
 //!
 //! # An event, start to finish
-//! `http::intake` reads the body within its limits; [`metering::ingest`] walks over each event ([`domain::walk`]), checks
-//! it against the catalog (where that asks for it, its data against the schema: [`metering::validate`]), measures it with
-//! the compiled meters of [`domain::measure`], and looks it up among the sealed runs of [`metering::seen`], all in
-//! parallel. `metering::writer` asks the seen index for what came since, appends one batch of [`metering::log`] for
-//! everything that waits (one fsync), adds it to [`metering::fold`], and answers. About once a second the fold is flushed:
-//! usage and its position in the log, in one transaction. After a crash [`metering::recover`] replays what was not flushed
-//! or not sealed. To take an event back is an event too ([`metering::retract`]). One that was refused may have been set
-//! aside, from where it is tried again ([`metering::quarantine`]). History gets into a younger
-//! meter by [`metering::replay`], and old batches into files by [`metering::archive`].
+//! `http::intake` reads the body within its limits; [`metering::ingest`] reads each event ([`domain::walk`],
+//! [`domain::shape`]), checks it against the catalog (where that asks for it, its data against the schema:
+//! [`metering::validate`]), measures it with the compiled meters of [`domain::measure`], and looks it up among the
+//! sealed runs of [`metering::seen`], all in parallel. `metering::writer` asks the seen index for what came since,
+//! appends one batch of [`metering::log`] for everything that waits (one fsync), adds it to [`metering::fold`], and
+//! answers. About once a second the fold is flushed: usage and its position in the log, in one transaction. After a
+//! crash [`metering::recover`] replays what was not flushed or not sealed. To take an event back is an event too
+//! ([`metering::retract`]). One that was refused may have been set aside, from where it is tried again
+//! ([`metering::quarantine`]). History gets into a younger meter by [`metering::replay`], and old batches into files by
+//! [`metering::archive`].
 //!
 //! # A period, start to finish
 //! [`billing::close`] gathers what is due (read), rates usage with [`domain::rating`] and makes documents and balanced
