@@ -88,7 +88,7 @@ impl Sealer {
         let body = match first.is_empty() {
             true => compressor.compress(rest)?,
             false => std::thread::scope(|scope| {
-                let rest = scope.spawn(|| second.compress(rest));
+                let rest = std::thread::Builder::new().spawn_scoped(scope, || second.compress(rest))?;
                 let mut body = compressor.compress(first)?;
                 body.extend(rest.join().map_err(|_| std::io::Error::other("zstd has panicked"))??);
                 std::io::Result::Ok(body)
