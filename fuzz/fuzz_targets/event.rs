@@ -5,6 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use tallystick::domain::event::Event;
+use tallystick::domain::event::Fault;
 use tallystick::domain::event::Raw;
 use tallystick::domain::shape::Shapes;
 
@@ -22,6 +23,6 @@ fuzz_target!(|text: &str| {
 });
 
 /// What an event says, however it was read.
-fn said<F>(event: Result<Event<'_>, F>) -> Result<String, ()> {
+fn said(event: Result<Event<'_>, Vec<Fault>>) -> Result<String, ()> {
     event.map(|event| format!("{:?}", Event { members: None, ..event })).map_err(|_| ())
 }
