@@ -369,15 +369,17 @@ impl Writer {
         let events = group.draft.event_count();
         let Group { new, deltas, .. } = &mut group;
         let mut index = || self.shared.seen.insert(seq, new.drain().map(|(key, new)| (key, new.content)));
-        let is_indexed = std::thread::scope(|scope| {
+        let (folded, is_indexed) = std::thread::scope(|scope| {
             let is_much = events > SIDE_BY_SIDE_EVENTS_MIN;
             let beside = is_much.then(|| std::thread::Builder::new().spawn_scoped(scope, &mut index));
-            self.shared.fold.add(seq, events, deltas.drain(..))?;
-            Ok::<_, TooLarge>(beside.is_some_and(|thread| thread.is_ok()))
-        })?;
+            let folded = self.shared.fold.add(seq, events, deltas.drain(..));
+            (folded, beside.is_some_and(|thread| thread.is_ok()))
+        });
         if !is_indexed {
             index();
         }
+        // Only now: whatever became of usage, the log holds these events, and they must be known when they come again.
+        folded?;
         self.spare = Group { draft: group.draft.emptied(), new: group.new, deltas: group.deltas, ..Group::default() };
         Ok(())
     }
