@@ -293,9 +293,11 @@ impl Metering {
         answer.await.map_err(|_| Error::Stopped)?
     }
 
-    /// Writes everything that is folded to the store.
+    /// Writes everything that is folded to the store. It is a task of its own: who asks may hang up, and a flush that is
+    /// left halfway would take what it was writing with it.
     pub async fn flush(&self) -> Result<(), Error> {
-        self.shared.fold.flush(&self.db).await
+        let (db, shared) = (self.db.clone(), self.shared.clone());
+        tokio::spawn(async move { shared.fold.flush(&db).await }).await.map_err(|_| Error::Stopped)?
     }
 
     /// Every published price-book version.

@@ -226,8 +226,11 @@ impl Replay {
 
     /// Reads the batches of a chunk, some at once.
     async fn read(&self, chunk: &Chunk, watch: &mut impl FnMut(&Progress)) -> Result<Found, Error> {
+        // Not while the writer is between counting a retraction and noting it: it would be taken into account twice.
+        let writer_waits = self.shared.replaying.lock().await;
         let stored_seq = self.shared.fold.stored_seq();
         self.noted().retain(|(seq, _)| *seq > stored_seq);
+        drop(writer_waits);
         let reading = Arc::new(Reading {
             shared: self.shared.clone(),
             versions: self.versions.clone(),

@@ -286,6 +286,25 @@ fn what_a_refused_event_would_have_added_is_not_counted_for_the_next_one() {
 }
 
 #[test]
+fn a_flush_goes_on_when_whoever_asked_for_it_has_gone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    block_on(async {
+        let (db, metering) = open(folder.path()).await;
+        metering.publish(three_meters(), "test", "", NOW).await.expect("publishes");
+        send(&metering, &[1, 2, 3]).await;
+        // Gone at every point at which it waits.
+        for moment in 0..40 {
+            let _ = tokio::time::timeout(Duration::from_micros(moment * 50), metering.flush()).await;
+            send(&metering, &[100 + u32::try_from(moment).expect("small")]).await;
+        }
+        metering.flush().await.expect("flushes");
+        let seq = db.read().await.expect("reads").applied_seq().await.expect("reads");
+        let again = recover::recompute(&db, &metering.versions(), (seq, 0), |_| {}).await.expect("recomputes");
+        assert_eq!(stored(&db).await, again);
+    });
+}
+
+#[test]
 fn a_log_that_holds_an_event_again_is_found_out() {
     let folder = tempfile::tempdir().expect("a folder");
     block_on(async {
