@@ -25,7 +25,9 @@ use crate::domain::rating::examples::hour;
 use crate::domain::rating::examples::program;
 use crate::domain::rating::examples::usage;
 use crate::domain::rating::examples::usd;
+use crate::domain::rating::line::Explanation;
 use crate::domain::rating::line::Line;
+use crate::domain::rating::line::Step;
 use crate::domain::rating::line::StepKind;
 use crate::domain::rating::line::Usage;
 use crate::domain::rating::models::price;
@@ -164,8 +166,13 @@ proptest! {
         let rewards = settle_budget(&program(None), None, keyed(case.rate(&rows).rewards)).expect("settles");
         let told = |line: &Line| (line.dimensions.clone(), line.quantity, line.amount, line.explanation.clone());
         let of_rewards: Vec<_> = rewards.iter().map(|(_, line)| told(line)).collect();
-        // A reward of nothing for nothing has no line.
-        let of_charges: Vec<_> = charges.iter().filter(|line| line.explanation.buckets > 0 || !line.amount.is_zero()).map(told).collect();
+        // A reward of nothing for nothing has no line. Less than a cent is not nothing before it is rounded.
+        let is_rounded_away = |step: &Step| step.step == StepKind::Rounding && !step.before.is_zero();
+        let is_something = |line: &&Line| {
+            let Explanation { buckets, steps, .. } = &line.explanation;
+            *buckets > 0 || !line.amount.is_zero() || steps.iter().any(is_rounded_away)
+        };
+        let of_charges: Vec<_> = charges.iter().filter(is_something).map(told).collect();
         prop_assert_eq!(of_charges, of_rewards);
     }
 
