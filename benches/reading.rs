@@ -1,7 +1,7 @@
 //! What reading an event costs, step by step, on one core: `cargo bench --bench reading`.
 //!
-//! Events are like those of `tallystick bench ingest`: some 213 bytes, 10,000 consumers of which the ten largest send
-//! 90 %, two meters with a dimension each. Every figure is the best of several rounds, in nanoseconds an event.
+//! Events and meters are those of `tallystick bench ingest`. Every figure is the best of several rounds, in nanoseconds
+//! an event.
 
 #![expect(clippy::expect_used, reason = "a measurement that cannot be made has nothing to say")]
 
@@ -10,6 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::time::Instant as Stopwatch;
 
+use tallystick::cli::bench::events::Stream;
+use tallystick::cli::bench::server::BOOK;
 use tallystick::domain::book::SourceFile;
 use tallystick::domain::book::version::BookVersion;
 use tallystick::domain::event::Event;
@@ -29,32 +31,13 @@ const BODIES: u64 = 16;
 const BODY_EVENTS: u64 = 10_000;
 const ROUNDS: u32 = 7;
 
-const BOOK: [(&str, &str); 3] = [
-    ("book.toml", "name = \"Benchmark\"\ncurrency = \"EUR\"\ntimezone = \"UTC\"\n"),
-    (
-        "catalog/gateway.toml",
-        "[[event_type]]\ntype = \"api.request\"\ntitle = \"API request\"\ndescription = \"Answered.\"\n",
-    ),
-    (
-        "meters/gateway.toml",
-        r#"
-[[meter]]
-id = "requests"
-event_type = "api.request"
-aggregation = "count"
-dimensions = { status = "data.status" }
-
-[[meter]]
-id = "bytes"
-event_type = "api.request"
-aggregation = "sum"
-value = "data.bytes"
-dimensions = { region = "data.region" }
-"#,
-    ),
-];
-
 fn main() {
+    let mut stream = Stream::new(1);
+    let body = |_| {
+        let mut body = Vec::new();
+        stream.fill(BODY_EVENTS, &mut body);
+        String::from_utf8(body).expect("text")
+    };
     let bodies: Vec<String> = (0..BODIES).map(body).collect();
     let bytes: usize = bodies.iter().map(String::len).sum();
     println!("{} events of {} bytes each", BODIES * BODY_EVENTS, bytes as u64 / (BODIES * BODY_EVENTS));
@@ -64,7 +47,7 @@ fn main() {
     let folder = tempfile::tempdir().expect("a folder");
     let (seen, _) = Seen::open(folder.path(), 64 << 20, 0).expect("opens");
     let limits = Limits::default();
-    let (secret, now) = ([7; 16], Instant::parse("2026-11-25T12:00:00Z").expect("a time"));
+    let (secret, now) = ([7; 16], tallystick::clock::now());
 
     measure("check that it is UTF-8", &bodies, |body| {
         body.as_bytes().is_ascii() || std::str::from_utf8(body.as_bytes()).is_ok()
@@ -111,37 +94,4 @@ fn measure<T>(what: &str, bodies: &[String], mut step: impl FnMut(&String) -> T)
         best = best.min(began.elapsed());
     }
     println!("{what:<26} {:>6.0}", best.as_nanos() as f64 / (BODIES * BODY_EVENTS) as f64);
-}
-
-fn body(number: u64) -> String {
-    let mut body = String::new();
-    for event in number * BODY_EVENTS..(number + 1) * BODY_EVENTS {
-        let (id, who, what) = (mixed(event), mixed(event ^ 1 << 40), mixed(event ^ 1 << 41));
-        let consumer = match who % 100 {
-            percent @ 0..90 => {
-                [0, 35, 50, 60, 68, 74, 79, 83, 86, 88].iter().filter(|from| **from <= percent).count() as u64
-            }
-            _ => who / 100 % 10_000,
-        };
-        let second = 20 + event / 1_000_000 % 40;
-        body.push_str(&format!(
-            r#"{{"specversion":"1.0","id":"{id:016x}","source":"/gateways/{}","type":"api.request","subject":"tenant_{consumer:05}","time":"2026-11-25T10:00:{second}.{:03}Z","data":{{"status":{},"bytes":{},"region":"{}","ms":{}}}}}"#,
-            ["a", "b", "c", "d"][(who >> 60 & 3) as usize],
-            event % 1_000,
-            [200, 200, 200, 200, 200, 201, 304, 404][(what >> 50 & 7) as usize],
-            (200 + (what & 1_023)) << (what >> 10 & 7),
-            ["eu-west", "eu-north", "us-east", "ap-south"][(what >> 13 & 3) as usize],
-            3 + (what >> 15 & 511),
-        ));
-        body.push('\n');
-    }
-    body.pop();
-    body
-}
-
-/// The finalizer of SplitMix64.
-fn mixed(number: u64) -> u64 {
-    let number = (number ^ number >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ number >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ number >> 31
 }

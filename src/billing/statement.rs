@@ -124,7 +124,7 @@ fn window(
     now: Instant,
 ) -> Result<(Period, Zone), StatementError> {
     let outside = || StatementError::from(PeriodError::OutOfRange);
-    let book_zone = versions.at(now).map_or_else(Zone::utc, |version| version.book.zone.clone());
+    let book_zone = versions.zone_at(now);
     let runs_at = |at: Instant| {
         subscriptions
             .iter()

@@ -14,7 +14,6 @@ use crate::cli::place::DataArgs;
 use crate::cli::serve::open_metering;
 use crate::clock;
 use crate::domain::time::Instant;
-use crate::domain::time::Zone;
 use crate::metering::archive::write::Archived;
 use crate::metering::archive::write::Progress;
 use crate::metering::archive::write::Wanted;
@@ -51,7 +50,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     };
     let metering = open_metering(db.clone(), args.data.metering(Limits::default())).await?;
     let versions = metering.versions();
-    let zone = versions.at(clock::now()).map_or_else(Zone::utc, |version| version.book.zone.clone());
+    let zone = versions.zone_at(clock::now());
     let before = Instant::parse_in(&args.before, &zone)
         .with_context(|| format!("`{}` is no time; write it like 2013-01-31 or 2013-01-31T00:00:00Z", args.before))?;
     // What is not flushed could not be archived.

@@ -1,7 +1,7 @@
 //! The command line: one file a command. Exit codes: 0 done, 1 the answer is no, 2 wrong usage, 3 cannot reach or open.
 
 mod archive;
-mod bench;
+pub mod bench;
 mod book_files;
 mod close;
 mod demo;

@@ -23,6 +23,7 @@ use crate::cli::serve;
 use crate::clock;
 use crate::domain::ids::QuarantineId;
 use crate::domain::time::Instant;
+use crate::http::path::encoded;
 use crate::metering;
 use crate::metering::Metering;
 use crate::metering::ingest::Limits;
@@ -361,10 +362,4 @@ fn read(path: &Path) -> anyhow::Result<Vec<u8>> {
         false => std::fs::read(path),
     };
     Ok(read.map_err(|error| CannotOpen::File { path: path.display().to_string(), reason: error.to_string() })?)
-}
-
-/// Percent-encoded, for a query.
-fn encoded(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    text.bytes().map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") }).collect()
 }

@@ -18,7 +18,7 @@ use crate::cli::place::Server;
 use crate::cli::serve::open_metering;
 use crate::clock;
 use crate::domain::time::Instant;
-use crate::domain::time::Zone;
+use crate::http::path::encoded;
 use crate::metering;
 use crate::metering::ingest::Limits;
 use crate::metering::replay::Progress;
@@ -87,7 +87,7 @@ async fn replay_here(args: &Args) -> anyhow::Result<Replayed> {
     let db = args.place.data().open(Access::Owner).await?;
     let metering = open_metering(db, args.place.data().metering(Limits::default())).await?;
     let versions = metering.versions();
-    let zone = versions.at(clock::now()).map_or_else(Zone::utc, |version| version.book.zone.clone());
+    let zone = versions.zone_at(clock::now());
     let instant = |text: &String| {
         Instant::parse_in(text, &zone)
             .with_context(|| format!("`{text}` is no time; write it like 2013-01-31 or 2013-01-31T00:00:00Z"))
@@ -118,8 +118,7 @@ async fn replay_here(args: &Args) -> anyhow::Result<Replayed> {
 }
 
 fn replay_there(args: &Args, server: &Server) -> anyhow::Result<Replayed> {
-    let encoded: String = args.meter.bytes().map(|byte| format!("%{byte:02X}")).collect();
-    let path = format!("/v1/meters/{encoded}/replay");
+    let path = format!("/v1/meters/{}/replay", encoded(&args.meter));
     let body = json!({ "from": args.from, "to": args.to }).to_string();
     let mut job: Job = server.post(&path, "application/json", body.as_bytes())?;
     let bar = progress_bar();

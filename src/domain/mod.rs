@@ -1,6 +1,6 @@
 //! The pure half: values in, values out. Nothing here waits, reads a clock, draws a random number or touches a disk.
 //!
-//! From the ground up: [`money`], [`time`], [`ids`] → [`period`], [`event`] → [`book`] → [`measure`], [`rating`]
+//! From the ground up: [`money`], [`time`], [`ids`], [`hex`], [`walk`] → [`period`], [`event`] → [`shape`] → [`book`] → [`measure`], [`rating`]
 //! → [`document`] → [`ledger`].
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::float_arithmetic, clippy::panic))]
@@ -9,6 +9,7 @@ pub mod book;
 pub mod consumer;
 pub mod document;
 pub mod event;
+pub mod hex;
 pub mod ids;
 pub mod ledger;
 pub mod measure;

@@ -47,11 +47,11 @@ impl Instant {
         let two = |place: usize| digits[place] * 10 + digits[place + 1];
         let (year, month, day) = (two(0) * 100 + two(2), two(4), two(6));
         let (hour, minute, second) = (two(8), two(10), two(12));
-        // A leap second or a leap day is rare enough to be looked at closely.
+        // A leap second, a leap day or the last year of all is rare enough to be looked at closely.
         let days =
             [31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31].get(usize::try_from(month).ok()?.checked_sub(1)?)?;
         let in_range = (1..=*days).contains(&day) && hour < 24 && minute < 60 && second < 60;
-        if !are_digits || !shaped || !in_range || year == 0 {
+        if !are_digits || !shaped || !in_range || year == 0 || year == 9999 {
             return None;
         }
         let micros = match fraction {

@@ -1,7 +1,5 @@
 //! Who is calling: an API key as a bearer token, or a browser's session. Only hashes are ever compared or kept.
 
-use std::fmt::Write;
-
 use axum::extract::FromRequestParts;
 use axum::http::HeaderMap;
 use axum::http::HeaderValue;
@@ -15,6 +13,7 @@ use sha2::Digest;
 use sha2::Sha256;
 
 use crate::clock;
+use crate::domain::hex::hex;
 use crate::domain::ids::KeyId;
 use crate::domain::time::Instant;
 use crate::http::App;
@@ -131,14 +130,6 @@ pub async fn create_key(db: &Db, role: Role, name: &str, secret: Option<&str>, n
 /// SHA-256 in hex. Secrets are random and long, so nothing slower is needed.
 pub fn hash(secret: &str) -> String {
     hex(&Sha256::digest(secret.as_bytes()))
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut hex, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
 }
 
 fn bearer(headers: &HeaderMap) -> Option<&str> {

@@ -1,7 +1,7 @@
 //! Every code that a problem can have, and what it means: the reading page shows them, and `type` leads there.
 
 /// Never renamed: programs look at them.
-pub const CODES: [(&str, &str); 57] = [
+pub const CODES: [(&str, &str); 58] = [
     (
         "archive_unreadable",
         "A file of the event archive is needed for this, and is missing or damaged. The detail names it.",
@@ -41,6 +41,7 @@ pub const CODES: [(&str, &str); 57] = [
     ("stopping", "The server is stopping, and takes nothing new."),
     ("store_unavailable", "The store cannot be used right now. Nothing was kept; try again after `Retry-After`."),
     ("too_many_events", "The body holds more events than one may. Send them in parts."),
+    ("too_many_windows", "The meter has something to say in more windows of that time than one answer holds."),
     ("unauthorized", "There is no key with the call, or it is not valid, or it was revoked."),
     ("unknown_address", "Nothing has this address."),
     ("unknown_consumer", "Nobody has told about this consumer."),

@@ -1,4 +1,4 @@
-//! Parts of a path whose mistakes are answered as problems.
+//! Parts of a path: written into addresses, and read from them with mistakes answered as problems.
 
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
@@ -6,6 +6,18 @@ use axum::http::request::Parts;
 use serde::de::DeserializeOwned;
 
 use crate::http::problem::Problem;
+
+/// A text as one part of an address: percent-encoded where it is not unreserved (RFC 3986, section 2.3).
+pub fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
+            other => encoded.push_str(&format!("%{other:02X}")),
+        }
+    }
+    encoded
+}
 
 /// `axum::extract::Path`, with a problem for an answer when a part cannot be read.
 pub struct Path<T>(pub T);

@@ -201,6 +201,10 @@ impl From<metering::Error> for Problem {
                 Self::new(StatusCode::NOT_FOUND, "unknown_meter", format!("there is no meter `{meter}`"))
                     .fix("check its id; /v1/pricing/versions has every meter")
             }
+            metering::Error::TooManyWindows => {
+                Self::new(StatusCode::BAD_REQUEST, "too_many_windows", error.to_string())
+                    .fix("ask about a shorter time, or in wider windows")
+            }
             metering::Error::Replaying => Self::new(StatusCode::CONFLICT, "replaying_already", error.to_string())
                 .fix("one replay runs at a time; ask for this one when the other is done"),
             metering::Error::Damaged(_)

@@ -4,12 +4,17 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::domain::period::Period;
 use crate::domain::time::Instant;
 use crate::store;
+use crate::store::Db;
 use crate::store::Tx;
 use crate::store::replayed::Replayed;
+
+/// The pause before the store is asked again.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// What the meters count, at one moment.
 #[derive(Clone, Debug, Default)]
@@ -43,6 +48,18 @@ impl Coverage {
     pub async fn read<Mode>(tx: &mut Tx<Mode>, until_id: i64) -> store::Result<Self> {
         let after = tx.meters().await?;
         Ok(Self::new(after, tx.replayed(until_id).await?))
+    }
+
+    /// What the store says by now, however often it has to be asked: whoever changed it cannot go on without knowing.
+    pub async fn stored(db: &Db) -> Self {
+        loop {
+            let read = async { Self::read(&mut db.read().await?, i64::MAX).await };
+            match read.await {
+                Ok(coverage) => return coverage,
+                Err(error) => tracing::error!("what the meters count cannot be read, and is asked again: {error}"),
+            }
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
     }
 
     fn new(after: BTreeMap<Arc<str>, i64>, replayed: Vec<Replayed>) -> Self {

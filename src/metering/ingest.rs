@@ -12,6 +12,7 @@ use serde_json::value::RawValue;
 use crate::domain::event::Fault;
 use crate::domain::ids::QuarantineId;
 use crate::domain::measure::delta::Delta;
+use crate::domain::measure::delta::Key;
 use crate::domain::measure::digest::Secret;
 use crate::domain::measure::tally::Added;
 use crate::domain::measure::tally::Counting;
@@ -300,7 +301,9 @@ impl<'r> Reader<'r> {
             kind => {
                 let held = versions.check_type(kind).map_err(|fault| vec![fault])?;
                 held.map_or(Ok(()), |held| held.enforce(&event, &mut self.found))?;
+                let before = self.tally.added();
                 versions.meters().measure(&event, time, &mut self.tally)?;
+                self.tally.keys_from(before).try_for_each(keepable)?;
                 (None, held)
             }
         };
@@ -327,6 +330,15 @@ impl<'r> Reader<'r> {
         });
         Ok(())
     }
+}
+
+/// Usage that no store could keep would stop all usage from being kept.
+fn keepable(key: &Key) -> Result<(), Vec<Fault>> {
+    key.check().map_err(|error| {
+        let detail = format!("meter {} cannot count it: {error}", key.meter);
+        let fix = "send short and plain texts in the fields that meters count by; keep long ones elsewhere";
+        vec![Fault::new("", "unusable_key", detail, fix)]
+    })
 }
 
 /// The text as it is kept, where that is not how it was sent: on one line, and with the time of receipt.

@@ -159,6 +159,8 @@ pub enum Error {
     Thread(#[source] std::io::Error),
     #[error(transparent)]
     TooLarge(#[from] TooLarge),
+    #[error("there are more than {} windows in that time", usage::WINDOWS_MAX)]
+    TooManyWindows,
     #[error("a published price book cannot be read: {0}")]
     Book(String),
     #[error(transparent)]

@@ -22,7 +22,6 @@ use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::PoisonError;
 use std::sync::Weak;
-use std::time::Duration;
 
 use hashbrown::DefaultHashBuilder;
 use tokio::task::JoinSet;
@@ -42,6 +41,7 @@ use crate::metering::Error;
 use crate::metering::Metering;
 use crate::metering::Shared;
 use crate::metering::archive;
+use crate::metering::aside::give_way;
 use crate::metering::coverage::Coverage;
 use crate::metering::coverage::Stretch;
 use crate::metering::fold::add_to_stored;
@@ -62,8 +62,6 @@ use crate::store::replayed::Replayed;
 /// Events after which a chunk is committed: less than a second of reading, and so much memory. Few in tests, so that
 /// there are many chunks.
 const CHUNK_EVENTS_MAX: i64 = if cfg!(test) { 25 } else { 250_000 };
-/// The pause before the store is asked again what was committed.
-const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Retractions that were appended since a replay began, each with its batch.
 type TakenBack = Mutex<Vec<(i64, Retraction)>>;
@@ -250,7 +248,10 @@ impl Replay {
             // A transaction of its own: a long one would keep SQLite from ever copying its write-ahead log.
             let batch = archive::batch(&self.db, &mut self.db.read_log().await?, *seq).await?;
             let reading = reading.clone();
-            readers.spawn_blocking(move || reading.read(&batch));
+            readers.spawn_blocking(move || {
+                give_way();
+                reading.read(&batch)
+            });
         }
         while !readers.is_empty() {
             found.join(readers.join_next().await)?;
@@ -271,16 +272,17 @@ impl Replay {
             let replayed = Replayed { id: last_id, meter: self.meter.clone(), first_seq, last_seq, period: *period };
             tx.record_replayed(&replayed).await?;
         }
+        // In this order: readers may take long, and the writer waits for none of them.
+        let _readers_wait = fold.hold_readers().await;
         let _writer_waits = self.shared.replaying.lock().await;
         let (stored, late) = self.taken_back_meanwhile(stretch)?;
         for (key, delta) in &stored {
             // One by one, since two of them may have one key.
             add_to_stored(&mut tx, vec![(key, *delta)]).await?;
         }
-        let _readers_wait = fold.hold_readers().await;
         let committed = tx.commit().await;
         // Whatever became of the commit: retractions must find what the store says.
-        let coverage = self.coverage().await;
+        let coverage = Coverage::stored(&self.db).await;
         let is_stored = coverage.last_replayed() >= last_id;
         *self.shared.coverage.write().unwrap_or_else(PoisonError::into_inner) = coverage;
         if is_stored {
@@ -305,18 +307,6 @@ impl Replay {
             if *seq <= stored_seq { stored.extend(deltas) } else { late.extend(deltas) }
         }
         Ok((stored, late))
-    }
-
-    /// What the store says is counted. The writer waits for it: without knowing, it could not take events back.
-    async fn coverage(&self) -> Coverage {
-        loop {
-            let read = async { Coverage::read(&mut self.db.read().await?, i64::MAX).await };
-            match read.await {
-                Ok(coverage) => return coverage,
-                Err(error) => tracing::error!("what was replayed cannot be read, and is asked again: {error}"),
-            }
-            tokio::time::sleep(ASK_AGAIN).await;
-        }
     }
 
     fn noted(&self) -> std::sync::MutexGuard<'_, Vec<(i64, Retraction)>> {

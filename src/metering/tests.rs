@@ -286,6 +286,24 @@ fn what_a_refused_event_would_have_added_is_not_counted_for_the_next_one() {
 }
 
 #[test]
+fn usage_that_no_database_could_keep_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    block_on(async {
+        let (_db, metering) = open(folder.path()).await;
+        metering.publish(three_meters(), "test", "", NOW).await.expect("publishes");
+        let region = |text: &str| event(1).replace("\"r1\"", &format!("\"{text}\""));
+        for (text, is_taken) in [(&*"x".repeat(3_000), false), (&*"x".repeat(2_000), true)] {
+            let taken = metering.ingest(Format::Single, region(text).into(), Invalid::Reject, NOW).await;
+            match taken {
+                Err(Error::Invalid(faulty)) if !is_taken => assert_eq!(faulty[0].errors[0].code, "unusable_key"),
+                taken => assert!(is_taken && taken.is_ok(), "{taken:?}"),
+            }
+        }
+        assert_eq!(total(&metering, "jobs").await, "1");
+    });
+}
+
+#[test]
 fn a_flush_goes_on_when_whoever_asked_for_it_has_gone() {
     let folder = tempfile::tempdir().expect("a folder");
     block_on(async {

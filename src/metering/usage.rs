@@ -14,7 +14,6 @@ use crate::domain::measure::aggregate::Row;
 use crate::domain::measure::aggregate::by_window;
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
-use crate::domain::measure::delta::TooLarge;
 use crate::domain::period::Anchor;
 use crate::domain::period::Calendar;
 use crate::domain::period::Interval;
@@ -25,9 +24,10 @@ use crate::domain::time::Zone;
 use crate::metering::Error;
 use crate::metering::Metering;
 
-/// A reading is too old when a flush began and another ended meanwhile, which takes seconds. So many in a row are none of
-/// our own.
-const READS_MAX: usize = 5;
+/// Readings of stored usage, of which the last one cannot be too old.
+const READS_MAX: usize = 3;
+/// Windows of one answer, of a meter that carries over: it has one for as long as time is asked about, whatever there is.
+pub const WINDOWS_MAX: usize = 500_000;
 
 /// How wide the rows of an answer are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
@@ -74,12 +74,15 @@ impl Metering {
             false => query.period,
         };
         let wanted = |key: &Key| *key.meter == *query.meter.id && read.contains(key.bucket);
-        let _replays_wait = self.shared.fold.hold_replays().await;
-        for _ in 0..READS_MAX {
+        for reading in 1..=READS_MAX {
+            // A reading that takes longer than flushes are apart is too old whenever it ends: at last they wait for it.
+            let fold = &self.shared.fold;
+            let _flushes_wait = if reading == READS_MAX { Some(fold.hold_stored().await) } else { None };
+            let _replays_wait = fold.hold_replays().await;
             let (folded_to, mut rows) = self.db.usage_in(&query.meter.id, query.consumer, read).await?;
-            if let Some(unflushed) = self.shared.fold.since(folded_to, query.consumer, wanted) {
+            if let Some(unflushed) = fold.since(folded_to, query.consumer, wanted) {
                 rows.extend(unflushed);
-                return Ok(measured(query, &rows)?);
+                return measured(query, &rows);
             }
         }
         Err(Error::Fenced)
@@ -87,7 +90,7 @@ impl Metering {
 }
 
 /// What rows of the query's meter come to. They need not be in order, and one row can come in parts.
-fn measured(query: &Query<'_>, rows: &[(Key, Delta)]) -> Result<Vec<Measured>, TooLarge> {
+fn measured(query: &Query<'_>, rows: &[(Key, Delta)]) -> Result<Vec<Measured>, Error> {
     let mut groups: BTreeMap<(&str, BTreeMap<String, String>), Vec<Row<'_>>> = BTreeMap::new();
     for ((party, text), rows) in by_text(rows) {
         let mut dimensions: BTreeMap<String, String> = serde_json::from_str(text).unwrap_or_default();
@@ -95,8 +98,9 @@ fn measured(query: &Query<'_>, rows: &[(Key, Delta)]) -> Result<Vec<Measured>, T
         groups.entry((party, dimensions)).or_default().extend(rows);
     }
     let mut measured = Vec::new();
+    let mut room = WINDOWS_MAX;
     for ((consumer, dimensions), rows) in groups {
-        let windows = windows(query, &rows);
+        let windows = windows(query, &rows, &mut room)?;
         for InWindow { window, number, events } in by_window(query.meter, rows, windows)? {
             if query.meter.carries_over() && events == 0 && number.is_zero() {
                 continue;
@@ -126,22 +130,23 @@ fn by_text(rows: &[(Key, Delta)]) -> HashMap<(&str, &str), Vec<Row<'_>>> {
 }
 
 /// The windows that have something to say, in the order of time.
-fn windows(query: &Query<'_>, rows: &[Row<'_>]) -> BTreeSet<Period> {
+fn windows(query: &Query<'_>, rows: &[Row<'_>], room: &mut usize) -> Result<BTreeSet<Period>, Error> {
     let mut windows = Windows { query, last: None };
     if !query.meter.carries_over() {
-        return rows.iter().map(|row| windows.of(row.bucket)).collect();
+        return Ok(rows.iter().map(|row| windows.of(row.bucket)).collect());
     }
     let mut found = BTreeSet::new();
     let first = rows.iter().map(|row| row.bucket).min();
     let mut at = first.map_or(query.period.to(), |first| first.max(query.period.from()));
     while query.period.contains(at) {
+        *room = room.checked_sub(1).ok_or(Error::TooManyWindows)?;
         let window = windows.of(at);
         // Without a beginning, time begins with the first event: an average over two thousand years says nothing.
         let began = if query.period.from() == Instant::BEGINNING { window.from().max(at) } else { window.from() };
         found.extend(Period::new(began, window.to()));
         at = window.to();
     }
-    found
+    Ok(found)
 }
 
 /// Finds the window of a bucket; remembers the last one, since buckets come in the order of time.
@@ -203,6 +208,26 @@ mod tests {
         let query = Query { meter, consumer: None, period, window: Window::Day, zone: Zone::utc(), group_by: &[] };
         let measured = measured(&query, &rows.iter().map(row).collect::<Vec<_>>()).expect("fits");
         measured.iter().map(|row| (row.from.to_string(), row.value.to_string(), row.count)).collect()
+    }
+
+    #[test]
+    fn a_level_is_not_told_for_as_long_as_time_lasts() {
+        let level = Meter::example(Aggregation::WeightedSum);
+        let key = Key {
+            meter: "miles".into(),
+            party: "UA".into(),
+            bucket: at("2013-01-01T00:00:00Z"),
+            dimensions: "{}".into(),
+            item: "".into(),
+        };
+        let asked = |to: &str| {
+            let period = Period::new(at("2013-01-01T00:00:00Z"), at(to)).expect("a period");
+            let zone = Zone::utc();
+            let query = Query { meter: &level, consumer: None, period, window: Window::Hour, zone, group_by: &[] };
+            measured(&query, &[(key.clone(), Delta { value: Nano::ONE, count: 1 })]).map(|rows| rows.len())
+        };
+        assert!(matches!(asked("2013-02-01T00:00:00Z"), Ok(744)));
+        assert!(matches!(asked("9000-01-01T00:00:00Z"), Err(Error::TooManyWindows)));
     }
 
     #[test]

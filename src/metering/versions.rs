@@ -16,6 +16,7 @@ use crate::domain::measure::item::Place;
 use crate::domain::measure::meters::Contribution;
 use crate::domain::measure::meters::Meters;
 use crate::domain::time::Instant;
+use crate::domain::time::Zone;
 use crate::metering::Error;
 use crate::metering::validate::Held;
 use crate::store::Db;
@@ -75,6 +76,11 @@ impl Versions {
     /// The version in effect at an instant.
     pub fn at(&self, at: Instant) -> Option<&Arc<BookVersion>> {
         self.versions.iter().rev().find(|version| version.effective_from <= at)
+    }
+
+    /// The zone of the book in effect at an instant.
+    pub fn zone_at(&self, at: Instant) -> Zone {
+        self.at(at).map_or_else(Zone::utc, |version| version.book.zone.clone())
     }
 
     pub fn by_id(&self, id: &str) -> Option<&Arc<BookVersion>> {

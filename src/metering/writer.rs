@@ -213,8 +213,9 @@ impl Writer {
             Err(Error::Invalid(faulty)) => return Ok(Outcome::Refused(Box::new(prepared), faulty)),
             retractions => retractions?,
         };
+        let conflicts = self.conflicts(group, &prepared, &known).await?;
         let seq = self.last_seq.saturating_add(1);
-        let mut receipt = Receipt { warned: std::mem::take(&mut prepared.warned), ..Receipt::default() };
+        let mut receipt = Receipt { conflicts, warned: std::mem::take(&mut prepared.warned), ..Receipt::default() };
         let mut keys = std::mem::take(&mut prepared.keys);
         let mut totals = std::mem::take(&mut prepared.totals);
         let some_wait = keys.iter().any(|(digest, _)| digest.is_none());
@@ -224,11 +225,11 @@ impl Writer {
             let added = prepared.added.get(added_from..event.added_end).unwrap_or_default();
             added_from = event.added_end;
             // Again, since the body itself may hold an event twice.
-            let first = known.or_else(|| group.new.get(&event.key).map(|new| new.content));
-            if let Some(content) = first {
+            let first = group.new.get(&event.key).map(|new| new.content);
+            if known.is_some() || first.is_some() {
                 receipt.duplicates = receipt.duplicates.saturating_add(1);
                 take_back(&mut totals, added)?;
-                if content != event.content {
+                if known.is_none() && first != Some(event.content) {
                     repeated.push(position);
                 }
                 continue;
@@ -257,12 +258,13 @@ impl Writer {
             }
         }
         group.deltas.extend(tally::rows(keys, totals));
-        for position in repeated {
-            let Some(event) = prepared.events.get(position) else { continue };
+        // Their first ones are in the group: nothing can go wrong with reading them.
+        for event in repeated.into_iter().filter_map(|position| prepared.events.get(position)) {
             if !self.same(group, event, prepared.line(event)).await? {
                 receipt.conflicts.push(event.index);
             }
         }
+        receipt.conflicts.sort_unstable();
         if !prepared.quarantined.is_empty() || prepared.released.is_some() {
             group.quarantined.push(prepared);
         }
@@ -283,6 +285,18 @@ impl Writer {
             known.push(content.or_else(|| group.new.get(&event.key).map(|new| new.content)));
         }
         Ok(known)
+    }
+
+    /// Indexes of events that are known and said something else before.
+    async fn conflicts(&self, group: &Group, prepared: &Prepared, known: &[Option<u32>]) -> Result<Vec<usize>, Error> {
+        let mut conflicts = Vec::new();
+        for (event, known) in prepared.events.iter().zip(known) {
+            let is_other = known.is_some_and(|content| content != event.content);
+            if is_other && !self.same(group, event, prepared.line(event)).await? {
+                conflicts.push(event.index);
+            }
+        }
+        Ok(conflicts)
     }
 
     /// The retractions of a body that are new, by their position, with what they take back.
@@ -423,7 +437,9 @@ impl Writer {
             tx.add_meter(meter, self.last_seq).await?;
         }
         tx.commit().await?;
-        let coverage = Coverage::read(&mut self.db.read().await?, i64::MAX).await?;
+        // No replay commits between the reading and what is made of it. Not locked before: a replay holds the books.
+        let _replays_wait = self.shared.replaying.lock().await;
+        let coverage = Coverage::stored(&self.db).await;
         *self.shared.coverage.write().unwrap_or_else(PoisonError::into_inner) = coverage;
         let versions = Arc::new(self.shared.versions().with(*version));
         *self.shared.versions.write().unwrap_or_else(PoisonError::into_inner) = versions;

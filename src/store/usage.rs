@@ -39,7 +39,7 @@ fn keyed((meter, party, bucket, dimensions, item, value, count): Row) -> (Key, D
     (key, Delta { value: value.0, count })
 }
 
-/// Between the values of many rows that are packed into one. No key holds it: see [`crate::domain::measure::item`].
+/// Between the values of many rows that are packed into one. No key holds it: see [`Key::check`].
 const SEPARATOR: char = '\u{1f}';
 
 /// The rows of one party in one: what a row of its own costs is most of what a long answer costs, in both engines.

@@ -1,7 +1,7 @@
 //! `tallystick bench`: measures this machine and this build, the limit beside the figure. Never a test of either.
 
 mod client;
-mod events;
+pub mod events;
 mod ingest;
 mod limit;
 mod load;
@@ -9,7 +9,7 @@ mod machine;
 mod naive;
 mod question;
 mod report;
-mod server;
+pub mod server;
 
 use std::process::ExitCode;
 

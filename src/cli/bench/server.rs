@@ -40,7 +40,7 @@ pub const EMPTY_PATH: &str = "/bench/empty";
 const EMPTY_ANSWER: &str = r#"{"accepted":1,"duplicates":0,"conflicts":[],"rejected":[]}"#;
 
 /// What is counted: requests by how they went, and what they carried by where it went.
-const BOOK: [(&str, &str); 3] = [
+pub const BOOK: [(&str, &str); 3] = [
     ("book.toml", "name = \"Benchmark\"\ncurrency = \"EUR\"\ntimezone = \"UTC\"\n"),
     (
         "catalog/gateway.toml",

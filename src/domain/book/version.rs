@@ -1,7 +1,5 @@
 //! Versions of the price book: immutable, and known by what they say.
 
-use std::fmt::Write;
-
 use sha2::Digest;
 use sha2::Sha256;
 
@@ -10,6 +8,7 @@ use crate::domain::book::Mistake;
 use crate::domain::book::SourceFile;
 use crate::domain::book::parse;
 use crate::domain::book::parse_published;
+use crate::domain::hex::hex;
 use crate::domain::time::Instant;
 
 /// How much of the hash makes the id.
@@ -62,11 +61,7 @@ pub fn hash(files: &[SourceFile]) -> String {
         hash.update((part.len() as u64).to_be_bytes());
         hash.update(part.as_bytes());
     }
-    hash.finalize().iter().fold(String::new(), |mut hex, byte| {
-        // Writing to a String cannot fail.
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    hex(&hash.finalize())
 }
 
 /// The files as one JSON text, as it is stored: `[{"path": …, "text": …}, …]`.

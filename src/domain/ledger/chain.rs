@@ -8,8 +8,8 @@ use std::fmt;
 use sha2::Digest;
 use sha2::Sha256;
 
+use crate::domain::hex::hex;
 use crate::domain::ledger::entry::Entry;
-use crate::domain::ledger::entry::hex;
 
 /// The head of the chain after a batch. Shown as 64 hex digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]

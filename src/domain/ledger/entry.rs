@@ -10,6 +10,7 @@ use sha2::Digest;
 use sha2::Sha256;
 use thiserror::Error;
 
+use crate::domain::hex::hex;
 use crate::domain::ids::EntryId;
 use crate::domain::ledger::account::Account;
 use crate::domain::ledger::account::AccountError;
@@ -199,14 +200,6 @@ impl fmt::Display for EntryKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
-}
-
-pub(in crate::domain::ledger) fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(64), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]

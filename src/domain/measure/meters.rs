@@ -27,7 +27,8 @@ use crate::domain::measure::item::Change;
 use crate::domain::measure::item::Entry;
 use crate::domain::measure::item::Item;
 use crate::domain::measure::item::Place;
-use crate::domain::measure::item::Unusable;
+use crate::domain::measure::item::VALUE_BYTES_MAX;
+use crate::domain::measure::item::ValueTooLong;
 use crate::domain::measure::nano::NANO_DECIMALS;
 use crate::domain::measure::nano::Nano;
 use crate::domain::measure::tally::Added;
@@ -176,11 +177,6 @@ impl Compiled {
             let detail = format!("meter {} counts for {}, which is missing", meter.id, meter.party);
             return Err(Fault::new(&pointer(&meter.party), "missing_party", detail, "say whose usage this is"));
         };
-        if !item::is_usable(&party) {
-            let detail = format!("meter {} counts for {}, which holds U+0000 or U+001F", meter.id, meter.party);
-            let fix = "send it without control characters";
-            return Err(Fault::new(&pointer(&meter.party), "control_character", detail, fix));
-        }
         let bucket = meter.bucket.floor(at);
         let mut add = |entry: Entry<'_>| self.add(tally, &party, bucket, event, entry);
         match said {
@@ -194,13 +190,10 @@ impl Compiled {
                 let entries = item::of_number(meter.aggregation, meter.bucket, number, at, event);
                 entries.map_err(|TooLarge| level_out_of_range(meter, number))?.for_each(add);
             }
-            Said::Value(value, change) => add(item::of_value(&value, at, change).map_err(|unusable| {
-                let detail = format!("meter {} cannot count a value of {} bytes: {unusable}", meter.id, value.len());
-                let (code, fix) = match unusable {
-                    Unusable::TooLong => ("value_too_long", "send a short one that stands for it, such as its hash"),
-                    Unusable::Control => ("control_character", "send it without control characters"),
-                };
-                Fault::new(&pointer_of(meter), code, detail, fix)
+            Said::Value(value, change) => add(item::of_value(&value, at, change).map_err(|ValueTooLong| {
+                let detail = format!("meter {} counts a value of {} bytes", meter.id, value.len());
+                let fix = format!("send one of at most {VALUE_BYTES_MAX} bytes, such as its hash");
+                Fault::new(&pointer_of(meter), "value_too_long", detail, fix)
             })?),
         }
         Ok(())

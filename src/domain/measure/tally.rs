@@ -145,6 +145,12 @@ impl Tally {
         self.added.len()
     }
 
+    /// The keys that the additions from a place on go to.
+    pub fn keys_from(&self, from: usize) -> impl Iterator<Item = &Key> {
+        let added = self.added.get(from..).unwrap_or_default();
+        added.iter().filter_map(|added| self.keys.get(added.key as usize)).map(|(_, key)| key)
+    }
+
     /// Forgets the additions from a place on: those of an event that turned out to be invalid.
     pub fn truncate(&mut self, len: usize) {
         self.added.truncate(len);

@@ -146,7 +146,7 @@ async fn start_replay(
 ) -> Result<(StatusCode, Json<Job>), Problem> {
     caller.require(&[Role::Finance])?;
     let now = clock::now();
-    let zone = app.metering.versions().at(now).map_or_else(Zone::utc, |version| version.book.zone.clone());
+    let zone = app.metering.versions().zone_at(now);
     let from = request.from.map(|text| instant("/from", &text, &zone)).transpose()?;
     let to = request.to.map(|text| instant("/to", &text, &zone)).transpose()?;
     let period = replay::period(from, to).map_err(|error| {

@@ -12,7 +12,6 @@ use utoipa_axum::routes;
 
 use crate::clock;
 use crate::domain::time::Instant;
-use crate::domain::time::Zone;
 use crate::http;
 use crate::http::App;
 use crate::http::auth::Caller;
@@ -80,7 +79,7 @@ async fn usage(
     let versions = app.metering.versions();
     let meter = versions.meter(&query.meter).ok_or_else(|| unknown_meter(&versions, &query.meter))?;
     let now = clock::now();
-    let zone = versions.at(now).map_or_else(Zone::utc, |version| version.book.zone.clone());
+    let zone = versions.zone_at(now);
     let from = query.from.as_deref().map_or(Ok(Instant::BEGINNING), |text| instant("from", text, &zone))?;
     let to = query.to.as_deref().map_or(Ok(present(now)), |text| instant("to", text, &zone))?;
     let period = period(from, to)?;

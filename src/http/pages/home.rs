@@ -13,7 +13,7 @@ use crate::http::auth::Caller;
 use crate::http::auth::Role;
 use crate::http::pages::Frame;
 use crate::http::pages::render;
-use crate::http::pages::show;
+use crate::http::path::encoded;
 use crate::http::problem::Problem;
 use crate::http::query::Page as Listed;
 use crate::http::query::Query;
@@ -60,12 +60,12 @@ async fn home(
         own: caller.as_ref().and_then(Caller::consumer).map(str::to_owned),
         reads_all,
         consumers: listed.data,
-        more: listed.next_cursor.map(|cursor| format!("/?cursor={}", show::encoded(&cursor))),
+        more: listed.next_cursor.map(|cursor| format!("/?cursor={}", encoded(&cursor))),
     })
 }
 
 impl Page {
     fn statement(&self, consumer: &str) -> String {
-        format!("/v1/consumers/{}/statement", show::encoded(consumer))
+        format!("/v1/consumers/{}/statement", encoded(consumer))
     }
 }

@@ -17,17 +17,17 @@ use axum::routing::post;
 use serde::Deserialize;
 
 use crate::clock;
+use crate::domain::hex::hex;
 use crate::domain::time::Instant;
 use crate::http::App;
 use crate::http::auth::SESSION_COOKIE;
 use crate::http::auth::from_elsewhere;
 use crate::http::auth::hash;
-use crate::http::auth::hex;
 use crate::http::auth::is_same_origin;
 use crate::http::auth::session;
 use crate::http::pages::Frame;
 use crate::http::pages::render;
-use crate::http::pages::show;
+use crate::http::path::encoded;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
 use crate::random;
@@ -66,7 +66,7 @@ struct Credentials {
 
 /// Where to sign in to see a page of this server.
 pub fn address(next: &str) -> String {
-    format!("/login?next={}", show::encoded(next))
+    format!("/login?next={}", encoded(next))
 }
 
 /// A path of this server, or the start page: nobody is sent elsewhere by a link to this page.

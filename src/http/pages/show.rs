@@ -32,18 +32,6 @@ pub fn number(decimal: Decimal) -> String {
     explain::number(decimal)
 }
 
-/// A text as one part of an address: percent-encoded where it is not unreserved (RFC 3986, section 2.3).
-pub fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => encoded.push(byte.into()),
-            other => encoded.push_str(&format!("%{other:02X}")),
-        }
-    }
-    encoded
-}
-
 /// `14 February 2013`
 pub fn date(date: Date) -> String {
     date.strftime("%-d %B %Y").to_string()

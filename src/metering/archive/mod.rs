@@ -23,7 +23,9 @@ use sha2::Digest;
 use sha2::Sha256;
 use thiserror::Error;
 
+use crate::domain::hex::hex;
 use crate::metering;
+use crate::metering::aside::aside;
 use crate::metering::log;
 use crate::metering::log::DamagedBatch;
 use crate::store::Db;
@@ -57,7 +59,7 @@ pub async fn batch<Mode>(db: &Db, tx: &mut Tx<Mode, Log>, seq: i64) -> Result<Ba
     };
     let path = path_of(db, &file);
     let read = move || read_batch(&path, &archived);
-    Ok(tokio::task::spawn_blocking(read).await.map_err(|_| metering::Error::Stopped)??)
+    Ok(aside(read).await??)
 }
 
 /// Where a file is to be found.
@@ -86,7 +88,7 @@ pub async fn check(db: &Db) -> Result<Vec<Unreadable>, metering::Error> {
     let files = db.read_log().await?.archive_files().await?;
     let paths: Vec<(PathBuf, ArchiveFile)> = files.into_iter().map(|file| (path_of(db, &file), file)).collect();
     let check = move || paths.iter().flat_map(|(path, file)| faults_of(path, file)).collect();
-    tokio::task::spawn_blocking(check).await.map_err(|_| metering::Error::Stopped)
+    aside(check).await
 }
 
 fn faults_of(path: &Path, file: &ArchiveFile) -> Vec<Unreadable> {
@@ -111,8 +113,4 @@ fn sha256_of(path: &Path) -> io::Result<String> {
             read => hash.update(&buffer[..read]),
         }
     }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -22,9 +22,9 @@ use sha2::Digest;
 use sha2::Sha256;
 use thiserror::Error;
 
+use crate::domain::hex::hex;
 use crate::domain::time::Instant;
 use crate::metering;
-use crate::metering::archive::hex;
 use crate::metering::archive::manifest::Entry;
 use crate::metering::archive::manifest::FORMAT;
 use crate::metering::archive::manifest::Manifest;
