@@ -7,11 +7,10 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::Mutex;
-use std::sync::MutexGuard;
-use std::sync::PoisonError;
 
 use hashbrown::DefaultHashBuilder;
+use parking_lot::Mutex;
+use parking_lot::MutexGuard;
 use tokio::sync::RwLock;
 use tokio::sync::RwLockReadGuard;
 use tokio::sync::RwLockWriteGuard;
@@ -32,11 +31,16 @@ pub type Deltas = HashMap<Key, Delta, DefaultHashBuilder>;
 /// fold costs.
 type Pending = HashMap<Arc<str>, HashMap<KeyDigest, (Key, Delta), DefaultHashBuilder>, DefaultHashBuilder>;
 
+/// Rows that are added before readers have their turn: a large batch takes milliseconds.
+const ADDED_A_TURN: usize = 512;
+
 #[derive(Debug)]
 pub struct Fold {
     /// Keys the digests.
     secret: Secret,
     state: Mutex<State>,
+    /// Held while a batch is added, so that no flush takes a part of it. Locked before `state`, if both are.
+    adding: Mutex<()>,
     /// Held for reading while usage is read, for writing while a replay commits.
     gate: RwLock<()>,
     /// One flush at a time.
@@ -56,6 +60,9 @@ struct State {
     leaving: Arc<Pending>,
     leaving_from: i64,
     leaving_to: i64,
+    /// Events in what is leaving, until it is known to be stored. When the answer of a commit was lost, the next flush asks
+    /// what became of it.
+    unsure_events: Option<u64>,
 }
 
 impl Fold {
@@ -69,9 +76,11 @@ impl Fold {
             leaving: Arc::new(Pending::default()),
             leaving_from: stored_seq,
             leaving_to: stored_seq,
+            unsure_events: None,
         };
         let secret = crate::random::bytes();
-        Self { secret, state: Mutex::new(state), gate: RwLock::new(()), flushing: tokio::sync::Mutex::new(()) }
+        let (state, adding) = (Mutex::new(state), Mutex::default());
+        Self { secret, state, adding, gate: RwLock::new(()), flushing: tokio::sync::Mutex::new(()) }
     }
 
     /// What keys its digests.
@@ -79,16 +88,21 @@ impl Fold {
         &self.secret
     }
 
-    /// Adds a batch. Batches must come in the order of the log.
+    /// Adds a batch. Batches must come in the order of the log. Whoever reads meanwhile may see a part of it: nobody was
+    /// told yet that it was counted.
     pub fn add(
         &self,
         seq: i64,
         events: u64,
         deltas: impl IntoIterator<Item = (KeyDigest, Key, Delta)>,
     ) -> Result<(), TooLarge> {
-        let mut state = self.state();
-        for (digest, key, delta) in deltas {
+        let _all_or_nothing = self.adding.lock();
+        let mut state = self.state.lock();
+        for (number, (digest, key, delta)) in deltas.into_iter().enumerate() {
             merge(&mut state.pending, digest, key, delta)?;
+            if number % ADDED_A_TURN == 0 {
+                MutexGuard::bump(&mut state);
+            }
         }
         state.folded_seq = seq;
         state.unstored_events = state.unstored_events.saturating_add(events);
@@ -97,17 +111,19 @@ impl Fold {
 
     /// Events that are counted in memory only.
     pub fn unstored_events(&self) -> u64 {
-        self.state().unstored_events
+        self.state.lock().unstored_events
     }
 
     /// Writes what is pending, and the position it reaches, in one transaction.
     pub async fn flush(&self, db: &Db) -> Result<(), Error> {
         let _one_at_a_time = self.flushing.lock().await;
+        self.settle(db).await?;
         // Whoever read what was stored before the last flush has had a second for it. What was written then is dropped
         // after the lock: it is much.
         let before;
-        let (deltas, events, from, to) = {
-            let mut state = self.state();
+        let (deltas, from, to) = {
+            let _whole_batches = self.adding.lock();
+            let mut state = self.state.lock();
             before = std::mem::take(&mut state.leaving);
             (state.leaving_from, state.leaving_to) = (state.stored_seq, state.stored_seq);
             if state.folded_seq == state.stored_seq {
@@ -115,18 +131,29 @@ impl Fold {
             }
             state.leaving = Arc::new(std::mem::take(&mut state.pending));
             state.leaving_to = state.folded_seq;
-            (state.leaving.clone(), state.unstored_events, state.stored_seq, state.folded_seq)
+            state.unsure_events = Some(state.unstored_events);
+            (state.leaving.clone(), state.stored_seq, state.folded_seq)
         };
         drop(before);
-        let written = self.write(db, &deltas, from, to).await;
-        match written {
-            Ok(()) => {
-                let mut state = self.state();
-                state.unstored_events = state.unstored_events.saturating_sub(events);
-            }
-            Err(_) => self.take_back()?,
+        self.write(db, &deltas, from, to).await?;
+        self.state.lock().leaving_is_stored();
+        Ok(())
+    }
+
+    /// After a flush that failed: what it wrote is stored, or it is pending again. Until that is known nothing else is
+    /// written; readers know by the position that they read.
+    async fn settle(&self, db: &Db) -> Result<(), Error> {
+        if self.state.lock().unsure_events.is_none() {
+            return Ok(());
         }
-        written
+        let applied_seq = db.settled_applied_seq().await?;
+        let mut state = self.state.lock();
+        match applied_seq {
+            seq if seq == state.leaving_to => state.leaving_is_stored(),
+            seq if seq == state.leaving_from => state.leaving_is_pending()?,
+            _ => return Err(Error::Fenced),
+        }
+        Ok(())
     }
 
     async fn write(&self, db: &Db, deltas: &Pending, from: i64, to: i64) -> Result<(), Error> {
@@ -136,19 +163,24 @@ impl Fold {
         if !tx.advance_applied_seq(from, to).await? {
             return Err(Error::Fenced);
         }
-        tx.commit().await?;
-        self.state().stored_seq = to;
-        Ok(())
+        Ok(tx.commit().await?)
     }
 
     /// The newest batch that is stored.
     pub fn stored_seq(&self) -> i64 {
-        self.state().stored_seq
+        self.state.lock().stored_seq
     }
 
-    /// Keeps flushes out: as long as it is held, what is stored stands at one place of the log.
-    pub async fn hold_stored(&self) -> tokio::sync::MutexGuard<'_, ()> {
+    /// Keeps flushes out.
+    pub async fn hold_flushes(&self) -> tokio::sync::MutexGuard<'_, ()> {
         self.flushing.lock().await
+    }
+
+    /// Keeps flushes out: as long as it is held, what is stored stands at one place of the log, and that is known.
+    pub async fn hold_stored(&self, db: &Db) -> Result<tokio::sync::MutexGuard<'_, ()>, Error> {
+        let held = self.flushing.lock().await;
+        self.settle(db).await?;
+        Ok(held)
     }
 
     /// Keeps readers out: for a commit, and for what changes in memory together with it.
@@ -158,20 +190,9 @@ impl Fold {
 
     /// Adds to what will be flushed, for batches that are folded already.
     pub fn add_late(&self, deltas: impl IntoIterator<Item = (Key, Delta)>) -> Result<(), TooLarge> {
-        let mut state = self.state();
+        let mut state = self.state.lock();
         for (key, delta) in deltas {
             merge(&mut state.pending, KeyDigest::of(&self.secret, &key), key, delta)?;
-        }
-        Ok(())
-    }
-
-    /// After a flush that failed: its deltas are pending again.
-    fn take_back(&self) -> Result<(), TooLarge> {
-        let mut state = self.state();
-        let leaving = std::mem::take(&mut state.leaving);
-        state.leaving_to = state.leaving_from;
-        for (digest, (key, delta)) in leaving.values().flatten() {
-            merge(&mut state.pending, *digest, key.clone(), *delta)?;
         }
         Ok(())
     }
@@ -184,7 +205,7 @@ impl Fold {
     /// What was added to `wanted` keys, of one party or of all, after the batch up to which a reading of the store was
     /// folded; `None` if that was before the flush before last: read it again.
     pub fn since(&self, seq: i64, party: Option<&str>, wanted: impl Fn(&Key) -> bool) -> Option<Vec<(Key, Delta)>> {
-        let state = self.state();
+        let state = self.state.lock();
         let leaving = match seq {
             seq if seq == state.leaving_from => Some(&*state.leaving),
             seq if seq == state.leaving_to => None,
@@ -202,9 +223,22 @@ impl Fold {
         deltas.extend(of_party(&state.pending));
         Some(deltas)
     }
+}
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+impl State {
+    fn leaving_is_stored(&mut self) {
+        self.stored_seq = self.leaving_to;
+        self.unstored_events = self.unstored_events.saturating_sub(self.unsure_events.take().unwrap_or_default());
+    }
+
+    fn leaving_is_pending(&mut self) -> Result<(), TooLarge> {
+        let leaving = std::mem::take(&mut self.leaving);
+        self.leaving_to = self.leaving_from;
+        self.unsure_events = None;
+        for (digest, (key, delta)) in leaving.values().flatten() {
+            merge(&mut self.pending, *digest, key.clone(), *delta)?;
+        }
+        Ok(())
     }
 }
 

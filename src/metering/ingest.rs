@@ -20,6 +20,7 @@ use crate::domain::measure::tally::Tally;
 use crate::domain::shape::Shapes;
 use crate::domain::time::Instant;
 use crate::metering::Error;
+use crate::metering::originals::Originals;
 use crate::metering::retract::RETRACTED;
 use crate::metering::retract::Retracted;
 use crate::metering::seen::Runs;
@@ -88,6 +89,8 @@ pub struct Prepared {
     pub added: Vec<Added>,
     pub quarantined: Vec<(QuarantineId, String, Faulty)>,
     pub warned: Warned,
+    /// What the log says of events that it names.
+    pub originals: Originals,
     /// What is taken out of quarantine when this body is taken.
     pub released: Option<QuarantineId>,
 }
@@ -118,6 +121,11 @@ impl Prepared {
 
     pub fn bytes(&self) -> usize {
         self.text.len()
+    }
+
+    /// For each event the content with which it was found among the older ones.
+    pub fn known(&self) -> Vec<Option<u32>> {
+        self.events.iter().map(|event| event.known.map(|seen| seen.content)).collect()
     }
 
     /// Takes events out that turned out to be invalid, in their order, and gives their texts.
@@ -271,7 +279,19 @@ impl<'r> Reader<'r> {
         let (keys, added) = self.tally.into_parts();
         let versions = self.reading.versions.clone();
         let (events, warned) = (self.events, self.found.warned);
-        Ok(Prepared { versions, runs, text, events, keys, totals, added, quarantined, warned, released: None })
+        Ok(Prepared {
+            versions,
+            runs,
+            text,
+            events,
+            keys,
+            totals,
+            added,
+            quarantined,
+            warned,
+            originals: Originals::default(),
+            released: None,
+        })
     }
 
     fn read(&mut self, index: usize, body: &str, place: Range<usize>) -> Result<(), Refused> {

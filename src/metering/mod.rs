@@ -14,8 +14,10 @@ mod aside;
 mod coverage;
 mod distinct;
 pub mod fold;
+mod group;
 pub mod ingest;
 pub mod log;
+mod originals;
 pub mod publish;
 pub mod quarantine;
 pub mod recover;
@@ -44,18 +46,19 @@ use crate::domain::book::version::BookVersion;
 use crate::domain::event::Event;
 use crate::domain::ids::QuarantineId;
 use crate::domain::measure::delta::TooLarge;
-use crate::domain::measure::item::Place;
 use crate::domain::measure::meters::Contribution;
 use crate::domain::time::Instant;
 use crate::metering::aside::aside;
 use crate::metering::coverage::Coverage;
 use crate::metering::fold::Fold;
+use crate::metering::group::Outcome;
 use crate::metering::ingest::Faulty;
 use crate::metering::ingest::Format;
 use crate::metering::ingest::Invalid;
 use crate::metering::ingest::Limits;
 use crate::metering::ingest::Prepared;
 use crate::metering::log::DamagedBatch;
+use crate::metering::originals::Stored;
 use crate::metering::replay::Replaying;
 use crate::metering::retract::RETRACTED;
 use crate::metering::retract::Retracted;
@@ -63,11 +66,9 @@ use crate::metering::seen::Seen;
 use crate::metering::validate::Warned;
 use crate::metering::versions::Versions;
 use crate::metering::writer::Command;
-use crate::metering::writer::Outcome;
 use crate::metering::writer::Writer;
 use crate::store;
 use crate::store::Db;
-use crate::store::batches::Batch;
 
 /// Bodies that may wait for the writer. More are refused, so that memory stays bounded.
 const WAITING_BODIES_MAX: usize = 256;
@@ -181,11 +182,10 @@ impl Metering {
     pub async fn open(db: Db, options: Options, progress: impl FnMut(recover::Progress)) -> Result<Self, Error> {
         let versions = Versions::load(&db).await?;
         let coverage = Coverage::read(&mut db.read().await?, i64::MAX).await?;
-        let mut log = db.read_log().await?;
-        let (last_seq, identity) = (log.last_seq().await?, log.log_identity().await?);
-        drop(log);
+        let last_seq = db.settled_last_seq().await?;
+        let identity = db.read_log().await?.log_identity().await?;
         let (seen, unseen) = Seen::open(&options.seen.join(identity), options.seen_memory, last_seq)?;
-        let fold = recover::recover(&db, &versions, &coverage, &seen, &unseen, progress).await?;
+        let fold = recover::recover(&db, &versions, &coverage, &seen, (last_seq, &unseen), progress).await?;
         let shared = Arc::new(Shared {
             versions: RwLock::new(Arc::new(versions)),
             coverage: RwLock::new(coverage),
@@ -233,6 +233,8 @@ impl Metering {
                 rejected.push(faulty);
             }
             prepared.released.clone_from(&released);
+            let known = prepared.known();
+            self.shared.look_up(&self.db, &mut prepared, &known).await?;
             match self.append(prepared).await? {
                 // A price book was published in between: read the body again with its meters.
                 Outcome::OutOfDate(prepared) => {
@@ -279,10 +281,12 @@ impl Metering {
 
     async fn append(&self, prepared: Prepared) -> Result<Outcome, Error> {
         let (reply, answer) = oneshot::channel();
-        self.commands.try_send(Command::Append { prepared, reply }).map_err(|refused| match refused {
-            mpsc::error::TrySendError::Full(_) => Error::Busy,
-            mpsc::error::TrySendError::Closed(_) => Error::Stopped,
-        })?;
+        self.commands.try_send(Command::Append { prepared: Box::new(prepared), reply }).map_err(
+            |refused| match refused {
+                mpsc::error::TrySendError::Full(_) => Error::Busy,
+                mpsc::error::TrySendError::Closed(_) => Error::Stopped,
+            },
+        )?;
         answer.await.map_err(|_| Error::Stopped)?
     }
 
@@ -309,19 +313,19 @@ impl Metering {
 
     /// Finds an event by its key: one look-up, one batch.
     pub async fn event(&self, source: &str, id: &str) -> Result<Option<StoredEvent>, Error> {
-        let Some((batch, place, text)) = self.shared.stored(&self.db, source, id).await? else { return Ok(None) };
-        let mark = Retracted { source: source.to_owned(), id: id.to_owned() }.mark(&self.shared.seen);
-        let retracted = self.shared.seen.get(mark)?.is_some();
+        let shared = &self.shared;
+        let Some(stored) = shared.stored(&self.db, shared.seen.key(source, id)).await? else { return Ok(None) };
+        let Stored { place, received_at, text } = stored;
+        let mark = Retracted { source: source.to_owned(), id: id.to_owned() }.mark(&shared.seen);
+        let retracted = shared.seen.get(mark)?.is_some();
         let counted = match Event::parse(&text) {
             Ok(event) if event.kind != RETRACTED && !retracted => {
-                let at = event.time.unwrap_or(batch.received_at);
-                let counted = |meter: &str| self.shared.counted(meter, batch.seq, at);
-                self.versions().contributions(&event, at, place, counted)
+                let at = event.time.unwrap_or(received_at);
+                self.versions().contributions(&event, at, place, |meter| shared.counted(meter, place.seq, at))
             }
             _ => Vec::new(),
         };
-        let (seq, received_at) = (batch.seq, batch.received_at);
-        Ok(Some(StoredEvent { seq, received_at, text, counted, retracted }))
+        Ok(Some(StoredEvent { seq: place.seq, received_at, text, counted, retracted }))
     }
 
     /// Writes everything that is only in memory, so that the next start has nothing to read again.
@@ -351,15 +355,6 @@ impl Shared {
     /// Whether a meter counts an event of a batch that happened at an instant.
     fn counted(&self, meter: &str, seq: i64, at: Instant) -> bool {
         self.coverage.read().unwrap_or_else(PoisonError::into_inner).counted(meter, seq, at)
-    }
-
-    /// The line of an event in the log, its place, and the batch that holds it.
-    async fn stored(&self, db: &Db, source: &str, id: &str) -> Result<Option<(Batch, Place, String)>, Error> {
-        let Some(seen) = self.seen.get(self.seen.key(source, id))? else { return Ok(None) };
-        let batch = archive::batch(db, &mut db.read_log().await?, seen.seq).await?;
-        let is_it = |(_, line): &(u32, &str)| Event::parse(line).is_ok_and(|it| it.source == source && it.id == id);
-        let line = (0..).zip(log::lines(&batch)?.lines()).find(is_it).map(|(index, line)| (index, line.to_owned()));
-        Ok(line.map(|(index, line)| (batch, Place { seq: seen.seq, index }, line)))
     }
 }
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
+use std::sync::PoisonError;
 
 use tokio::sync::mpsc;
 
@@ -19,6 +20,7 @@ use crate::domain::measure::tally::Tally;
 use crate::domain::period::Period;
 use crate::domain::shape::Shapes;
 use crate::metering::Error;
+use crate::metering::Shared;
 use crate::metering::archive;
 use crate::metering::coverage::Coverage;
 use crate::metering::distinct::Distinct;
@@ -53,11 +55,10 @@ pub(in crate::metering) async fn recover(
     versions: &Versions,
     coverage: &Coverage,
     seen: &Seen,
-    unseen: &[RangeInclusive<i64>],
+    (last_seq, unseen): (i64, &[RangeInclusive<i64>]),
     mut progress: impl FnMut(Progress),
 ) -> Result<Fold, Error> {
-    let applied = db.read().await?.applied_seq().await?;
-    let last_seq = db.read_log().await?.last_seq().await?;
+    let applied = db.settled_applied_seq().await?;
     let fold = Fold::new(applied);
     let mut meters = MetersByAge::new(coverage, versions);
     let mut ranges = merged(unseen, applied.saturating_add(1)..=last_seq);
@@ -89,6 +90,18 @@ pub(in crate::metering) async fn recover(
         }
     }
     Ok(fold)
+}
+
+/// Takes in a batch that the log holds and memory does not know, since nobody answered that it was committed. Gives what it
+/// takes back.
+pub(in crate::metering) fn take_in(batch: &Batch, shared: &Shared) -> Result<Vec<Retraction>, Error> {
+    let (versions, coverage) = (shared.versions(), shared.coverage.read().unwrap_or_else(PoisonError::into_inner));
+    let mut reading = Reading::new(*shared.fold.secret());
+    reading.read(batch, Some(&shared.seen), Some(MetersByAge::new(&coverage, &versions).at(batch.seq)), &[])?;
+    shared.seen.insert(batch.seq, reading.entries.iter().copied());
+    let retractions = reading.retractions.clone();
+    shared.fold.add(batch.seq, batch.event_count.unsigned_abs(), reading.deltas(&versions, &coverage)?)?;
+    Ok(retractions)
 }
 
 /// Usage as one pass over the events of the log gives it, up to and including batch `until_seq`, with the history that

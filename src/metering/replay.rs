@@ -262,7 +262,7 @@ impl Replay {
     /// Adds a chunk to stored usage, and says so, in one transaction.
     async fn commit(&self, stretch: &Stretch, found: &Found) -> Result<(), Error> {
         let fold = &self.shared.fold;
-        let _stored_stays = fold.hold_stored().await;
+        let _stored_stays = fold.hold_stored(&self.db).await?;
         let mut tx = self.db.write().await?;
         add_to_stored(&mut tx, found.deltas.values().map(|(key, delta)| (key, *delta)).collect()).await?;
         let mut last_id = tx.last_replayed().await?;

@@ -2,6 +2,7 @@
 //! the distinct events.
 
 mod archive;
+mod originals;
 mod replay;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ use crate::metering::usage::Query;
 use crate::metering::usage::Window;
 use crate::store::Access;
 use crate::store::Target;
+use crate::store::batches::Batch;
 
 const NOW: Instant = Instant::from_micros(1_400_000_000_000_000);
 
@@ -218,24 +220,6 @@ proptest! {
     }
 }
 
-#[test]
-fn an_event_that_was_taken_back_says_so_and_is_counted_nowhere() {
-    let folder = tempfile::tempdir().expect("a folder");
-    block_on(async {
-        let (_db, metering) = open(folder.path()).await;
-        metering.publish(three_meters(), "test", "", NOW).await.expect("publishes");
-        send(&metering, &[1]).await;
-        let event = metering.event("/t", "1").await.expect("reads").expect("is there");
-        assert_eq!((event.retracted, event.counted.len()), (false, 3));
-        metering.ingest(Format::Single, retraction(1, 1).into(), Invalid::Reject, NOW).await.expect("is taken back");
-        let event = metering.event("/t", "1").await.expect("reads").expect("stays in the log");
-        assert_eq!((event.retracted, event.counted.len()), (true, 0));
-        let kept = metering.event("/mend", "1").await.expect("reads").expect("is there");
-        assert!(kept.text.contains(&format!(r#""event":{}"#, self::event(1))), "{}", kept.text);
-        assert_eq!(send(&metering, &[1]).await.duplicates, 1);
-    });
-}
-
 /// The value of a meter's only row, over all time.
 async fn total(metering: &Metering, meter: &str) -> String {
     let versions = metering.versions();
@@ -249,25 +233,6 @@ async fn total(metering: &Metering, meter: &str) -> String {
     };
     let rows = metering.usage(&query).await.expect("reads");
     rows.first().map(|row| row.value.to_string()).unwrap_or_default()
-}
-
-#[test]
-fn a_retraction_keeps_what_was_sent_with_it_and_cannot_itself_be_taken_back() {
-    let folder = tempfile::tempdir().expect("a folder");
-    block_on(async {
-        let (_db, metering) = open(folder.path()).await;
-        metering.publish(three_meters(), "test", "", NOW).await.expect("publishes");
-        send(&metering, &[1]).await;
-        let sent = retraction(1, 1).replace(r#""data":{"#, r#""ticket":"T-7","data":{"amount":1.10,"#);
-        metering.ingest(Format::Single, sent.into(), Invalid::Reject, NOW).await.expect("is taken back");
-        let kept = metering.event("/mend", "1").await.expect("reads").expect("is there").text;
-        assert!(kept.contains(r#""ticket":"T-7""#) && kept.contains(r#""amount":1.10"#), "{kept}");
-        let again = retraction(2, 1).replace(r#""source":"/t""#, r#""source":"/mend""#);
-        match metering.ingest(Format::Single, again.into(), Invalid::Reject, NOW).await {
-            Err(Error::Invalid(faulty)) => assert_eq!(faulty[0].errors[0].code, "retraction_of_retraction"),
-            other => panic!("{other:?}"),
-        }
-    });
 }
 
 #[test]
@@ -322,6 +287,31 @@ fn a_flush_goes_on_when_whoever_asked_for_it_has_gone() {
     });
 }
 
+/// As when a connection is lost after it committed: the log and the books say so, and memory does not.
+#[test]
+fn a_commit_whose_answer_was_lost_is_found_when_the_next_one_fails() {
+    let folder = tempfile::tempdir().expect("a folder");
+    block_on(async {
+        let (db, metering) = open(folder.path()).await;
+        metering.publish(three_meters(), "test", "", NOW).await.expect("publishes");
+        send(&metering, &[1, 2]).await;
+        // The same database, as it is with two batches of which one is flushed.
+        let other = tempfile::tempdir().expect("a folder");
+        let (other_db, other_metering) = open(other.path()).await;
+        other_metering.publish(three_meters(), "test", "", NOW).await.expect("publishes");
+        send(&other_metering, &[1, 2]).await;
+        send(&other_metering, &[3, 4, 5]).await;
+        let lost = other_db.read_log().await.expect("reads").batch(2).await.expect("reads").expect("is there");
+        db.appender().append(&lost).await.expect("appends");
+        let refused = metering.ingest(Format::Single, event(6).into_bytes(), Invalid::Reject, NOW).await;
+        assert!(matches!(refused, Err(Error::Store(store::Error::Unavailable(_)))), "{refused:?}");
+        let receipt = send(&metering, &[4, 6]).await;
+        assert_eq!((receipt.accepted, receipt.duplicates), (1, 1));
+        metering.flush().await.expect("flushes");
+        assert_eq!(stored(&db).await, naive(1..=6, metering.versions().meters()));
+    });
+}
+
 #[test]
 fn a_log_that_holds_an_event_again_is_found_out() {
     let folder = tempfile::tempdir().expect("a folder");
@@ -331,7 +321,7 @@ fn a_log_that_holds_an_event_again_is_found_out() {
         send(&metering, &[1, 2]).await;
         send(&metering, &[3]).await;
         let again = db.read_log().await.expect("reads").batch(1).await.expect("reads").expect("is there");
-        db.append_batch(&Batch { seq: 3, ..again }).await.expect("appends behind the meter's back");
+        db.appender().append(&Batch { seq: 3, ..again }).await.expect("appends behind the meter's back");
         match recover::recompute(&db, &metering.versions(), (3, 0), |_| {}).await {
             Err(Error::Damaged(damaged)) => assert!(damaged.to_string().contains("batch 1 holds"), "{damaged}"),
             other => panic!("{other:?}"),
@@ -379,24 +369,6 @@ fn what_is_latest_is_decided_by_time_then_by_the_log_and_survives_a_crash_and_a_
             let again = recover::recompute(&db, &metering.versions(), (seq, 0), |_| {}).await.expect("recomputes");
             assert_eq!(stored(&db).await, again);
         }
-    });
-}
-
-#[test]
-fn a_duplicate_that_says_something_else_is_a_conflict_and_the_first_stands() {
-    let folder = tempfile::tempdir().expect("a folder");
-    block_on(async {
-        let (_db, metering) = open(folder.path()).await;
-        metering.publish(three_meters(), "test", "", NOW).await.expect("publishes");
-        send(&metering, &[1]).await;
-        let reordered = event(1).replace(r#""specversion":"1.0","id":"1","#, r#""id":"1", "specversion":"1.0","#);
-        let other = event(1).replace("\"seconds\":7.1", "\"seconds\":8");
-        let body = format!("{reordered}\n{other}\n");
-        let receipt =
-            metering.ingest(Format::Ndjson, body.clone().into_bytes(), Invalid::Reject, NOW).await.expect("is taken");
-        assert_eq!((receipt.accepted, receipt.duplicates, receipt.conflicts), (0, 2, vec![1]));
-        let kept = metering.event("/t", "1").await.expect("reads").expect("exists");
-        assert_eq!(kept.text, event(1));
     });
 }
 

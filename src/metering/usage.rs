@@ -77,7 +77,7 @@ impl Metering {
         for reading in 1..=READS_MAX {
             // A reading that takes longer than flushes are apart is too old whenever it ends: at last they wait for it.
             let fold = &self.shared.fold;
-            let _flushes_wait = if reading == READS_MAX { Some(fold.hold_stored().await) } else { None };
+            let _flushes_wait = if reading == READS_MAX { Some(fold.hold_flushes().await) } else { None };
             let _replays_wait = fold.hold_replays().await;
             let (folded_to, mut rows) = self.db.usage_in(&query.meter.id, query.consumer, read).await?;
             if let Some(unflushed) = fold.since(folded_to, query.consumer, wanted) {

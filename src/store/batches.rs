@@ -1,8 +1,13 @@
 //! The event log: batches of events.
 
+use sqlx::Postgres;
+use sqlx::Sqlite;
+use sqlx::pool::PoolConnection;
+
 use crate::domain::period::Period;
 use crate::domain::time::Instant;
 use crate::store::Db;
+use crate::store::Engine;
 use crate::store::Log;
 use crate::store::Result;
 use crate::store::Tx;
@@ -133,27 +138,63 @@ macro_rules! append {
             .bind($batch.body.as_slice())
             .bind($batch.checksum)
             .execute($conn)
-            .await?
-            .rows_affected()
+            .await
+            .map(|_| ())
     };
 }
 
-impl Db {
-    /// Appends a batch that nothing else belongs to. A statement alone is its own transaction, with a third of the
-    /// round trips, and single events wait for each of them.
-    pub async fn append_batch(&self, batch: &Batch) -> Result<()> {
-        match &self.log {
-            Pools::Sqlite { writer, .. } => append!(batch, writer),
-            Pools::Postgres(pool) => append!(batch, pool),
+/// Appends batches that nothing else belongs to, on a connection that it keeps: a statement alone is its own transaction,
+/// and taking a connection from a pool and giving it back costs more round trips than the statement. Single events wait
+/// for each of them.
+pub struct Appender {
+    log: Pools,
+    kept: Option<Kept>,
+}
+
+enum Kept {
+    Sqlite(PoolConnection<Sqlite>),
+    Postgres(PoolConnection<Postgres>),
+}
+
+impl Appender {
+    /// Appends a batch. `Taken` if its number is: then it is in the log already, or somebody else has written there. After
+    /// any other error it may be in the log or not: see [`Db::settled_last_seq`].
+    pub async fn append(&mut self, batch: &Batch) -> Result<()> {
+        let mut connection = match (self.kept.take(), &self.log) {
+            (Some(kept), _) => kept,
+            (None, Pools::Sqlite { writer, .. }) => Kept::Sqlite(writer.acquire().await?),
+            (None, Pools::Postgres(pool)) => Kept::Postgres(pool.acquire().await?),
         };
+        match &mut connection {
+            Kept::Sqlite(connection) => append!(batch, &mut **connection)?,
+            Kept::Postgres(connection) => append!(batch, &mut **connection)?,
+        }
+        // One on which something failed goes back to its pool, which looks whether it can still be used.
+        self.kept = Some(connection);
         Ok(())
+    }
+}
+
+impl Db {
+    pub fn appender(&self) -> Appender {
+        Appender { log: self.log.clone(), kept: None }
+    }
+
+    /// The sequence number of the newest batch, when nothing is being appended any more: a connection that was lost, or a
+    /// process that was killed, may leave a commit behind that is still under way.
+    pub async fn settled_last_seq(&self) -> Result<i64> {
+        let mut tx = self.write_log().await?;
+        if let Engine::Postgres(tx) = &mut tx.0 {
+            sqlx::raw_sql("lock table event_batch in share row exclusive mode").execute(&mut **tx).await?;
+        }
+        tx.last_seq().await
     }
 }
 
 impl Tx<Write, Log> {
     /// Appends a batch. `Taken` if its number is: then somebody else has written to this log.
     pub async fn append_batch(&mut self, batch: &Batch) -> Result<()> {
-        on!(self, conn => append!(batch, conn));
+        on!(self, conn => append!(batch, conn)?);
         Ok(())
     }
 }

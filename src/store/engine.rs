@@ -100,6 +100,8 @@ const POSTGRES_LOCK: i64 = 0x74_61_6c_6c_79;
 
 /// Readers are cheap in WAL; more than this only fight for two cores.
 const READERS_MAX: u32 = 4;
+/// One that the appender keeps, and one for whatever else is written to the log.
+const LOG_WRITERS: u32 = 2;
 const POSTGRES_CONNECTIONS_MAX: u32 = 12;
 /// Five seconds in all, after which whoever keeps the lock is alive.
 const LOCK_TRIES: u32 = 50;
@@ -135,8 +137,8 @@ impl Db {
                 return Err(Error::Unavailable(format!("there is no tallystick data in {}", folder.display())));
             }
         };
-        let books = open_sqlite(&folder.join("tallystick.db")).await?;
-        let log = open_sqlite(&folder.join("events.db")).await?;
+        let books = open_sqlite(&folder.join("tallystick.db"), 1).await?;
+        let log = open_sqlite(&folder.join("events.db"), LOG_WRITERS).await?;
         if access == Access::Owner {
             books.migrate(&[BOOKS_STEPS]).await?;
             log.migrate(&[LOG_STEPS]).await?;
@@ -156,11 +158,10 @@ impl Db {
             }
             Access::Reader => Guard::None,
         };
-        let pool = PgPoolOptions::new().max_connections(POSTGRES_CONNECTIONS_MAX).connect_with(options.clone()).await?;
+        let pool = PgPoolOptions::new().max_connections(POSTGRES_CONNECTIONS_MAX).connect_with(options).await?;
         let pools = Pools::Postgres(pool);
         if access == Access::Owner {
             pools.migrate(&[LOG_STEPS, BOOKS_STEPS]).await?;
-            await_the_dead(&options).await?;
         }
         Ok(Self { books: pools.clone(), log: pools, archive: None, _guard: Arc::new(guard) })
     }
@@ -211,15 +212,7 @@ async fn lock_postgres(connection: &mut PgConnection) -> Result<bool> {
     Ok(false)
 }
 
-/// Waits until a batch that a killed process was appending is either in the log or rolled back: whoever reads the
-/// log's end before that would give the next batch the same number.
-async fn await_the_dead(options: &PgConnectOptions) -> Result<()> {
-    let mut connection = PgConnection::connect_with(options).await?;
-    sqlx::raw_sql("begin; lock table event_batch in share row exclusive mode; commit").execute(&mut connection).await?;
-    Ok(connection.close().await?)
-}
-
-pub(in crate::store) async fn open_sqlite(file: &Path) -> Result<Pools> {
+pub(in crate::store) async fn open_sqlite(file: &Path, writers: u32) -> Result<Pools> {
     let options = SqliteConnectOptions::new()
         .filename(file)
         .create_if_missing(true)
@@ -230,7 +223,7 @@ pub(in crate::store) async fn open_sqlite(file: &Path) -> Result<Pools> {
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
         // Without it, `insert or replace` slips past the triggers that forbid a delete.
         .pragma("recursive_triggers", "on");
-    let writer = sqlite_pool(1).connect_with(options.clone()).await?;
+    let writer = sqlite_pool(writers).connect_with(options.clone()).await?;
     let readers = sqlite_pool(READERS_MAX).connect_lazy_with(options.pragma("query_only", "on"));
     Ok(Pools::Sqlite { readers, writer })
 }

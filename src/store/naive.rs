@@ -43,7 +43,7 @@ impl NaiveLog {
                 data    text   not null,
                 unique (source, id)
             ) strict";
-        let log = Self(open_sqlite(file).await?);
+        let log = Self(open_sqlite(file, 1).await?);
         let mut tx = log.begin().await?;
         sqlx::query(TABLE).execute(&mut *tx).await?;
         tx.commit().await?;

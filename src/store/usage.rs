@@ -15,6 +15,7 @@ use crate::domain::period::Period;
 use crate::domain::rating::line::Usage;
 use crate::domain::time::Instant;
 use crate::store::Db;
+use crate::store::Engine;
 use crate::store::Error;
 use crate::store::Result;
 use crate::store::Tx;
@@ -133,6 +134,18 @@ fn unpacked(meter: &str, packed: Vec<PackedRow>) -> Result<(i64, Vec<(Key, Delta
         }
     }
     Ok((applied_seq, rows))
+}
+
+impl Db {
+    /// The last batch that is folded into stored usage, when no flush is under way any more: a connection that was lost, or
+    /// a process that was killed, may leave a commit behind.
+    pub async fn settled_applied_seq(&self) -> Result<i64> {
+        let mut tx = self.write().await?;
+        if let Engine::Postgres(tx) = &mut tx.0 {
+            sqlx::raw_sql("lock table partition in share row exclusive mode").execute(&mut **tx).await?;
+        }
+        tx.applied_seq().await
+    }
 }
 
 impl<Mode> Tx<Mode> {

@@ -1,9 +1,9 @@
-//! Which keys a run surely does not hold: a Bloom filter in blocks of one cache line, that can be folded to half its
-//! size.
+//! Which keys a run surely does not hold: a Bloom filter in blocks of one cache line, that can be folded to a part of
+//! its size.
 //!
 //! The upper half of a key says in which block its bits are, and says it in the order of the keys, so that a filter
-//! is written from front to back beside a sorted run. Folding joins each two neighbours: no key is lost, more are
-//! thought to be there that are not.
+//! is written from front to back beside a sorted run. Folding joins neighbours: no key is lost, more are thought to be
+//! there that are not.
 
 use std::fs::File;
 use std::io;
@@ -16,11 +16,24 @@ use crate::metering::seen::entry;
 
 pub(in crate::metering::seen) const BLOCK_BYTES: usize = 64;
 
-/// How often a filter can be folded. The count of blocks in a file is a multiple of two to the power of this.
-pub(in crate::metering::seen) const FOLDS_MAX: u32 = 6;
+/// To how small a part a filter is folded, step by step, and how many of a million keys that are not there pass then.
+const STEPS: [(u64, u64); 10] = [
+    (1, 2_400),
+    (2, 24_000),
+    (3, 77_500),
+    (4, 160_000),
+    (6, 364_000),
+    (8, 559_000),
+    (12, 815_000),
+    (16, 929_000),
+    (24, 990_000),
+    (48, 1_000_000),
+];
+pub(in crate::metering::seen) const STEP_MAX: usize = STEPS.len() - 1;
+/// The count of blocks in a file is a multiple of this, and so of every part.
+pub(in crate::metering::seen) const BLOCKS_MULTIPLE: u64 = 48;
 
-/// Bits for each entry before any folding. One in 400 keys that are not there passes; one in 40 after a fold; one in
-/// 6 after two.
+/// Bits for each entry before any folding.
 const BITS_AN_ENTRY: u64 = 16;
 /// Bits that a key sets. More would be better at 16 bits an entry, and worse after folding.
 const BITS_A_KEY: u32 = 4;
@@ -36,15 +49,16 @@ pub(in crate::metering::seen) struct Block([u64; 8]);
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::metering::seen) struct Filter {
     blocks: Vec<Block>,
-    folds: u32,
+    folding: Folding,
 }
 
-/// The size of a filter, and how often it is folded.
+/// The size of a filter, and how far it is folded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::metering::seen) struct Folding {
     /// Before folding.
     pub blocks: u64,
-    pub folds: u32,
+    /// Up to `STEP_MAX`.
+    pub step: usize,
 }
 
 impl Block {
@@ -85,41 +99,35 @@ impl Block {
 impl Filter {
     /// Reads a filter from a file, folded. `None` if it is not the one whose CRC-32 is `checksum`.
     pub fn read(file: &File, offset: u64, folding: Folding, checksum: u32) -> io::Result<Option<Self>> {
-        let mut filter = Self { blocks: vec![Block::default(); folding.kept()], folds: folding.folds };
+        let mut filter = Self { blocks: vec![Block::default(); folding.kept()], folding };
+        let joined = folding.divisor();
         let mut buffer = vec![0; READ_BYTES];
         let mut crc = Crc::new();
-        let mut number = 0_usize;
-        let mut left = folding.blocks as usize * BLOCK_BYTES;
+        let (mut number, mut of_block) = (0_usize, 0);
+        let (mut at, mut left) = (offset, folding.blocks as usize * BLOCK_BYTES);
         while left > 0 {
             let chunk = &mut buffer[..left.min(READ_BYTES)];
-            file.read_exact_at(chunk, offset + (number * BLOCK_BYTES) as u64)?;
+            file.read_exact_at(chunk, at)?;
             crc.update(chunk);
             for bytes in chunk.chunks_exact(BLOCK_BYTES) {
-                filter.blocks[number >> folding.folds].join(&Block::from_bytes(bytes));
-                number += 1;
+                filter.blocks[number].join(&Block::from_bytes(bytes));
+                of_block += 1;
+                if of_block == joined {
+                    (number, of_block) = (number + 1, 0);
+                }
             }
+            at += chunk.len() as u64;
             left -= chunk.len();
         }
         Ok((crc.sum() == checksum).then_some(filter))
     }
 
     pub fn folding(&self) -> Folding {
-        Folding { blocks: (self.blocks.len() as u64) << self.folds, folds: self.folds }
+        self.folding
     }
 
     pub fn bytes(&self) -> usize {
         self.blocks.len() * BLOCK_BYTES
-    }
-
-    /// The same filter in less memory: folded until it was folded `folds` times in all.
-    pub fn folded(&self, folds: u32) -> Self {
-        let further = folds.saturating_sub(self.folds);
-        let join = |neighbours: &[Block]| {
-            let mut joined = Block::default();
-            neighbours.iter().for_each(|block| joined.join(block));
-            joined
-        };
-        Self { blocks: self.blocks.chunks(1 << further).map(join).collect(), folds: self.folds + further }
     }
 
     pub fn contains(&self, key: SeenKey) -> bool {
@@ -162,28 +170,38 @@ impl Folding {
     pub fn for_entries(entries: u64) -> Self {
         let block_bits = BLOCK_BYTES as u64 * 8;
         let blocks = entries.saturating_mul(BITS_AN_ENTRY).div_ceil(block_bits);
-        Self { blocks: blocks.max(1).next_multiple_of(1 << FOLDS_MAX), folds: 0 }
+        Self { blocks: blocks.max(1).next_multiple_of(BLOCKS_MULTIPLE), step: 0 }
+    }
+
+    fn divisor(self) -> u64 {
+        STEPS[self.step].0
     }
 
     fn kept(self) -> usize {
-        (self.blocks >> self.folds) as usize
+        (self.blocks / self.divisor()) as usize
     }
 
-    /// Folds those that lose least by it until all fit into `bytes`, or none can be folded any more.
+    /// Folds until all fit into `bytes`, or none can be folded any more; first where each byte that is given back lets
+    /// the fewest more keys pass. Every key is asked of every filter, whatever its size.
     pub fn fit(filters: &mut [Self], bytes: usize) {
+        let further = |filter: Self| Self { step: filter.step + 1, ..filter };
         let mut kept: usize = filters.iter().map(|filter| filter.kept() * BLOCK_BYTES).sum();
         while kept > bytes {
-            let foldable = filters.iter_mut().filter(|filter| filter.folds < FOLDS_MAX);
-            // Each fold of a filter lets some six times as many keys pass as the one before, and gives back half as
-            // much memory: it is worth it only after those of filters a twelfth as large.
-            let Some(best) = foldable.max_by_key(|filter| filter.blocks / 12_u64.pow(filter.folds)) else { return };
-            best.folds += 1;
+            let foldable = filters.iter_mut().filter(|filter| filter.step < STEP_MAX);
+            let gain = |filter: &&mut Self| {
+                let next = further(**filter);
+                let more_pass = STEPS[next.step].1 - STEPS[filter.step].1;
+                (filter.kept() - next.kept()) as u64 * 1_000_000 / more_pass
+            };
+            let Some(best) = foldable.max_by_key(gain) else { return };
             kept -= best.kept() * BLOCK_BYTES;
+            *best = further(*best);
+            kept += best.kept() * BLOCK_BYTES;
         }
     }
 }
 
-/// The block of a key among `blocks`. With half as many blocks it is half the number: that is what folding needs.
+/// The block of a key among `blocks`. With a third as many blocks it is a third of the number: that is what folding needs.
 pub(in crate::metering::seen) fn block_of(high: u64, blocks: usize) -> usize {
     // Below `blocks`, whatever the key.
     ((u128::from(high) * blocks as u128) >> 64) as usize

@@ -19,8 +19,8 @@ use crate::metering::seen::runs::Runs;
 /// Full tables that may wait to become runs, the one that is being written included.
 const TABLES_MAX: usize = 2;
 /// The part of the budget that one table may take. The one that grows, two that wait and the sorted copy of one leave
-/// half of it to the filters.
-const TABLE_PART: usize = 8;
+/// three quarters of it to the filters: smaller tables are merged more often, and smaller filters let more be read.
+const TABLE_PART: usize = 16;
 
 #[derive(Debug)]
 pub(in crate::metering::seen) struct Index {

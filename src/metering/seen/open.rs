@@ -120,11 +120,11 @@ fn load(found: Vec<Found>, sizes: Sizes) -> io::Result<Option<Runs>> {
     }
     let fences: usize = outer.iter().map(|found| found.footer.pages() as usize * 8).sum();
     let mut filters: Vec<Folding> =
-        outer.iter().map(|found| Folding { blocks: found.footer.blocks, folds: 0 }).collect();
+        outer.iter().map(|found| Folding { blocks: found.footer.blocks, step: 0 }).collect();
     Folding::fit(&mut filters, sizes.filters_bytes.saturating_sub(fences));
     let mut runs = Runs::default();
     for (Found { path, file, footer }, folding) in outer.into_iter().zip(filters) {
-        match Run::open(path.clone(), file, footer, folding.folds) {
+        match Run::open(path.clone(), file, footer, folding.step) {
             Ok(run) => runs = runs.with(Part::Run(Arc::new(run))),
             Err(error) => {
                 delete(&path, &error.to_string())?;

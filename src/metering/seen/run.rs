@@ -5,7 +5,7 @@
 //!
 //! | part | bytes | |
 //! |---|---|---|
-//! | filter | 64 × blocks | see [`filter`](crate::metering::seen::filter); blocks is a multiple of 64 |
+//! | filter | 64 × blocks | see [`filter`](crate::metering::seen::filter); blocks is a multiple of 48 |
 //! | pages | 4096 × pages | 170 entries each, the last one fewer: pages = ⌈entries / 170⌉ |
 //! | fences | 8 × pages | the upper half of each page's first key |
 //! | footer | 80 | |
@@ -17,7 +17,7 @@
 //! | footer at | |
 //! |---|---|
 //! | 0 | `tallyrun` |
-//! | 8 | version of this format, 32 bits: 2; then 32 bits of zero |
+//! | 8 | version of this format, 32 bits: 3; then 32 bits of zero |
 //! | 16 | the secret that the keys were made with, 16 bytes |
 //! | 32 | first batch |
 //! | 40 | last batch |
@@ -50,7 +50,7 @@ use crate::metering::seen::entry::Entry;
 use crate::metering::seen::entry::Seqs;
 use crate::metering::seen::entry::word;
 use crate::metering::seen::filter::BLOCK_BYTES;
-use crate::metering::seen::filter::FOLDS_MAX;
+use crate::metering::seen::filter::BLOCKS_MULTIPLE;
 use crate::metering::seen::filter::Filter;
 use crate::metering::seen::filter::Folding;
 
@@ -59,7 +59,7 @@ pub(in crate::metering::seen) const PAGE_ENTRIES: usize = 170;
 const CRC_AT: usize = PAGE_BYTES - 4;
 const FOOTER_BYTES: usize = 80;
 const MAGIC: &[u8; 8] = b"tallyrun";
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
 
 /// What the last bytes of a run's file say.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +110,7 @@ impl Footer {
         if !bytes.starts_with(MAGIC) || word(&bytes, 8) != VERSION || footer.to_bytes() != bytes {
             return Err(invalid("it is of another format"));
         }
-        if footer.blocks == 0 || !footer.blocks.is_multiple_of(1 << FOLDS_MAX) {
+        if footer.blocks == 0 || !footer.blocks.is_multiple_of(BLOCKS_MULTIPLE) {
             return Err(invalid("its filter cannot be folded"));
         }
         if footer.length() != Some(length) {
@@ -153,9 +153,9 @@ impl Footer {
 impl Run {
     /// Opens a run whose footer was read. An error if its filter or its fences are damaged; its pages are checked
     /// when they are read.
-    pub fn open(path: PathBuf, file: File, footer: Footer, folds: u32) -> io::Result<Self> {
+    pub fn open(path: PathBuf, file: File, footer: Footer, step: usize) -> io::Result<Self> {
         let invalid = |reason: &str| io::Error::new(io::ErrorKind::InvalidData, reason.to_owned());
-        let folding = Folding { blocks: footer.blocks, folds };
+        let folding = Folding { blocks: footer.blocks, step };
         let filter = Filter::read(&file, 0, folding, footer.filter_crc)?
             .ok_or_else(|| invalid("the checksum of its filter does not match"))?;
         // The length of the file was compared with the footer's counts, so that these are true.
@@ -203,10 +203,13 @@ impl Run {
         self.filter().bytes() + self.fences_bytes()
     }
 
-    /// Takes less memory from now on; lookups go on meanwhile.
-    pub fn fold(&self, folds: u32) {
-        let folded = Arc::new(self.filter().folded(folds));
-        *self.filter.write().unwrap_or_else(PoisonError::into_inner) = folded;
+    /// Takes less memory from now on; lookups go on meanwhile. If the filter cannot be read again, what is in memory stays:
+    /// it is right.
+    pub fn fold(&self, step: usize) {
+        let folding = Folding { blocks: self.footer.blocks, step };
+        if let Ok(Some(folded)) = Filter::read(&self.file, 0, folding, self.footer.filter_crc) {
+            *self.filter.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(folded);
+        }
     }
 
     pub fn is_damaged(&self) -> bool {

@@ -196,27 +196,27 @@ impl Worker {
 
     /// Takes a new run into use, in the place of what it was made of.
     fn adopt(&self, (path, file, footer): (PathBuf, File, Footer)) -> io::Result<()> {
-        let folds = self.fold_for(&footer);
-        let run = Run::open(path, file, footer, folds)?;
+        let step = self.fold_for(&footer);
+        let run = Run::open(path, file, footer, step)?;
         self.index.exchange(Part::Run(Arc::new(run)));
         Ok(())
     }
 
-    /// Folds filters until the new one fits too; returns how often that one is to be folded.
-    fn fold_for(&self, new: &Footer) -> u32 {
+    /// Folds filters until the new one fits too; returns how far that one is to be folded.
+    fn fold_for(&self, new: &Footer) -> usize {
         let runs = self.index.runs();
         let stay: Vec<&Arc<Run>> =
             runs.parts().iter().filter_map(Part::run).filter(|run| !new.seqs.contains(run.seqs())).collect();
         let fences: usize = stay.iter().map(|run| run.fences_bytes()).sum();
         let fences = fences.saturating_add(new.pages() as usize * 8);
         let mut filters: Vec<Folding> = stay.iter().map(|run| run.folding()).collect();
-        filters.push(Folding { blocks: new.blocks, folds: 0 });
+        filters.push(Folding { blocks: new.blocks, step: 0 });
         Folding::fit(&mut filters, self.index.sizes.filters_bytes.saturating_sub(fences));
         for (run, folding) in stay.into_iter().zip(&filters) {
             if *folding != run.folding() {
-                run.fold(folding.folds);
+                run.fold(folding.step);
             }
         }
-        filters.last().map_or(0, |folding| folding.folds)
+        filters.last().map_or(0, |folding| folding.step)
     }
 }

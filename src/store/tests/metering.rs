@@ -57,18 +57,21 @@ async fn batches_come_back_in_order_and_a_number_is_taken_once(db: Db) {
     tx.append_batch(&batch(2)).await.expect("appends");
     tx.append_batch(&batch(1)).await.expect("appends");
     tx.commit().await.expect("commits");
-    db.append_batch(&batch(3)).await.expect("appends alone");
-    assert!(matches!(db.append_batch(&batch(3)).await, Err(Error::Taken)));
+    let mut appender = db.appender();
+    appender.append(&batch(3)).await.expect("appends alone");
+    assert!(matches!(appender.append(&batch(3)).await, Err(Error::Taken)));
+    assert_eq!(db.settled_last_seq().await.expect("waits for nothing"), 3);
+    appender.append(&batch(4)).await.expect("on another connection, or the same");
     let mut again = db.write_log().await.expect("writes");
     assert!(matches!(again.append_batch(&batch(2)).await, Err(Error::Taken)));
     drop(again);
     let mut tx = db.read_log().await.expect("reads");
-    assert_eq!(tx.last_seq().await.expect("reads"), 3);
-    assert_eq!(tx.log_size().await.expect("reads"), (6, 9));
+    assert_eq!(tx.last_seq().await.expect("reads"), 4);
+    assert_eq!(tx.log_size().await.expect("reads"), (8, 12));
     assert_eq!(tx.batch(2).await.expect("reads"), Some(batch(2)));
     assert_eq!(tx.batch_after(0).await.expect("reads"), Some(batch(1)));
     assert_eq!(tx.batch_after(1).await.expect("reads"), Some(batch(2)));
-    assert_eq!(tx.batch_after(3).await.expect("reads"), None);
+    assert_eq!(tx.batch_after(4).await.expect("reads"), None);
 }
 
 async fn events_that_are_kept_aside_come_back_oldest_first_until_they_are_released(db: Db) {
@@ -121,6 +124,7 @@ async fn usage_is_written_with_its_position_or_not_at_all(db: Db) {
     tx.commit().await.expect("commits");
     let mut tx = db.read().await.expect("reads");
     assert_eq!(tx.applied_seq().await.expect("reads"), 3);
+    assert_eq!(db.settled_applied_seq().await.expect("waits for nothing"), 3);
     assert_eq!(tx.usage_all().await.expect("reads").get(&row), Some(&delta("1")));
 }
 
