@@ -16,13 +16,17 @@ use crate::domain::book::meter::Meter;
 use crate::domain::book::meter::Operand;
 use crate::domain::book::meter::Operation;
 use crate::domain::book::meter::Test;
+use crate::domain::book::plan::ByEvent;
 use crate::domain::book::plan::Cap;
 use crate::domain::book::plan::CapLimit;
+use crate::domain::book::plan::CapacityTier;
 use crate::domain::book::plan::Component;
 use crate::domain::book::plan::Direction;
 use crate::domain::book::plan::Fee;
+use crate::domain::book::plan::Matrix;
 use crate::domain::book::plan::Model;
 use crate::domain::book::plan::Modifiers;
+use crate::domain::book::plan::Percentage;
 use crate::domain::book::plan::Plan;
 use crate::domain::book::plan::Rounding;
 use crate::domain::book::plan::Tiers;
@@ -223,7 +227,77 @@ fn say_model(facts: &mut Facts, model: &Model) {
         }
         Model::Graduated(tiers) => say_tiers(facts, "graduated", tiers),
         Model::Volume(tiers) => say_tiers(facts, "volume", tiers),
+        Model::GraduatedPercentage(tiers) => say_rates(facts, tiers),
+        Model::Stairstep(tiers) => say_stairs(facts, tiers),
+        Model::Dynamic { multiplier } => {
+            facts.say("model", "dynamic");
+            facts.say("multiplier", multiplier);
+        }
+        Model::Percentage(percentage) => say_percentage(facts, percentage),
+        Model::Capacity(tiers) => say_capacity(facts, tiers),
+        Model::Matrix(matrix) => say_matrix(facts, matrix),
+        Model::PerBucket { per, inner } => {
+            facts.say("model", "per_bucket");
+            facts.say("per", word(per));
+            let mut each = Facts::default();
+            say_model(&mut each, &inner.model);
+            each.say_if_not_zero("free_quantity", inner.free_quantity);
+            facts.0.extend(each.0.into_iter().map(|(name, value)| (format!("each {name}"), value)));
+        }
+        Model::GraduatedProrated { tiers, prorate } => {
+            say_tiers(facts, "graduated_prorated", tiers);
+            facts.say("prorate", word(prorate));
+        }
     }
+}
+
+fn say_rates(facts: &mut Facts, tiers: &Tiers) {
+    facts.say("model", "graduated_percentage");
+    for (number, tier) in (1..).zip(tiers.iter()) {
+        facts.say_if_any(format!("tier {number} up_to"), tier.up_to);
+        let rate = tier.unit_amount.checked_mul(Decimal::ONE_HUNDRED).unwrap_or(Decimal::MAX);
+        facts.say(format!("tier {number} rate"), rate.normalize());
+        facts.say_if_not_zero(format!("tier {number} flat_amount"), tier.flat_amount);
+    }
+}
+
+fn say_stairs(facts: &mut Facts, tiers: &Tiers) {
+    facts.say("model", "stairstep");
+    for (number, tier) in (1..).zip(tiers.iter()) {
+        facts.say_if_any(format!("tier {number} up_to"), tier.up_to);
+        facts.say(format!("tier {number} flat_amount"), tier.flat_amount);
+    }
+}
+
+fn say_percentage(facts: &mut Facts, percentage: &Percentage) {
+    let Percentage { rate, fixed_amount, by_event } = percentage;
+    let ByEvent { free_events, free_amount, minimum, maximum } = by_event;
+    facts.say("model", "percentage");
+    facts.say("rate", rate);
+    facts.say_if_not_zero("fixed_amount", *fixed_amount);
+    facts.say_if_any("free_events", *free_events);
+    facts.say_if_any("free_amount", *free_amount);
+    facts.say_if_any("per_transaction_min_amount", *minimum);
+    facts.say_if_any("per_transaction_max_amount", *maximum);
+}
+
+fn say_capacity(facts: &mut Facts, tiers: &[CapacityTier]) {
+    facts.say("model", "capacity");
+    for (number, CapacityTier { limits, amount }) in (1..).zip(tiers) {
+        for (meter, up_to) in limits {
+            facts.say(format!("tier {number} limit of {meter}"), up_to);
+        }
+        facts.say(format!("tier {number} amount"), amount);
+    }
+}
+
+fn say_matrix(facts: &mut Facts, matrix: &Matrix) {
+    let Matrix { rates, default_unit_amount } = matrix;
+    facts.say("model", "matrix");
+    for rate in rates {
+        facts.say(format!("rate of {}", rate.label()), rate.unit_amount);
+    }
+    facts.say_if_any("default_unit_amount", *default_unit_amount);
 }
 
 fn say_tiers(facts: &mut Facts, model: &str, tiers: &Tiers) {

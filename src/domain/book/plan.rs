@@ -1,5 +1,8 @@
 //! Plans: what is charged and paid, component by component.
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde::Serialize;
@@ -81,11 +84,111 @@ pub enum Direction {
 /// What a quantity costs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Model {
-    Flat { amount: Decimal },
-    PerUnit { unit_amount: Decimal },
-    Package { package_size: Decimal, package_amount: Decimal, round: Rounding },
+    Flat {
+        amount: Decimal,
+    },
+    PerUnit {
+        unit_amount: Decimal,
+    },
+    Package {
+        package_size: Decimal,
+        package_amount: Decimal,
+        round: Rounding,
+    },
     Graduated(Tiers),
     Volume(Tiers),
+    /// As graduated, of a quantity of money: a tier's `unit_amount` is what one unit of money costs.
+    GraduatedPercentage(Tiers),
+    /// The flat amount of the one tier that the whole quantity falls into.
+    Stairstep(Tiers),
+    /// The amounts that the events themselves carry, times this.
+    Dynamic {
+        multiplier: Decimal,
+    },
+    Percentage(Percentage),
+    /// Several meters; the first tier whose limits all hold sets one price.
+    Capacity(Vec<CapacityTier>),
+    Matrix(Matrix),
+    /// Each window priced on its own, and summed. One without usage costs nothing.
+    PerBucket {
+        per: Each,
+        inner: Box<Inner>,
+    },
+    /// Units that come and go: they fill the tiers by their full count, and each is priced by the share of the period
+    /// that it was there.
+    GraduatedProrated {
+        tiers: Tiers,
+        prorate: Share,
+    },
+}
+
+/// A percentage of a quantity of money, and an amount for each event.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Percentage {
+    /// In percent.
+    pub rate: Decimal,
+    pub fixed_amount: Decimal,
+    pub by_event: ByEvent,
+}
+
+/// What needs each event for itself. Everything is off by default.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ByEvent {
+    /// So many of the first events are free, as long as `free_amount` lasts too.
+    pub free_events: Option<u64>,
+    /// So much of the first money is free, as long as `free_events` last too.
+    pub free_amount: Option<Decimal>,
+    /// The least and the most that an event which is not free costs.
+    pub minimum: Option<Decimal>,
+    pub maximum: Option<Decimal>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CapacityTier {
+    /// By meter, inclusive; a meter that is not named has no limit.
+    pub limits: BTreeMap<String, Decimal>,
+    pub amount: Decimal,
+}
+
+/// Unit prices by the values of dimensions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Matrix {
+    pub rates: Vec<MatrixRate>,
+    /// For what no rate is for; without it, that is not billed, and the line says so.
+    pub default_unit_amount: Option<Decimal>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MatrixRate {
+    /// For each dimension the values of which usage must have one.
+    pub when: BTreeMap<String, Vec<String>>,
+    pub unit_amount: Decimal,
+}
+
+/// A model that prices one window, and the quantity that is free in each.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inner {
+    pub model: Model,
+    pub free_quantity: Decimal,
+}
+
+/// The windows that are priced on their own: the meter's buckets, or calendar windows in the plan's zone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Each {
+    Bucket,
+    Day,
+    Week,
+    Month,
+}
+
+/// How finely a share of a period is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Share {
+    /// The days that remain, of which the one on which a unit comes counts whole.
+    Day,
+    Second,
 }
 
 /// Changes to the quantity before the model and to the amount after it. Everything is off by default.
@@ -187,6 +290,67 @@ impl Tiers {
 
     pub fn iter(&self) -> std::slice::Iter<'_, Tier> {
         self.0.iter()
+    }
+}
+
+impl ByEvent {
+    pub fn is_used(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
+impl Matrix {
+    /// The rate for usage with these values: of those that fit the one that names most dimensions, of these the one
+    /// that lists fewest values, of these the first.
+    pub fn rate_for(&self, dimensions: &BTreeMap<String, String>) -> Option<usize> {
+        let fits = |(_, rate): &(usize, &MatrixRate)| {
+            rate.when.iter().all(|(name, values)| dimensions.get(name).is_some_and(|value| values.contains(value)))
+        };
+        let exactness = |(_, rate): &(usize, &MatrixRate)| {
+            let values: usize = rate.when.values().map(Vec::len).sum();
+            (Reverse(rate.when.len()), values)
+        };
+        self.rates.iter().enumerate().filter(fits).min_by_key(exactness).map(|(index, _)| index)
+    }
+}
+
+impl CapacityTier {
+    /// `flights up to 10, miles up to 1000`
+    pub fn label(&self) -> String {
+        let limit = |(meter, up_to): (&String, &Decimal)| format!("{meter} up to {up_to}");
+        match self.limits.is_empty() {
+            true => "without a limit".to_owned(),
+            false => self.limits.iter().map(limit).collect::<Vec<_>>().join(", "),
+        }
+    }
+}
+
+impl MatrixRate {
+    /// `cloud aws, region us or europe`
+    pub fn label(&self) -> String {
+        let condition = |(name, values): (&String, &Vec<String>)| format!("{name} {}", values.join(" or "));
+        self.when.iter().map(condition).collect::<Vec<_>>().join(", ")
+    }
+}
+
+impl Model {
+    /// Whether the price follows from the whole quantity alone, however it came about.
+    pub fn is_of_quantity(&self) -> bool {
+        match self {
+            Self::Flat { .. }
+            | Self::PerUnit { .. }
+            | Self::Package { .. }
+            | Self::Graduated(_)
+            | Self::Volume(_)
+            | Self::GraduatedPercentage(_)
+            | Self::Stairstep(_)
+            | Self::Dynamic { .. } => true,
+            Self::Percentage(_)
+            | Self::Capacity(_)
+            | Self::Matrix(_)
+            | Self::PerBucket { .. }
+            | Self::GraduatedProrated { .. } => false,
+        }
     }
 }
 

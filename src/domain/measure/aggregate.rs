@@ -176,11 +176,11 @@ impl<'a> Aggregate<'a> {
                 }
                 *present = present.saturating_add(i64::from(is_present(of_value)));
             }
-            State::Level { before, .. } if is_before && item.is_empty() => {
+            State::Level { before, .. } if is_before && item != item::AREA => {
                 *before = before.checked_add(delta.value)?;
             }
             State::Level { .. } if is_before => {}
-            State::Level { changed, area, .. } if item.is_empty() => {
+            State::Level { changed, area, .. } if item != item::AREA => {
                 *changed = changed.checked_add(delta.value)?;
                 let rest = self.period.to().micros().saturating_sub(self.width.end(bucket).micros());
                 *area = area.checked_add(delta.value.checked_mul(rest)?)?;

@@ -9,8 +9,9 @@
 //! | `unique` | (the value, 1, 1); with operations (position, then `+` or `-`, then the value; 1, 1) |
 //! | `weighted_sum` | ("", v, 1) and ("area", v × microseconds until the bucket ends, 0) |
 //!
-//! With `bucket = "event"` the bucket is the event's own time, and the item of `count`, `sum`, `avg`, `max` and
-//! `percentile` is the event: its source and id, a line break between them (which neither can contain).
+//! With `bucket = "event"` the bucket is the event's own time, and the item of `count`, `sum`, `avg`, `max`, `percentile`
+//! and of a change of `weighted_sum` is the event: its source and id, a line break between them (which neither can
+//! contain).
 //!
 //! A position is the event's time and then its place in the log, in fixed width, so that positions order as texts. An
 //! event is taken back by adding the opposite of its rows, which therefore needs the position that it was given.

@@ -57,9 +57,9 @@ fn meters() -> impl Strategy<Value = Meter> {
     let width = prop_oneof![Just(Bucket::FiveMinutes), Just(Bucket::Hour)];
     let any_width = prop_oneof![width.clone(), Just(Bucket::Event)];
     prop_oneof![
-        5 => (additive, any_width).prop_map(|(aggregation, bucket)| meter(aggregation, false, bucket)),
+        5 => (additive, any_width.clone()).prop_map(|(aggregation, bucket)| meter(aggregation, false, bucket)),
         1 => width.clone().prop_map(|bucket| meter(Aggregation::Latest, false, bucket)),
-        1 => width.clone().prop_map(|bucket| meter(Aggregation::WeightedSum, false, bucket)),
+        1 => any_width.prop_map(|bucket| meter(Aggregation::WeightedSum, false, bucket)),
         2 => (any::<bool>(), width).prop_map(|(change, bucket)| meter(Aggregation::Unique, change, bucket)),
     ]
 }

@@ -101,7 +101,7 @@ impl Room {
 }
 
 /// The first day of the window that `day` lies in. The period is one window.
-fn window(per: CapWindow, day: Date) -> Option<Date> {
+pub fn window(per: CapWindow, day: Date) -> Option<Date> {
     match per {
         CapWindow::Day => Some(day),
         CapWindow::Week => {

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use rust_decimal::Decimal;
 
-use crate::domain::book::meter::Meter;
 use crate::domain::book::plan::CapLimit;
 use crate::domain::book::plan::Direction;
+use crate::domain::book::plan::Model;
+use crate::domain::book::plan::Share;
 use crate::domain::book::plan::UsageComponent;
 use crate::domain::money::Currency;
 use crate::domain::period::Period;
@@ -14,25 +15,27 @@ use crate::domain::rating::Marginal;
 use crate::domain::rating::PriceError;
 use crate::domain::rating::caps;
 use crate::domain::rating::caps::Limit;
+use crate::domain::rating::course;
+use crate::domain::rating::course::Course;
+use crate::domain::rating::course::Point;
 use crate::domain::rating::exact;
 use crate::domain::rating::explain;
 use crate::domain::rating::line::Step;
-use crate::domain::rating::line::Usage;
 use crate::domain::rating::modifiers;
 use crate::domain::rating::modifiers::Amounts;
 use crate::domain::rating::quantity;
 use crate::domain::rating::quantity::Group;
+use crate::domain::rating::quantity::Source;
 use crate::domain::time::Instant;
-use crate::domain::time::Zone;
 
 /// What a component is rated within.
 #[derive(Clone, Copy)]
 pub struct Scope<'a> {
     pub component: &'a UsageComponent,
-    pub meter: &'a Meter,
-    pub zone: &'a Zone,
+    pub source: Source<'a>,
     pub currency: Currency,
-    pub span: Period,
+    /// The whole billing period, of which `source.span` is a part.
+    pub whole: Period,
 }
 
 /// What one line comes to, exact and unrounded.
@@ -47,41 +50,40 @@ pub struct Outcome {
     pub steps: Vec<Step>,
 }
 
-/// The counted quantity of one group after each bucket: transformed and capped.
+/// The usage of one group as it is priced: transformed and capped, where the model prices a quantity.
 struct Counted {
+    /// The whole quantity, transformed and then capped.
     transformed: Decimal,
-    so_far: Vec<(Instant, Decimal)>,
+    quantity: Decimal,
+    points: Vec<Point>,
 }
 
-impl Counted {
-    fn quantity(&self) -> Decimal {
-        self.so_far.last().map_or(Decimal::ZERO, |(_, quantity)| *quantity)
-    }
+/// What a group comes to, with the price after each of its points.
+struct Priced {
+    course: Course,
+    amounts: Amounts,
 }
 
-pub fn rate(scope: &Scope<'_>, rows: &[Usage]) -> Result<Vec<Outcome>, PriceError> {
-    let groups = quantity::groups(&scope.component.group_by, scope.meter, scope.span, rows)?;
+pub fn rate(scope: &Scope<'_>) -> Result<Vec<Outcome>, PriceError> {
+    let groups = quantity::groups(&scope.source)?;
     let counted = count(scope, &groups)?;
-    let amounts =
-        counted.iter().map(|counted| price(scope, counted.quantity(), true)).collect::<Result<Vec<_>, _>>()?;
+    let priced = counted.iter().map(|counted| price(scope, counted)).collect::<Result<Vec<_>, _>>()?;
     let limits = amount_limits(scope.component);
     let mut marginals = if limits.is_empty() && scope.component.direction == Direction::Charge {
         vec![Vec::new(); groups.len()]
     } else {
-        std::iter::zip(&counted, &amounts)
-            .map(|(counted, amounts)| marginals(scope, counted, amounts))
-            .collect::<Result<Vec<_>, _>>()?
+        priced.iter().map(|priced| marginals(scope, priced)).collect::<Result<Vec<_>, _>>()?
     };
-    caps::apply(&limits, scope.zone, &mut marginals)?;
+    caps::apply(&limits, scope.source.zone, &mut marginals)?;
     let mut outcomes = Vec::with_capacity(groups.len());
-    for (((group, counted), amounts), marginals) in groups.into_iter().zip(counted).zip(amounts).zip(marginals) {
+    for (((group, counted), priced), marginals) in groups.into_iter().zip(counted).zip(priced).zip(marginals) {
         let exact = match limits.is_empty() {
-            true => amounts.total,
+            true => priced.amounts.total,
             false => exact::sum(marginals.iter().map(|marginal| marginal.amount))?,
         };
-        let steps = steps(scope, &group, &counted, &amounts, exact)?;
+        let steps = steps(scope, &group, &counted, &priced, exact)?;
         outcomes.push(Outcome {
-            quantity: group.quantity().max(Decimal::ZERO),
+            quantity: group.quantity.max(Decimal::ZERO),
             dimensions: group.dimensions,
             rows: group.rows,
             events: group.events,
@@ -93,63 +95,84 @@ pub fn rate(scope: &Scope<'_>, rows: &[Usage]) -> Result<Vec<Outcome>, PriceErro
     Ok(outcomes)
 }
 
-/// Transforms the quantity so far, then caps what each bucket added to it.
+/// Transforms the quantity so far, then caps what each bucket added to it. A model that does not price a quantity gets its
+/// usage as it is.
 fn count(scope: &Scope<'_>, groups: &[Group]) -> Result<Vec<Counted>, PriceError> {
     let mut counted = groups.iter().map(|group| transform(scope, group)).collect::<Result<Vec<_>, _>>()?;
     let limits = unit_limits(scope.component);
     if limits.is_empty() {
         return Ok(counted);
     }
-    let mut added = counted.iter().map(|counted| differences(&counted.so_far)).collect::<Result<Vec<_>, _>>()?;
-    caps::apply(&limits, scope.zone, &mut added)?;
+    let mut added = counted.iter().map(|counted| differences(&counted.points)).collect::<Result<Vec<_>, _>>()?;
+    caps::apply(&limits, scope.source.zone, &mut added)?;
     for (counted, added) in counted.iter_mut().zip(added) {
         let mut sum = Decimal::ZERO;
-        for (so_far, added) in counted.so_far.iter_mut().zip(added) {
+        for (point, added) in counted.points.iter_mut().zip(added) {
             sum = exact::add(sum, added.amount)?;
-            so_far.1 = sum;
+            point.quantity = sum;
         }
+        counted.quantity = sum;
     }
     Ok(counted)
 }
 
 fn transform(scope: &Scope<'_>, group: &Group) -> Result<Counted, PriceError> {
+    let is_of_quantity = scope.component.model.is_of_quantity();
     let transform = scope.component.modifiers.transform.as_ref();
-    let so_far = group
-        .so_far
-        .iter()
-        .map(|(at, quantity)| Ok((*at, modifiers::transformed(transform, *quantity)?)))
-        .collect::<Result<Vec<_>, PriceError>>()?;
-    let transformed = modifiers::transformed(transform, group.quantity())?;
-    Ok(Counted { transformed, so_far })
+    let mut points = group.points.clone();
+    for point in points.iter_mut().filter(|_| is_of_quantity) {
+        point.quantity = modifiers::transformed(transform, point.quantity)?;
+    }
+    let transformed = modifiers::transformed(transform, group.quantity)?;
+    Ok(Counted { transformed, quantity: transformed, points })
 }
 
-fn differences(so_far: &[(Instant, Decimal)]) -> Result<Vec<Marginal>, PriceError> {
+fn differences(points: &[Point]) -> Result<Vec<Marginal>, PriceError> {
     let mut before = Decimal::ZERO;
-    let mut differences = Vec::with_capacity(so_far.len());
-    for (at, quantity) in so_far {
-        differences.push(Marginal { at: *at, amount: exact::sub(*quantity, before)? });
-        before = *quantity;
+    let mut differences = Vec::with_capacity(points.len());
+    for point in points {
+        differences.push(Marginal { at: point.at, amount: exact::sub(point.quantity, before)? });
+        before = point.quantity;
     }
     Ok(differences)
 }
 
-fn price(scope: &Scope<'_>, counted: Decimal, is_last: bool) -> Result<Amounts, PriceError> {
-    modifiers::amounts(&scope.component.model, &scope.component.modifiers, counted, None, is_last)
+fn price(scope: &Scope<'_>, counted: &Counted) -> Result<Priced, PriceError> {
+    let UsageComponent { model, modifiers, .. } = scope.component;
+    let course = course::run(model, modifiers.free_quantity, &counted.points, |at| left(scope, at))?;
+    let billable = course::paid(counted.quantity, modifiers.free_quantity)?;
+    let amounts = modifiers::around(modifiers, billable, course.price(), true)?;
+    Ok(Priced { course, amounts })
+}
+
+/// How much of the whole period is left from an instant on, and how much there is.
+fn left(scope: &Scope<'_>, at: Instant) -> (Decimal, Decimal) {
+    let share = match &scope.component.model {
+        Model::GraduatedProrated { prorate, .. } => *prorate,
+        _ => Share::Second,
+    };
+    let length = |period: Period| match share {
+        Share::Day => Decimal::from(period.days(scope.source.zone)),
+        Share::Second => Decimal::new(period.to().micros().saturating_sub(period.from().micros()), 6),
+    };
+    let left = Period::new(at.max(scope.source.span.from()), scope.source.span.to());
+    (left.map_or(Decimal::ZERO, length), length(scope.whole))
 }
 
 /// What each bucket added to the price. What is due without usage (a flat or base amount, the first tier's) is due
 /// when the period begins; what the minimum adds is known, and so due, only in its last moment.
-fn marginals(scope: &Scope<'_>, counted: &Counted, amounts: &Amounts) -> Result<Vec<Marginal>, PriceError> {
+fn marginals(scope: &Scope<'_>, priced: &Priced) -> Result<Vec<Marginal>, PriceError> {
+    let span = scope.source.span;
     let mut before = Decimal::ZERO;
-    let mut marginals = Vec::with_capacity(counted.so_far.len());
-    let beginning = (scope.span.from(), Decimal::ZERO);
-    for (at, quantity) in std::iter::once(&beginning).chain(&counted.so_far) {
-        let now = price(scope, *quantity, false)?.limited;
+    let mut marginals = Vec::with_capacity(priced.course.so_far.len());
+    let beginning = (span.from(), priced.course.at_start);
+    for (at, price) in std::iter::once(&beginning).chain(&priced.course.so_far) {
+        let now = modifiers::around(&scope.component.modifiers, Decimal::ZERO, *price, false)?.limited;
         marginals.push(Marginal { at: *at, amount: exact::sub(now, before)? });
         before = now;
     }
-    let last_moment = Instant::from_micros(scope.span.to().micros().saturating_sub(1));
-    marginals.push(Marginal { at: last_moment, amount: exact::sub(amounts.total, before)? });
+    let last_moment = Instant::from_micros(span.to().micros().saturating_sub(1));
+    marginals.push(Marginal { at: last_moment, amount: exact::sub(priced.amounts.total, before)? });
     marginals.retain(|marginal| !marginal.amount.is_zero());
     Ok(marginals)
 }
@@ -174,18 +197,18 @@ fn steps(
     scope: &Scope<'_>,
     group: &Group,
     counted: &Counted,
-    amounts: &Amounts,
+    priced: &Priced,
     exact: Decimal,
 ) -> Result<Vec<Step>, PriceError> {
     let Scope { component, currency, .. } = *scope;
-    let measured = group.quantity();
     let mut steps = Vec::new();
-    steps.extend(explain::usage(scope.meter, group.events, measured));
+    steps.extend(explain::usage(&component.model, scope.source.meter, group.events, group.quantity));
     if let Some(transform) = &component.modifiers.transform {
-        steps.extend(explain::transform(transform, measured.max(Decimal::ZERO), counted.transformed));
+        steps.extend(explain::transform(transform, group.quantity.max(Decimal::ZERO), counted.transformed));
     }
-    steps.extend(explain::unit_cap(&component.caps, counted.transformed, counted.quantity()));
-    steps.extend(explain::price(&component.model, &component.modifiers, currency, counted.quantity(), amounts)?);
+    steps.extend(explain::unit_cap(&component.caps, counted.transformed, counted.quantity));
+    let Priced { course, amounts } = priced;
+    steps.extend(explain::price(component, currency, counted.quantity, amounts, course, group.events)?);
     steps.extend(explain::amount_cap(&component.caps, currency, amounts.total, exact));
     Ok(steps)
 }

@@ -7,19 +7,22 @@ use crate::domain::book::meter::Meter;
 use crate::domain::book::plan::Cap;
 use crate::domain::book::plan::CapLimit;
 use crate::domain::book::plan::CapWindow;
+use crate::domain::book::plan::Each;
 use crate::domain::book::plan::Model;
-use crate::domain::book::plan::Modifiers;
+use crate::domain::book::plan::Percentage;
 use crate::domain::book::plan::Rounding;
 use crate::domain::book::plan::Transform;
+use crate::domain::book::plan::UsageComponent;
 use crate::domain::money::Currency;
 use crate::domain::money::Money;
 use crate::domain::money::MoneyError;
 use crate::domain::rating::PriceError;
+use crate::domain::rating::course::Course;
+use crate::domain::rating::course::NO_PRICE;
 use crate::domain::rating::exact;
 use crate::domain::rating::line::Step;
 use crate::domain::rating::line::StepKind;
 use crate::domain::rating::line::TierStep;
-use crate::domain::rating::models;
 use crate::domain::rating::modifiers::Amounts;
 
 /// Decimals that a sentence shows of a number that has more; `before` and `after` keep them all.
@@ -43,7 +46,7 @@ pub fn rounding(exact: Decimal, money: Money) -> Option<Step> {
 }
 
 /// What was measured. A quantity below zero counts as zero.
-pub fn usage(meter: &Meter, events: i64, measured: Decimal) -> Option<Step> {
+pub fn usage(model: &Model, meter: &Meter, events: i64, measured: Decimal) -> Option<Step> {
     let counted = measured.max(Decimal::ZERO);
     if events == 0 && counted.is_zero() {
         return None;
@@ -52,6 +55,9 @@ pub fn usage(meter: &Meter, events: i64, measured: Decimal) -> Option<Step> {
     let events = plural(Decimal::from(events), "event", "events");
     let id = &meter.id;
     let mut text = match meter.aggregation {
+        _ if matches!(model, Model::GraduatedProrated { .. }) => {
+            format!("{id}: {shown} there in the end, after {events}")
+        }
         Aggregation::Count => format!("{id}: {shown} counted"),
         Aggregation::Sum => format!("{id}: {shown}, the sum of {events}"),
         Aggregation::Avg => format!("{id}: {shown}, the mean of {events}"),
@@ -103,18 +109,21 @@ pub fn amount_cap(caps: &[Cap], currency: Currency, before: Decimal, after: Deci
 
 /// The steps from the counted quantity to the component's amount.
 pub fn price(
-    model: &Model,
-    modifiers: &Modifiers,
+    component: &UsageComponent,
     currency: Currency,
     counted: Decimal,
     amounts: &Amounts,
+    course: &Course,
+    events: i64,
 ) -> Result<Vec<Step>, PriceError> {
+    let UsageComponent { model, modifiers, .. } = component;
     let money = |exact| amount(exact, currency);
     let free = changed(StepKind::FreeQuantity, counted, amounts.billable, || {
         format!("the first {} are free, which leaves {}", number(modifiers.free_quantity), number(amounts.billable))
     });
-    let tiers = models::tier_steps(model, amounts.billable, None)?;
-    let text = format!("{} = {}", model_text(model, currency, amounts.billable, &tiers)?, money(amounts.price));
+    let text = model_text(model, currency, amounts.billable, course, events)?;
+    let text = format!("{text} = {}", money(amounts.price));
+    let tiers = course.tiers.clone();
     let price = Step { step: StepKind::Price, text, before: amounts.billable, after: amounts.price, tiers };
     let base = changed(StepKind::BaseAmount, amounts.price, amounts.with_base, || {
         format!("plus a base of {}", money(modifiers.base_amount))
@@ -131,8 +140,17 @@ pub fn price(
 }
 
 /// How the model came to its price.
-fn model_text(model: &Model, currency: Currency, billable: Decimal, tiers: &[TierStep]) -> Result<String, PriceError> {
-    let parts: Vec<String> = tiers.iter().map(|tier| tier_text(tier, currency)).collect();
+fn model_text(
+    model: &Model,
+    currency: Currency,
+    billable: Decimal,
+    course: &Course,
+    events: i64,
+) -> Result<String, PriceError> {
+    let tiers = |shown: fn(&TierStep, Currency) -> String| {
+        let parts: Vec<String> = course.tiers.iter().map(|tier| shown(tier, currency)).collect();
+        if parts.is_empty() { "nothing".to_owned() } else { parts.join(" + ") }
+    };
     Ok(match model {
         Model::Flat { .. } => "a flat amount".to_owned(),
         Model::PerUnit { unit_amount } => format!("{} at {}", units(billable), amount(*unit_amount, currency)),
@@ -141,13 +159,74 @@ fn model_text(model: &Model, currency: Currency, billable: Decimal, tiers: &[Tie
             let packages = plural(packages, "package", "packages");
             format!("{packages} of {} at {}", number(*package_size), amount(*package_amount, currency))
         }
-        Model::Graduated(_) => parts.join(" + "),
-        Model::Volume(_) => format!("all {}", parts.join(" + ")),
+        Model::Graduated(_) => tiers(tier_text),
+        Model::Volume(_) => format!("all {}", tiers(tier_text)),
+        Model::GraduatedPercentage(_) => tiers(rate_text),
+        Model::Stairstep(_) => format!("the step for {}", units(billable)),
+        Model::Dynamic { multiplier } if *multiplier == Decimal::ONE => "the amounts of the events".to_owned(),
+        Model::Dynamic { multiplier } => {
+            format!("the amounts of the events, {}, times {}", amount(billable, currency), number(*multiplier))
+        }
+        Model::Percentage(model) => percentage_text(model, currency, billable, course, events),
+        Model::Capacity(_) => {
+            let labels: Vec<&str> = course.tiers.iter().map(|tier| tier.label.as_str()).collect();
+            format!("the capacity {}", labels.join(", "))
+        }
+        Model::Matrix(_) => tiers(labelled_text),
+        Model::PerBucket { per, .. } => {
+            let windows = plural(Decimal::from(course.so_far.len()), "window", "windows");
+            let each = match per {
+                Each::Bucket => "each bucket on its own",
+                Each::Day => "each day on its own",
+                Each::Week => "each week on its own",
+                Each::Month => "each month on its own",
+            };
+            format!("{each}, {windows} with usage")
+        }
+        Model::GraduatedProrated { .. } => {
+            format!("each unit for the time that it was there, {} at the end", number(billable))
+        }
     })
 }
 
+/// `2.9 % of 1,234.00 USD and 0.30 USD for each of 4 events`
+fn percentage_text(model: &Percentage, currency: Currency, billable: Decimal, course: &Course, events: i64) -> String {
+    let paying = course.events.map_or(billable, |events| events.paying);
+    let mut text = format!("{} % of {}", number(model.rate), amount(paying, currency));
+    let charged = course.events.map_or(Decimal::from(events), |events| Decimal::from(events.charged));
+    if !model.fixed_amount.is_zero() {
+        let charged = plural(charged, "event", "events");
+        text.push_str(&format!(" and {} for each of {charged}", amount(model.fixed_amount, currency)));
+    }
+    let each = [("at least", model.by_event.minimum), ("at most", model.by_event.maximum)];
+    for (most, limit) in each.into_iter().filter_map(|(most, limit)| Some((most, limit?))) {
+        text.push_str(&format!(", {most} {} each", amount(limit, currency)));
+    }
+    if let Some(free) = course.events.map(|events| events.free).filter(|free| *free > 0) {
+        text.push_str(&format!(", {} free", plural(Decimal::from(free), "event", "events")));
+    }
+    text
+}
+
+/// `1,000.00 USD at 2 %`
+fn rate_text(tier: &TierStep, currency: Currency) -> String {
+    let rate = tier.unit_amount.checked_mul(Decimal::ONE_HUNDRED).unwrap_or(tier.unit_amount);
+    with_flat(format!("{} at {} %", amount(tier.units, currency), number(rate)), tier, currency)
+}
+
+/// `5 units at 20.00 USD (region europe)`
+fn labelled_text(tier: &TierStep, currency: Currency) -> String {
+    match tier.label.as_str() {
+        NO_PRICE => format!("{} {NO_PRICE}", units(tier.units)),
+        label => format!("{} ({label})", tier_text(tier, currency)),
+    }
+}
+
 fn tier_text(tier: &TierStep, currency: Currency) -> String {
-    let mut text = format!("{} at {}", units(tier.units), amount(tier.unit_amount, currency));
+    with_flat(format!("{} at {}", units(tier.units), amount(tier.unit_amount, currency)), tier, currency)
+}
+
+fn with_flat(mut text: String, tier: &TierStep, currency: Currency) -> String {
     if !tier.flat_amount.is_zero() {
         text.push_str(" and ");
         text.push_str(&amount(tier.flat_amount, currency));

@@ -7,10 +7,17 @@ use jiff::civil::Date;
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 
+use crate::domain::book::plan::ByEvent;
 use crate::domain::book::plan::CapWindow;
+use crate::domain::book::plan::CapacityTier;
 use crate::domain::book::plan::Direction;
+use crate::domain::book::plan::Each;
+use crate::domain::book::plan::Inner;
+use crate::domain::book::plan::Matrix;
+use crate::domain::book::plan::MatrixRate;
 use crate::domain::book::plan::Model;
 use crate::domain::book::plan::Modifiers;
+use crate::domain::book::plan::Percentage;
 use crate::domain::book::plan::Rounding;
 use crate::domain::book::plan::Tier;
 use crate::domain::book::plan::Tiers;
@@ -34,6 +41,9 @@ use crate::domain::rating::models::price;
 use crate::domain::rating::modifiers::Part;
 use crate::domain::rating::modifiers::Previous;
 use crate::domain::rating::modifiers::part;
+use crate::domain::rating::percentage::Events;
+use crate::domain::rating::seats::Change;
+use crate::domain::rating::seats::Seats;
 use crate::domain::rating::settle_budget;
 use crate::domain::time::Zone;
 
@@ -69,7 +79,49 @@ fn model() -> impl Strategy<Value = Model> {
         }),
         tiers(50_000).prop_map(Model::Graduated),
         tiers(50_000).prop_map(Model::Volume),
+        tiers(50_000).prop_map(Model::GraduatedPercentage),
+        tiers(50_000).prop_map(Model::Stairstep),
+        decimal(5_000).prop_map(|multiplier| Model::Dynamic { multiplier }),
     ]
+}
+
+/// The models that price more of the usage than its sum, on the meter `miles` with its dimension `origin`.
+fn model_along_usage() -> impl Strategy<Value = Model> {
+    let each = prop_oneof![Just(Each::Bucket), Just(Each::Day), Just(Each::Week), Just(Each::Month)];
+    let inner = (model(), decimal(20_000)).prop_map(|(model, free_quantity)| Box::new(Inner { model, free_quantity }));
+    prop_oneof![
+        (decimal(9_000), decimal(5_000)).prop_map(|(rate, fixed_amount)| {
+            Model::Percentage(Percentage { rate, fixed_amount, by_event: ByEvent::default() })
+        }),
+        matrix().prop_map(Model::Matrix),
+        (each, inner).prop_map(|(per, inner)| Model::PerBucket { per, inner }),
+        (decimal(90_000), decimal(50_000), decimal(50_000)).prop_map(|(up_to, amount, beyond)| {
+            let limits = BTreeMap::from([("miles".to_owned(), up_to)]);
+            let last = CapacityTier { limits: BTreeMap::new(), amount: beyond };
+            Model::Capacity(vec![CapacityTier { limits, amount }, last])
+        }),
+    ]
+}
+
+fn matrix() -> impl Strategy<Value = Matrix> {
+    let rate = (prop::sample::subsequence(vec!["EWR", "JFK", "LGA"], 1..=3), decimal(5_000));
+    (prop::collection::vec(rate, 0..4), prop::option::of(decimal(5_000))).prop_map(|(rates, default_unit_amount)| {
+        let rate = |(origins, unit_amount): (Vec<&str>, Decimal)| MatrixRate {
+            when: BTreeMap::from([("origin".to_owned(), origins.into_iter().map(str::to_owned).collect())]),
+            unit_amount,
+        };
+        Matrix { rates: rates.into_iter().map(rate).collect(), default_unit_amount }
+    })
+}
+
+/// Any model that can be rated on `miles`, with modifiers that a book may give it.
+fn priced() -> impl Strategy<Value = (Model, Modifiers)> {
+    (prop_oneof![model(), model_along_usage()], modifiers()).prop_map(|(model, mut modifiers)| {
+        if !model.is_of_quantity() && !matches!(model, Model::Percentage(_)) {
+            modifiers.free_quantity = Decimal::ZERO;
+        }
+        (model, modifiers)
+    })
 }
 
 fn modifiers() -> impl Strategy<Value = Modifiers> {
@@ -138,6 +190,71 @@ proptest! {
         prop_assert_eq!(of_parts, price(&model, parts.iter().sum(), None).expect("fits"));
     }
 
+    /// A price by the day is the sum of the prices of the days, whatever a day's quantity does to its price.
+    #[test]
+    fn a_price_by_day_is_the_sum_of_the_days(inner in model(), free_quantity in decimal(20_000), rows in rows()) {
+        let mut days: BTreeMap<Date, Decimal> = BTreeMap::new();
+        for row in &rows {
+            *days.entry(row.bucket.date_in(&Zone::utc())).or_default() += row.value.decimal().expect("fits");
+        }
+        let of_day = |quantity: &Decimal| price(&inner, (*quantity - free_quantity).max(Decimal::ZERO), None).expect("fits");
+        let expected: Decimal = days.values().filter(|quantity| !quantity.is_zero()).map(of_day).sum();
+        let inner = Box::new(Inner { model: inner.clone(), free_quantity });
+        let line = one_line(Model::PerBucket { per: Each::Day, inner }, &rows);
+        prop_assert_eq!(line.amount, Money::round(expected, usd()).expect("fits"));
+    }
+
+    /// Under a matrix every unit has the price that its values choose, and what has none is not billed.
+    #[test]
+    fn a_matrix_prices_every_unit_by_its_values(matrix in matrix(), rows in rows()) {
+        let of_row = |row: &Usage| {
+            let rate = matrix.rate_for(&row.dimensions).map(|rate| matrix.rates[rate].unit_amount);
+            row.value.decimal().expect("fits") * rate.or(matrix.default_unit_amount).unwrap_or_default()
+        };
+        let expected: Decimal = rows.iter().map(of_row).sum();
+        let line = one_line(Model::Matrix(matrix.clone()), &rows);
+        prop_assert_eq!(line.amount, Money::round(expected, usd()).expect("fits"));
+    }
+
+    /// Units that are there from the beginning to the end cost what a graduated price says; whatever comes and goes, the
+    /// price is never below nothing, and who comes and goes in the same moment costs no more than the flat amounts.
+    #[test]
+    fn units_that_stay_cost_their_graduated_price(tiers in tiers(50_000), changes in prop::collection::vec((-90_000_i64..90_000, 0_i64..=30), 0..12), units in decimal(900_000)) {
+        let whole = Decimal::from(30);
+        let mut seats = Seats::new(&tiers);
+        seats.change(Change { units, left: whole, whole }).expect("fits");
+        prop_assert_eq!(seats.amount().expect("fits"), price(&Model::Graduated(tiers.clone()), units, None).expect("fits"));
+        seats.change(Change { units: -units, left: whole, whole }).expect("fits");
+        let flat: Decimal = seats.steps().map(|step| step.expect("fits").flat_amount).sum();
+        prop_assert_eq!(seats.amount().expect("fits"), flat);
+        for (units, left) in changes {
+            seats.change(Change { units: Decimal::new(units, 3), left: Decimal::from(left), whole }).expect("fits");
+            prop_assert!(!seats.amount().expect("fits").is_sign_negative());
+        }
+    }
+
+    /// Without anything that needs single events, they sum to the percentage of the whole. Free events and a least and a
+    /// most for each never lead out of what these allow.
+    #[test]
+    fn a_percentage_by_event_sums_to_that_of_the_whole(money in prop::collection::vec(decimal(900_000), 0..20), rate in decimal(9_000), fixed_amount in decimal(900), free_events in prop::option::of(0_u64..9), free_amount in prop::option::of(decimal(2_000_000)), least in decimal(900), more in decimal(90_000)) {
+        let mut percentage = Percentage { rate, fixed_amount, by_event: ByEvent::default() };
+        let amount = |percentage: &Percentage| {
+            let mut events = Events::new(percentage);
+            money.iter().try_for_each(|money| events.add(*money)).expect("fits");
+            (events.amount, events.free, events.charged)
+        };
+        let whole = money.iter().sum::<Decimal>() * rate / Decimal::ONE_HUNDRED + fixed_amount * Decimal::from(money.len());
+        prop_assert_eq!(amount(&percentage), (whole, 0, money.len() as u64));
+        percentage.by_event = ByEvent { free_events, free_amount, minimum: None, maximum: None };
+        let (some_free, free, charged) = amount(&percentage);
+        prop_assert!(some_free <= whole && free + charged == money.len() as u64 && free_events.is_none_or(|most| free <= most));
+        percentage.by_event.minimum = Some(least);
+        percentage.by_event.maximum = Some(least + more);
+        let (limited, free_too, charged_too) = amount(&percentage);
+        prop_assert_eq!((free, charged), (free_too, charged_too));
+        prop_assert!(limited >= least * Decimal::from(charged) && limited <= (least + more) * Decimal::from(charged));
+    }
+
     /// However a period is cut into parts, the parts sum to the period billed at once, minimum and maximum included.
     #[test]
     fn parts_billed_one_after_the_other_sum_to_the_whole(model in model(), modifiers in modifiers(), parts in prop::collection::vec(decimal(100_000), 1..8)) {
@@ -156,11 +273,12 @@ proptest! {
 
     /// The direction decides only which document a line ends up on: a reward is what the charge would be.
     #[test]
-    fn a_charge_and_a_reward_come_to_the_same(model in model(), modifiers in modifiers(), rows in rows(), most in decimal(90_000), per in window(), grouped: bool) {
+    fn a_charge_and_a_reward_come_to_the_same((model, modifiers) in priced(), rows in rows(), most in decimal(90_000), per in window(), grouped: bool) {
         let mut case = Case::new(model);
         case.component.modifiers = modifiers;
         case.cap_amount(most, per);
-        case.group_by_origin(grouped);
+        // A capacity has one line: a book refuses to group it.
+        case.group_by_origin(grouped && !matches!(case.component.model, Model::Capacity(_)));
         let charges = case.rate(&rows).lines;
         case.component.direction = Direction::Reward { program: "program".to_owned() };
         let rewards = settle_budget(&program(None), None, keyed(case.rate(&rows).rewards)).expect("settles");
@@ -208,10 +326,12 @@ proptest! {
     /// A line's marginals sum to its exact amount, each step begins where the one before it ended, and the last one
     /// ends at the amount of the line.
     #[test]
-    fn an_explanation_leads_to_the_amount(model in model(), modifiers in modifiers(), rows in rows(), units in decimal(90_000), most in decimal(90_000), per in window()) {
+    fn an_explanation_leads_to_the_amount((model, modifiers) in priced(), rows in rows(), units in decimal(90_000), most in decimal(90_000), per in window()) {
         let mut case = Case::new(model);
         case.component.modifiers = modifiers;
-        case.cap_units(units, per);
+        if case.component.model.is_of_quantity() {
+            case.cap_units(units, per);
+        }
         case.cap_amount(most, per);
         for line in case.rate(&rows).lines {
             let steps = &line.explanation.steps;
@@ -228,7 +348,7 @@ proptest! {
 
     /// The lines are at least the plan's minimum, and exactly it where there is a true-up.
     #[test]
-    fn the_lines_sum_to_the_plans_minimum_or_more(model in model(), rows in rows(), minimum in 0_i64..100_000) {
+    fn the_lines_sum_to_the_plans_minimum_or_more((model, _) in priced(), rows in rows(), minimum in 0_i64..100_000) {
         let mut case = Case::new(model);
         case.plan.minimum = Some(Decimal::new(minimum, 2));
         let lines = case.rate(&rows).lines;
@@ -238,9 +358,11 @@ proptest! {
 
     /// The order of the rows of usage does not matter.
     #[test]
-    fn the_order_of_rows_does_not_matter(model in model(), (rows, shuffled) in rows().prop_flat_map(|rows| (Just(rows.clone()), Just(rows).prop_shuffle())), units in decimal(90_000)) {
+    fn the_order_of_rows_does_not_matter((model, _) in priced(), (rows, shuffled) in rows().prop_flat_map(|rows| (Just(rows.clone()), Just(rows).prop_shuffle())), units in decimal(90_000)) {
         let mut case = Case::new(model);
-        case.cap_units(units, CapWindow::Week);
+        if case.component.model.is_of_quantity() {
+            case.cap_units(units, CapWindow::Week);
+        }
         case.group_by_origin(true);
         prop_assert_eq!(case.rate(&rows), case.rate(&shuffled));
         case.component.direction = Direction::Reward { program: "program".to_owned() };
@@ -252,7 +374,7 @@ proptest! {
     /// rewards come does not matter.
     #[test]
     fn a_budget_is_never_exceeded_and_given_whole(
-        parties in prop::collection::vec(rows(), 1..6), model in model(), left in 0_i64..60_000, partial: bool,
+        parties in prop::collection::vec(rows(), 1..6), (model, _) in priced(), left in 0_i64..60_000, partial: bool,
     ) {
         let mut case = Case::new(model);
         case.component.direction = Direction::Reward { program: "program".to_owned() };
@@ -280,6 +402,12 @@ proptest! {
         let reversed = rewards.into_iter().rev().collect();
         prop_assert_eq!(lines, settle_budget(&program, Some(left), reversed).expect("settles"));
     }
+}
+
+fn one_line(model: Model, rows: &[Usage]) -> Line {
+    let mut lines = Case::new(model).rate(rows).lines;
+    assert_eq!(lines.len(), 1);
+    lines.remove(0)
 }
 
 fn keyed(rewards: Vec<UnbudgetedReward>) -> Vec<(usize, UnbudgetedReward)> {

@@ -115,7 +115,7 @@ pub enum StepKind {
     Rounding,
 }
 
-/// The part of a quantity that fell into one tier.
+/// The part of a quantity that fell into one tier, or that has one rate.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TierStep {
     pub from: Decimal,
@@ -124,4 +124,7 @@ pub struct TierStep {
     pub unit_amount: Decimal,
     pub flat_amount: Decimal,
     pub amount: Decimal,
+    /// What it is for, where that is not a range of units.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub label: String,
 }

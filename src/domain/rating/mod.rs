@@ -6,7 +6,7 @@
 //! 1. The usage of the component's meter within the period, for a reward also within its program's window;
 //!    one line for each combination of values of the `group_by` dimensions ([`quantity`]).
 //! 2. `transform`, on the quantity so far; then `cap` by units, oldest bucket first ([`caps`]).
-//! 3. `free_quantity`, the model ([`models`], [`tiers`]), `base_amount`, discount, maximum, minimum ([`modifiers`]).
+//! 3. `free_quantity`, the model ([`models`], [`tiers`], [`course`]), `base_amount`, discount, maximum, minimum ([`modifiers`]).
 //! 4. `cap` by amount, oldest bucket first ([`caps`]).
 //! 5. For a reward: what is left of its program's budget, for all parties at once ([`budget`]).
 //! 6. Rounding to the minor unit, once a line, half away from zero.
@@ -17,13 +17,16 @@
 pub mod budget;
 pub mod caps;
 mod component;
+mod course;
 mod exact;
 pub mod explain;
 pub mod fees;
 pub mod line;
 pub mod models;
 pub mod modifiers;
+mod percentage;
 mod quantity;
+mod seats;
 pub mod tiers;
 
 #[cfg(test)]
@@ -58,6 +61,7 @@ use crate::domain::rating::line::Explanation;
 use crate::domain::rating::line::Line;
 use crate::domain::rating::line::LineKind;
 use crate::domain::rating::line::Usage;
+use crate::domain::rating::quantity::Source;
 use crate::domain::time::Instant;
 
 /// What a subscription's period is rated from.
@@ -110,6 +114,9 @@ pub enum PriceError {
     TooLarge,
     #[error("a package size or divisor is zero")]
     DividedByZero,
+    /// Such a model is priced along its usage, in [`course`].
+    #[error("the price does not follow from the quantity alone")]
+    NotOfQuantity,
 }
 
 impl From<TooLarge> for PriceError {
@@ -185,9 +192,17 @@ fn outcomes(inputs: &Inputs<'_>, component: &UsageComponent, span: Period) -> Re
     let Some(meter) = inputs.meters.get(&component.meter) else {
         return Err(RatingError::UnknownMeter { component: component.id.clone(), meter: component.meter.clone() });
     };
-    let scope = Scope { component, meter, zone: &inputs.plan.calendar.zone, currency: inputs.plan.currency, span };
-    let rows = inputs.usage.get(&component.meter).map_or(&[][..], Vec::as_slice);
-    component::rate(&scope, rows).map_err(|source| RatingError::Price { component: component.id.clone(), source })
+    let source = Source {
+        model: &component.model,
+        meter,
+        meters: inputs.meters,
+        usage: inputs.usage,
+        group_by: &component.group_by,
+        span,
+        zone: &inputs.plan.calendar.zone,
+    };
+    let scope = Scope { component, source, currency: inputs.plan.currency, whole: inputs.whole };
+    component::rate(&scope).map_err(|source| RatingError::Price { component: component.id.clone(), source })
 }
 
 /// Whether a line's amount is final, so that its explanation ends with the rounding.

@@ -10,20 +10,28 @@ use crate::domain::rating::exact;
 use crate::domain::rating::line::TierStep;
 use crate::domain::rating::tiers;
 
-/// The exact price of a quantity. `chosen_by` is the quantity that chooses the tier of a volume price where it is
-/// not the billed one, such as the full quantity of a prorated one.
+/// The exact price of a quantity, for the models that follow from it alone. `chosen_by` is the quantity that chooses the
+/// tier of a volume price where it is not the billed one, such as the full quantity of a prorated one.
 pub fn price(model: &Model, quantity: Decimal, chosen_by: Option<Decimal>) -> Result<Decimal, PriceError> {
     let quantity = quantity.max(Decimal::ZERO);
     match model {
         Model::Flat { amount } => Ok(*amount),
         Model::PerUnit { unit_amount } => exact::mul(quantity, *unit_amount),
+        Model::Dynamic { multiplier } => exact::mul(quantity, *multiplier),
         Model::Package { package_size, package_amount, round } => {
             exact::mul(exact::whole_times(quantity, *package_size, *round)?, *package_amount)
         }
-        Model::Graduated(tiers) => {
+        Model::Graduated(tiers) | Model::GraduatedPercentage(tiers) => {
             tiers::graduated(tiers, quantity).try_fold(Decimal::ZERO, |sum, step| exact::add(sum, step?.amount))
         }
-        Model::Volume(tiers) => Ok(tiers::volume(tiers, quantity, chosen_by.unwrap_or(quantity))?.amount),
+        Model::Volume(tiers) | Model::Stairstep(tiers) => {
+            Ok(tiers::volume(tiers, quantity, chosen_by.unwrap_or(quantity))?.amount)
+        }
+        Model::Percentage(_)
+        | Model::Capacity(_)
+        | Model::Matrix(_)
+        | Model::PerBucket { .. }
+        | Model::GraduatedProrated { .. } => Err(PriceError::NotOfQuantity),
     }
 }
 
@@ -31,8 +39,15 @@ pub fn price(model: &Model, quantity: Decimal, chosen_by: Option<Decimal>) -> Re
 pub fn tier_steps(model: &Model, quantity: Decimal, chosen_by: Option<Decimal>) -> Result<Vec<TierStep>, PriceError> {
     let quantity = quantity.max(Decimal::ZERO);
     match model {
-        Model::Graduated(tiers) => tiers::graduated(tiers, quantity).collect(),
-        Model::Volume(tiers) => Ok(vec![tiers::volume(tiers, quantity, chosen_by.unwrap_or(quantity))?]),
-        Model::Flat { .. } | Model::PerUnit { .. } | Model::Package { .. } => Ok(Vec::new()),
+        Model::Graduated(tiers) | Model::GraduatedPercentage(tiers) => tiers::graduated(tiers, quantity).collect(),
+        Model::Volume(tiers) | Model::Stairstep(tiers) => {
+            Ok(vec![tiers::volume(tiers, quantity, chosen_by.unwrap_or(quantity))?])
+        }
+        Model::Flat { .. } | Model::PerUnit { .. } | Model::Package { .. } | Model::Dynamic { .. } => Ok(Vec::new()),
+        Model::Percentage(_)
+        | Model::Capacity(_)
+        | Model::Matrix(_)
+        | Model::PerBucket { .. }
+        | Model::GraduatedProrated { .. } => Err(PriceError::NotOfQuantity),
     }
 }

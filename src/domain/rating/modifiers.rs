@@ -12,6 +12,7 @@ use crate::domain::book::plan::Model;
 use crate::domain::book::plan::Modifiers;
 use crate::domain::book::plan::Transform;
 use crate::domain::rating::PriceError;
+use crate::domain::rating::course;
 use crate::domain::rating::exact;
 use crate::domain::rating::models;
 
@@ -69,7 +70,7 @@ pub fn transformed(transform: Option<&Transform>, quantity: Decimal) -> Result<D
     }
 }
 
-/// What a transformed and capped quantity comes to.
+/// What a transformed and capped quantity comes to, under a model that prices it alone.
 pub fn amounts(
     model: &Model,
     modifiers: &Modifiers,
@@ -77,8 +78,12 @@ pub fn amounts(
     tier_quantity: Option<Decimal>,
     is_last: bool,
 ) -> Result<Amounts, PriceError> {
-    let billable = exact::sub(counted, modifiers.free_quantity)?.max(Decimal::ZERO);
-    let price = models::price(model, billable, tier_quantity)?;
+    let billable = course::paid(counted, modifiers.free_quantity)?;
+    around(modifiers, billable, models::price(model, billable, tier_quantity)?, is_last)
+}
+
+/// What surrounds a model's price of a quantity.
+pub fn around(modifiers: &Modifiers, billable: Decimal, price: Decimal, is_last: bool) -> Result<Amounts, PriceError> {
     let with_base = exact::add(price, modifiers.base_amount)?;
     let discounted = discounted(with_base, modifiers.percentage_discount)?;
     let limited = modifiers.maximum_amount.map_or(discounted, |maximum| discounted.min(maximum));

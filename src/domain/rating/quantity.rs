@@ -1,18 +1,30 @@
-//! From rows of usage to the quantity so far, bucket by bucket, for each line of a component.
+//! From rows of usage to the points that a model prices, for each line of a component.
 //!
 //! The quantity so far is what the meter's aggregation makes of the rows up to and including a bucket, for the whole
 //! span; what carries over from before is there when the span begins. The order of the rows does not matter.
 
 use std::collections::BTreeMap;
 
+use jiff::civil::Date;
 use rust_decimal::Decimal;
 
 use crate::domain::book::meter::Meter;
+use crate::domain::book::plan::CapWindow;
+use crate::domain::book::plan::Each;
+use crate::domain::book::plan::Matrix;
+use crate::domain::book::plan::Model;
 use crate::domain::measure::aggregate::Aggregate;
+use crate::domain::measure::item::AREA;
 use crate::domain::period::Period;
 use crate::domain::rating::PriceError;
+use crate::domain::rating::caps;
+use crate::domain::rating::course;
+use crate::domain::rating::course::Point;
+use crate::domain::rating::exact;
 use crate::domain::rating::line::Usage;
+use crate::domain::time::Bucket;
 use crate::domain::time::Instant;
+use crate::domain::time::Zone;
 
 /// The usage of one line: one combination of values of the `group_by` dimensions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -21,30 +33,45 @@ pub struct Group {
     pub dimensions: BTreeMap<String, String>,
     pub rows: u64,
     pub events: i64,
-    /// The quantity after each bucket, in order of time.
-    pub so_far: Vec<(Instant, Decimal)>,
+    /// In order of time.
+    pub points: Vec<Point>,
+    /// The whole quantity, which may be negative.
+    pub quantity: Decimal,
 }
 
-impl Group {
-    /// The whole quantity, which may be negative.
-    pub fn quantity(&self) -> Decimal {
-        self.so_far.last().map_or(Decimal::ZERO, |(_, quantity)| *quantity)
-    }
+/// What a component's usage is taken from.
+#[derive(Clone, Copy)]
+pub struct Source<'a> {
+    pub model: &'a Model,
+    pub meter: &'a Meter,
+    /// All meters by their ids, and their rows.
+    pub meters: &'a BTreeMap<String, Meter>,
+    pub usage: &'a BTreeMap<String, Vec<Usage>>,
+    pub group_by: &'a [String],
+    pub span: Period,
+    pub zone: &'a Zone,
 }
 
 /// The groups in order of their values. Without usage there is one group, of nothing.
-pub fn groups(group_by: &[String], meter: &Meter, span: Period, rows: &[Usage]) -> Result<Vec<Group>, PriceError> {
+pub fn groups(source: &Source<'_>) -> Result<Vec<Group>, PriceError> {
+    if let Model::Capacity(tiers) = source.model {
+        return Ok(vec![capacity(source, &course::capacity_meters(tiers))?]);
+    }
     let mut gathered: BTreeMap<BTreeMap<String, String>, Vec<&Usage>> = BTreeMap::new();
-    let counts = |row: &Usage| row.bucket < span.to() && (row.bucket >= span.from() || meter.carries_over());
-    for row in rows.iter().filter(|row| counts(row)) {
-        gathered.entry(dimensions(group_by, row)).or_default().push(row);
+    for row in rows(source, source.meter) {
+        gathered.entry(dimensions(source.group_by, row)).or_default().push(row);
     }
     let mut groups = Vec::with_capacity(gathered.len());
     for (dimensions, rows) in gathered {
-        let group = accumulate(meter, span, dimensions, rows)?;
+        let group = match source.model {
+            Model::Matrix(model) => matrix(source, model, rows)?,
+            Model::PerBucket { per, .. } => windows(source, *per, rows)?,
+            Model::GraduatedProrated { .. } => changes(source, rows)?,
+            _ => so_far(source, source.meter, rows, 0)?,
+        };
         // What was all over before the span is no line in it.
-        if !group.so_far.is_empty() {
-            groups.push(group);
+        if !group.points.is_empty() {
+            groups.push(Group { dimensions, ..group });
         }
     }
     if groups.is_empty() {
@@ -53,38 +80,138 @@ pub fn groups(group_by: &[String], meter: &Meter, span: Period, rows: &[Usage]) 
     Ok(groups)
 }
 
+/// The rows of a meter that decide about the span.
+fn rows<'a>(source: &Source<'a>, meter: &'a Meter) -> impl Iterator<Item = &'a Usage> {
+    let span = source.span;
+    let counts = move |row: &&Usage| row.bucket < span.to() && (row.bucket >= span.from() || meter.carries_over());
+    source.usage.get(&meter.id).map_or(&[][..], Vec::as_slice).iter().filter(counts)
+}
+
 fn dimensions(group_by: &[String], row: &Usage) -> BTreeMap<String, String> {
     let value = |name: &String| Some((name.clone(), row.dimensions.get(name)?.clone()));
     group_by.iter().filter_map(value).collect()
 }
 
-fn accumulate(
-    meter: &Meter,
-    span: Period,
-    dimensions: BTreeMap<String, String>,
-    mut rows: Vec<&Usage>,
-) -> Result<Group, PriceError> {
-    rows.sort_by_key(|row| row.bucket);
-    let (before, within) = rows.split_at(rows.partition_point(|row| row.bucket < span.from()));
-    let mut aggregate = Aggregate::new(meter, span);
-    let mut so_far = Vec::with_capacity(within.len());
+/// In order of time, and where each event is a row of its own, in the order of events of the same time.
+fn in_time<'a>(meter: &Meter, span: Period, mut rows: Vec<&'a Usage>) -> (Vec<&'a Usage>, Vec<&'a Usage>) {
+    match meter.bucket {
+        Bucket::Event => rows.sort_by(|a, b| (a.bucket, &a.item).cmp(&(b.bucket, &b.item))),
+        _ => rows.sort_by_key(|row| row.bucket),
+    }
+    let within = rows.split_off(rows.partition_point(|row| row.bucket < span.from()));
+    (rows, within)
+}
+
+fn so_far(source: &Source<'_>, meter: &Meter, rows: Vec<&Usage>, strand: usize) -> Result<Group, PriceError> {
+    let (before, within) = in_time(meter, source.span, rows);
+    let mut aggregate = Aggregate::new(meter, source.span);
+    let mut points = Vec::with_capacity(within.len());
     for row in before {
         aggregate.add(row.row())?;
     }
     let carried = aggregate.number()?;
     if !carried.is_zero() {
-        so_far.push((span.from(), carried));
+        points.push(Point { at: source.span.from(), strand, quantity: carried, events: 0 });
     }
-    for bucket in within.chunk_by(|a, b| a.bucket == b.bucket) {
+    let is_one = |a: &&Usage, b: &&Usage| a.bucket == b.bucket && (meter.bucket != Bucket::Event || a.item == b.item);
+    for bucket in within.chunk_by(is_one) {
         for row in bucket {
             aggregate.add(row.row())?;
         }
         if let Some(row) = bucket.first() {
-            so_far.push((row.bucket, aggregate.number()?));
+            let (quantity, events) = (aggregate.number()?, aggregate.events());
+            points.push(Point { at: row.bucket, strand, quantity, events });
         }
     }
+    let quantity = points.last().map_or(Decimal::ZERO, |point| point.quantity);
     let rows = u64::try_from(within.len()).unwrap_or(u64::MAX);
-    Ok(Group { dimensions, rows, events: aggregate.events(), so_far })
+    Ok(Group { dimensions: BTreeMap::new(), rows, events: aggregate.events(), points, quantity })
+}
+
+/// Several meters side by side. The quantity is that of the component's own.
+fn capacity(source: &Source<'_>, meters: &[&str]) -> Result<Group, PriceError> {
+    let mut strands = Vec::with_capacity(meters.len());
+    let mut quantity = Decimal::ZERO;
+    for (strand, id) in meters.iter().enumerate() {
+        let Some(meter) = source.meters.get(*id) else { continue };
+        let group = so_far(source, meter, rows(source, meter).collect(), strand)?;
+        if *id == source.meter.id {
+            quantity = group.quantity;
+        }
+        strands.push(group);
+    }
+    Ok(Group { quantity, ..together(strands)? })
+}
+
+/// Each rate's usage side by side.
+fn matrix(source: &Source<'_>, model: &Matrix, rows: Vec<&Usage>) -> Result<Group, PriceError> {
+    let mut by_rate: BTreeMap<usize, Vec<&Usage>> = BTreeMap::new();
+    for row in rows {
+        let rate = model.rate_for(&row.dimensions).unwrap_or(model.rates.len());
+        by_rate.entry(rate).or_default().push(row);
+    }
+    let strands = by_rate.into_iter().map(|(rate, rows)| so_far(source, source.meter, rows, rate));
+    together(strands.collect::<Result<_, _>>()?)
+}
+
+fn together(strands: Vec<Group>) -> Result<Group, PriceError> {
+    let mut all = Group::default();
+    for strand in strands {
+        all.rows = all.rows.saturating_add(strand.rows);
+        all.events = all.events.saturating_add(strand.events);
+        all.quantity = exact::add(all.quantity, strand.quantity)?;
+        all.points.extend(strand.points);
+    }
+    all.points.sort_by_key(|point| (point.at, point.strand));
+    Ok(all)
+}
+
+/// Each window measured for itself, known when its last bucket is. The quantity is the sum of all.
+fn windows(source: &Source<'_>, per: Each, rows: Vec<&Usage>) -> Result<Group, PriceError> {
+    let (_, within) = in_time(source.meter, source.span, rows);
+    let window = |row: &Usage| window(per, source.zone, row.bucket);
+    let mut windows = Vec::new();
+    for rows in within.chunk_by(|a, b| window(a) == window(b)) {
+        let mut group = so_far(source, source.meter, rows.to_vec(), 0)?;
+        group.points = group.points.pop().into_iter().collect();
+        group.quantity = group.quantity.max(Decimal::ZERO);
+        windows.push(group);
+    }
+    together(windows)
+}
+
+/// Which window an instant lies in.
+fn window(per: Each, zone: &Zone, at: Instant) -> (Option<Date>, Option<Instant>) {
+    let first_day = |per| (caps::window(per, at.date_in(zone)), None);
+    match per {
+        Each::Bucket => (None, Some(at)),
+        Each::Day => first_day(CapWindow::Day),
+        Each::Week => first_day(CapWindow::Week),
+        Each::Month => first_day(CapWindow::Month),
+    }
+}
+
+/// Units that come and go, those from before first. The quantity is what is there in the end.
+fn changes(source: &Source<'_>, rows: Vec<&Usage>) -> Result<Group, PriceError> {
+    let (before, within) = in_time(source.meter, source.span, rows);
+    let is_change = |row: &&Usage| row.item != AREA;
+    let mut all = Group::default();
+    let mut carried = Decimal::ZERO;
+    for row in before.into_iter().filter(is_change) {
+        carried = exact::add(carried, row.value.decimal()?)?;
+    }
+    if !carried.is_zero() {
+        all.points.push(Point { at: source.span.from(), strand: 0, quantity: carried, events: 0 });
+    }
+    all.quantity = carried;
+    for row in within.into_iter().filter(is_change) {
+        let units = row.value.decimal()?;
+        all.rows = all.rows.saturating_add(1);
+        all.events = all.events.saturating_add(row.count);
+        all.quantity = exact::add(all.quantity, units)?;
+        all.points.push(Point { at: row.bucket, strand: 0, quantity: units, events: all.events });
+    }
+    Ok(all)
 }
 
 #[cfg(test)]
@@ -107,12 +234,20 @@ mod tests {
         rows.iter().map(row).collect()
     }
 
+    fn groups_of(meter: &Meter, span: Period, rows: Vec<Usage>) -> Vec<Group> {
+        let usage = BTreeMap::from([(meter.id.clone(), rows)]);
+        let model = Model::PerUnit { unit_amount: Decimal::ONE };
+        let (meters, zone) = (BTreeMap::new(), Zone::utc());
+        let source = Source { model: &model, meter, meters: &meters, usage: &usage, group_by: &[], span, zone: &zone };
+        groups(&source).expect("has a quantity")
+    }
+
     /// Hours 10 to 20.
     fn so_far(meter: &Meter, given: &[(i64, &str, i64)]) -> Vec<String> {
         let span = Period::new(hour(10), hour(20)).expect("a span");
-        let groups = groups(&[], meter, span, &rows(given)).expect("has a quantity");
+        let groups = groups_of(meter, span, rows(given));
         assert_eq!(groups.len(), 1);
-        groups[0].so_far.iter().map(|(_, quantity)| quantity.to_string()).collect()
+        groups[0].points.iter().map(|point| point.quantity.to_string()).collect()
     }
 
     #[test]
@@ -142,9 +277,8 @@ mod tests {
         let given = [(3, "", 4), (15, "", 2), (15, "area", 2 * hours), (19, "", -6), (19, "area", -3 * hours)];
         assert_eq!(so_far(&meter, &given), ["4", "5", "4.7"]);
         assert_eq!(so_far(&meter, &given[..1]), ["4"]);
-        let gone =
-            groups(&[], &meter, Period::new(hour(10), hour(20)).expect("a span"), &rows(&[(3, "", 4), (4, "", -4)]));
-        assert_eq!(gone, Ok(vec![Group::default()]));
+        let span = Period::new(hour(10), hour(20)).expect("a span");
+        assert_eq!(groups_of(&meter, span, rows(&[(3, "", 4), (4, "", -4)])), [Group::default()]);
     }
 
     #[test]

@@ -71,6 +71,7 @@ fn step(tier: &Tier, from: Decimal, units: Decimal) -> Result<TierStep, PriceErr
         unit_amount: tier.unit_amount,
         flat_amount: tier.flat_amount,
         amount: tier.max_amount.map_or(amount, |max| amount.min(max)),
+        label: String::new(),
     })
 }
 

@@ -303,6 +303,7 @@ fn tier(tier: &TierStep, currency: Currency) -> Tier {
     let from = show::number(tier.from);
     Tier {
         range: match tier.up_to {
+            _ if !tier.label.is_empty() => tier.label.clone(),
             Some(up_to) if tier.from.is_zero() => format!("up to {}", show::number(up_to)),
             Some(up_to) => format!("above {from} up to {}", show::number(up_to)),
             None => format!("above {from}"),

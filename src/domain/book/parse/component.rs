@@ -78,9 +78,17 @@ fn usage(
     table.call_it(if kind == Kind::Reward { "reward" } else { "charge" });
     let meter = table.required("meter", |value| meter(value, kind, terms));
     let direction = direction(table, kind, terms);
-    let model = model::read(table);
+    let model = model::read(table, meter.and_then(|(_, meter)| meter), terms.known);
     let modifiers = modifiers(table);
     let caps = table.each("cap", |value| value.table("cap", |table| cap(table, terms)));
+    if model.as_ref().is_some_and(|model| !model.is_of_quantity())
+        && caps.iter().any(|cap| matches!(cap.limit, CapLimit::Units(_)))
+    {
+        let message = "this model prices more of the usage than its sum, so units cannot be capped".to_owned();
+        if let Some(caps) = table.get("cap") {
+            caps.wrong::<()>("unit_cap_without_quantity", message, "cap the amount");
+        }
+    }
     let group_by = table.each("group_by", |value| dimension(value, meter?.1));
     table.not_yet(&["carry_tiers", "included", "allowance"]);
     Some(UsageComponent {

@@ -141,7 +141,6 @@ fn bucket(value: Value<'_>, aggregation: Option<Aggregation>) -> Option<Bucket> 
     let exact = match aggregation {
         Some(Aggregation::Unique) => "every value",
         Some(Aggregation::Latest) => "the order of events",
-        Some(Aggregation::WeightedSum) => "the time of every change",
         _ => return Some(bucket),
     };
     if bucket != Bucket::Event {

@@ -49,6 +49,15 @@ impl<T> Named<T> {
         if self.complete { self.unknown(&name, text) } else { None }
     }
 
+    /// The same for the key of a pair.
+    pub fn known_key(&self, pair: &Value<'_>) -> Option<String> {
+        let text = pair.key;
+        if self.items.contains_key(text) {
+            return Some(text.to_owned());
+        }
+        if self.complete { self.unknown(pair, text) } else { None }
+    }
+
     pub fn unknown<U>(&self, name: &Value<'_>, text: &str) -> Option<U> {
         name.unknown_name(self.unknown_code, format!("there is no {} `{text}`", self.kind), text, self.ids())
     }

@@ -78,7 +78,7 @@ aggregation = "weighted_sum"
 percentile = "95" #! rank_without_percentile
 value = "data.gates * 2 +" #! invalid_expression
 operation = "data.op" #! operation_without_unique
-bucket = "event" #! bucket_of_events
+bucket = "event"
 
 [[meter]]
 id = "tails"

@@ -1,6 +1,7 @@
 //! Every mistake, on its line; and a book that has none.
 
 mod meters;
+mod models;
 
 use rust_decimal::Decimal;
 
@@ -181,7 +182,7 @@ amount = "-3" #! negative_number
 [[plan.component]] #! missing_key
 kind = "charge"
 meter = "mile" #! unknown_meter
-model = "matrix" #! not_supported_yet
+model = "matrx" #! unknown_value
 rates = []
 
 [[plan.component]]
