@@ -13,6 +13,7 @@ mod journal;
 mod keys;
 mod kill;
 mod kills;
+mod models;
 mod openapi;
 mod overload;
 mod quarantine;
