@@ -375,6 +375,9 @@ impl Fields {
 fn without_words(line: &Line) -> Line {
     let mut line = line.clone();
     line.description.clear();
-    line.explanation.steps.iter_mut().for_each(|step| step.text.clear());
+    for step in &mut line.explanation.steps {
+        step.text.clear();
+        step.tiers.iter_mut().for_each(|tier| tier.label.clear());
+    }
     line
 }

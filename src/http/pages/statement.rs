@@ -14,6 +14,7 @@ use crate::domain::document::statement::MeterDays;
 use crate::domain::document::statement::Statement;
 use crate::domain::document::statement::StatementState;
 use crate::domain::money::Currency;
+use crate::domain::rating::explain;
 use crate::domain::rating::line::Explanation;
 use crate::domain::rating::line::Line;
 use crate::domain::rating::line::LineKind;
@@ -317,9 +318,9 @@ fn tier(tier: &TierStep, currency: Currency) -> Tier {
 
 fn source(explanation: &Explanation, program: Option<&str>) -> Option<String> {
     let meter = explanation.meter.as_ref()?;
-    let events = show::number(Decimal::from(explanation.events));
+    let events = explain::plural(Decimal::from(explanation.events), "event", "events");
     let paid = program.map_or_else(String::new, |program| format!("; paid by the program {program}"));
-    Some(format!("From {events} events on the meter {meter}{paid}."))
+    Some(format!("From {events} on the meter {meter}{paid}."))
 }
 
 /// A chart for each meter, those first that lines were priced by.
