@@ -34,9 +34,9 @@ use crate::domain::money::Money;
 use crate::domain::money::MoneyError;
 use crate::domain::period::Anchor;
 use crate::domain::period::Calendar;
-use crate::domain::period::Interval;
 use crate::domain::period::Period;
 use crate::domain::period::PeriodError;
+use crate::domain::period::Rhythm;
 use crate::domain::rating::line::Line;
 use crate::domain::rating::line::Usage;
 use crate::domain::subscription::Subscription;
@@ -144,7 +144,7 @@ fn window(
         Some((calendar, subscription.starts_at))
     });
     let (calendar, start) = billed.unwrap_or_else(|| {
-        (Calendar { interval: Interval::Month, anchor: Anchor::Calendar, zone: book_zone.clone() }, wanted)
+        (Calendar { rhythm: Rhythm::MONTH, anchor: Anchor::Calendar, zone: book_zone.clone() }, wanted)
     });
     let begins = |date| Instant::start_of(date, &calendar.zone).ok_or_else(outside);
     let period = match asked {

@@ -1,8 +1,11 @@
 //! Half-open periods, and the calendars that billing periods follow.
 
+use std::num::NonZero;
+
 use jiff::Span;
 use jiff::ToSpan;
 use jiff::civil::Date;
+use jiff::civil::Time;
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde::Serialize;
@@ -34,21 +37,42 @@ pub enum Interval {
     Week,
     Month,
     Quarter,
+    #[serde(rename = "half_year")]
+    HalfYear,
     Year,
 }
 
-/// Where billing periods begin: on the calendar's own boundaries, or on the day the subscription started.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// Where billing periods begin.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anchor {
+    /// On the calendar's own boundaries.
     Calendar,
+    /// On the day on which the subscription started.
     Subscription,
+    /// On this day of the month, counted from the month in which the subscription started.
+    Day(i8),
+}
+
+/// Every so many intervals.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rhythm {
+    pub interval: Interval,
+    pub every: NonZero<u16>,
+}
+
+/// What a rhythm is counted from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    date: Date,
+    /// Of the month, for intervals of months: a shorter month has its last day instead, and the next one this day again.
+    day: i8,
+    time: Time,
 }
 
 /// The rhythm of a plan's billing periods, in its time zone.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Calendar {
-    pub interval: Interval,
+    pub rhythm: Rhythm,
     pub anchor: Anchor,
     pub zone: Zone,
 }
@@ -82,6 +106,21 @@ impl Period {
         i64::from(days_between(first, last)).saturating_add(1)
     }
 
+    /// The difference between the calendar dates of its ends in `zone`: an end within a day does not count that day.
+    pub fn dates(self, zone: &Zone) -> i64 {
+        i64::from(days_between(self.from.date_in(zone), self.to.date_in(zone)))
+    }
+
+    /// Days as if every month had `days`: a difference of months and one of days. A started day counts whole.
+    pub fn days_of_fixed_months(self, days: u8, zone: &Zone) -> i64 {
+        let first = self.from.date_in(zone);
+        let last = Instant::from_micros(self.to.micros().saturating_sub(1)).date_in(zone);
+        let end = last.tomorrow().unwrap_or(last);
+        let of_month = |date: Date| i64::from(date.day()).min(i64::from(days));
+        let months = i64::from(months_between(first, end)).saturating_mul(i64::from(days));
+        months.saturating_add(of_month(end)).saturating_sub(of_month(first))
+    }
+
     /// The share of `whole` that this period covers, by days of `zone`.
     pub fn share_by_day(self, whole: Self, zone: &Zone) -> Option<Decimal> {
         Decimal::from(self.days(zone)).checked_div(Decimal::from(whole.days(zone)))
@@ -94,43 +133,120 @@ impl Period {
     }
 }
 
-impl Calendar {
-    /// The whole billing period that holds `at`. For a subscription anchor, counted from `start`.
-    pub fn period_at(&self, start: Instant, at: Instant) -> Result<Period, PeriodError> {
-        let day = at.date_in(&self.zone);
-        let (anchor, mut index) = match self.anchor {
-            Anchor::Calendar => (calendar_start(self.interval, day), 0),
-            Anchor::Subscription => {
-                let anchor = start.date_in(&self.zone);
-                (anchor, steps_before(self.interval, anchor, day))
-            }
+impl Rhythm {
+    pub const MONTH: Self = Self::each(Interval::Month);
+
+    pub const fn each(interval: Interval) -> Self {
+        Self { interval, every: NonZero::<u16>::MIN }
+    }
+
+    /// The whole period that holds `at`, where the first one begins with the interval that holds `start`.
+    pub fn period_at(self, origin: Origin, start: Instant, at: Instant, zone: &Zone) -> Result<Period, PeriodError> {
+        let every = i32::from(self.every.get());
+        let first = if every == 1 { 0 } else { self.index_at(origin, start, zone)? };
+        let since = self.index_at(origin, at, zone)?.checked_sub(first).ok_or(PeriodError::OutOfRange)?;
+        let index = since.div_euclid(every).checked_mul(every).and_then(|since| first.checked_add(since));
+        let index = index.ok_or(PeriodError::OutOfRange)?;
+        let next = index.checked_add(every).ok_or(PeriodError::OutOfRange)?;
+        Period::new(self.boundary(origin, index, zone)?, self.boundary(origin, next, zone)?)
+    }
+
+    /// When a period ends that begins at `from`. One of days lasts until the local day so many later, also if its own day's
+    /// boundary is still to come.
+    pub fn end_of(self, origin: Origin, from: Instant, zone: &Zone) -> Result<Instant, PeriodError> {
+        let index = match self.interval {
+            Interval::Day => days_between(origin.date, from.date_in(zone)),
+            _ => self.index_at(origin, from, zone)?,
         };
-        // An estimate from whole days can be one step off at either side.
+        let next = index.checked_add(i32::from(self.every.get())).ok_or(PeriodError::OutOfRange)?;
+        self.boundary(origin, next, zone)
+    }
+
+    /// The index of the interval that holds `at`.
+    fn index_at(self, origin: Origin, at: Instant, zone: &Zone) -> Result<i32, PeriodError> {
+        let mut index = self.intervals_before(origin.date, at.date_in(zone));
+        // An estimate from whole days can be one off at either side.
         loop {
-            let from = self.boundary(anchor, index)?;
-            let to = self.boundary(anchor, index.checked_add(1).ok_or(PeriodError::OutOfRange)?)?;
-            if at < from {
+            let next = index.checked_add(1).ok_or(PeriodError::OutOfRange)?;
+            if at < self.boundary(origin, index, zone)? {
                 index = index.checked_sub(1).ok_or(PeriodError::OutOfRange)?;
-            } else if at >= to {
-                index = index.checked_add(1).ok_or(PeriodError::OutOfRange)?;
+            } else if at >= self.boundary(origin, next, zone)? {
+                index = next;
             } else {
-                return Period::new(from, to);
+                return Ok(index);
             }
         }
     }
 
-    /// The `index`-th boundary counted from the anchor day, clamped to short months and never drifting.
-    fn boundary(&self, anchor: Date, index: i32) -> Result<Instant, PeriodError> {
-        let span: Span = match self.interval {
-            Interval::Day => i64::from(index).days(),
-            Interval::Week => i64::from(index).weeks(),
-            Interval::Month => i64::from(index).months(),
-            Interval::Quarter => i64::from(index).saturating_mul(3).months(),
-            Interval::Year => i64::from(index).years(),
+    /// The `index`-th boundary counted from the origin, clamped to short months and never drifting.
+    fn boundary(self, origin: Origin, index: i32, zone: &Zone) -> Result<Instant, PeriodError> {
+        let count = i64::from(index);
+        let later = |from: Date, span: Span| from.checked_add(span).map_err(|_| PeriodError::OutOfRange);
+        let months = match self.interval {
+            Interval::Day | Interval::Week => None,
+            Interval::Month => Some(count),
+            Interval::Quarter => Some(count.saturating_mul(3)),
+            Interval::HalfYear => Some(count.saturating_mul(6)),
+            Interval::Year => Some(count.saturating_mul(12)),
         };
-        let day = anchor.checked_add(span).map_err(|_| PeriodError::OutOfRange)?;
-        Instant::start_of(day, &self.zone).ok_or(PeriodError::OutOfRange)
+        let date = match months {
+            Some(months) => {
+                let first = later(origin.date.first_of_month(), span(months, Span::try_months)?)?;
+                let day = origin.day.min(first.days_in_month());
+                first.with().day(day).build().map_err(|_| PeriodError::OutOfRange)?
+            }
+            None if self.interval == Interval::Week => later(origin.date, span(count, Span::try_weeks)?)?,
+            None => later(origin.date, span(count, Span::try_days)?)?,
+        };
+        Instant::at_local(date.to_datetime(origin.time), zone).ok_or(PeriodError::OutOfRange)
     }
+
+    /// About how many intervals lie between two days; the caller corrects it.
+    fn intervals_before(self, origin: Date, day: Date) -> i32 {
+        match self.interval {
+            Interval::Day => days_between(origin, day),
+            Interval::Week => days_between(origin, day).div_euclid(7),
+            Interval::Month => months_between(origin, day),
+            Interval::Quarter => months_between(origin, day).div_euclid(3),
+            Interval::HalfYear => months_between(origin, day).div_euclid(6),
+            Interval::Year => months_between(origin, day).div_euclid(12),
+        }
+    }
+}
+
+impl Origin {
+    /// The beginning of a day.
+    pub fn date(date: Date) -> Self {
+        Self { date, day: date.day(), time: Time::midnight() }
+    }
+
+    /// A day of the month of a date, from 1 to 31.
+    pub fn day_of_month(date: Date, day: i8) -> Self {
+        Self { day, ..Self::date(date) }
+    }
+
+    /// A moment: boundaries come at its local time of day.
+    pub fn moment(at: Instant, zone: &Zone) -> Self {
+        let local = zone.jiff().to_datetime(at.timestamp());
+        Self { time: local.time(), ..Self::date(local.date()) }
+    }
+}
+
+impl Calendar {
+    /// The whole billing period that holds `at`. Where the anchor is not the calendar's own, counted from `start`.
+    pub fn period_at(&self, start: Instant, at: Instant) -> Result<Period, PeriodError> {
+        let started = || start.date_in(&self.zone);
+        let origin = match self.anchor {
+            Anchor::Calendar => Origin::date(calendar_start(self.rhythm.interval, at.date_in(&self.zone))),
+            Anchor::Subscription => Origin::date(started()),
+            Anchor::Day(day) => Origin::day_of_month(started(), day),
+        };
+        self.rhythm.period_at(origin, start, at, &self.zone)
+    }
+}
+
+fn span(count: i64, of: fn(Span, i64) -> Result<Span, jiff::Error>) -> Result<Span, PeriodError> {
+    of(Span::new(), count).map_err(|_| PeriodError::OutOfRange)
 }
 
 fn days_between(first: Date, last: Date) -> i32 {
@@ -155,25 +271,20 @@ fn calendar_start(interval: Interval, day: Date) -> Date {
             };
             Date::new(day.year(), month, 1).unwrap_or(day)
         }
+        Interval::HalfYear => Date::new(day.year(), if day.month() < 7 { 1 } else { 7 }, 1).unwrap_or(day),
         Interval::Year => day.first_of_year(),
     }
 }
 
-/// About how many intervals lie between two days; the caller corrects it by at most one step.
-fn steps_before(interval: Interval, anchor: Date, day: Date) -> i32 {
+fn months_between(first: Date, last: Date) -> i32 {
     let count = |day: Date| i32::from(day.year()).saturating_mul(12).saturating_add(i32::from(day.month()));
-    let months = count(day).saturating_sub(count(anchor));
-    match interval {
-        Interval::Day => days_between(anchor, day),
-        Interval::Week => days_between(anchor, day).div_euclid(7),
-        Interval::Month => months,
-        Interval::Quarter => months.div_euclid(3),
-        Interval::Year => months.div_euclid(12),
-    }
+    count(last).saturating_sub(count(first))
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     fn at(text: &str) -> Instant {
@@ -181,7 +292,7 @@ mod tests {
     }
 
     fn calendar(interval: Interval, anchor: Anchor, zone: &str) -> Calendar {
-        Calendar { interval, anchor, zone: Zone::named(zone).expect("a zone") }
+        Calendar { rhythm: Rhythm::each(interval), anchor, zone: Zone::named(zone).expect("a zone") }
     }
 
     #[test]
@@ -221,5 +332,55 @@ mod tests {
             quarters.period_at(Instant::BEGINNING, at("2026-11-22T00:00:00Z")).expect("exists").from(),
             at("2026-10-01T00:00:00Z")
         );
+    }
+
+    #[test]
+    fn a_day_of_the_month_and_several_intervals_are_counted_from_the_start() {
+        let period = |anchor, every, interval, start, day| {
+            let rhythm = Rhythm { interval, every: NonZero::new(every).expect("not zero") };
+            let calendar = Calendar { rhythm, anchor, zone: Zone::utc() };
+            let period = calendar.period_at(at(start), at(day)).expect("exists");
+            [period.from(), period.to()].map(|at| at.to_string()[..10].to_owned())
+        };
+        let (start, day) = ("2024-01-20T00:00:00Z", "2024-03-31T12:00:00Z");
+        assert_eq!(period(Anchor::Day(31), 1, Interval::Month, start, day), ["2024-03-31", "2024-04-30"]);
+        // The first two months begin with the month that holds the start: on the 31st of December.
+        assert_eq!(period(Anchor::Day(31), 2, Interval::Month, start, day), ["2024-02-29", "2024-04-30"]);
+        assert_eq!(period(Anchor::Day(15), 2, Interval::Month, start, day), ["2024-03-15", "2024-05-15"]);
+        assert_eq!(period(Anchor::Subscription, 1, Interval::HalfYear, start, day), ["2024-01-20", "2024-07-20"]);
+        assert_eq!(period(Anchor::Calendar, 1, Interval::HalfYear, start, day), ["2024-01-01", "2024-07-01"]);
+    }
+
+    fn rhythm() -> impl Strategy<Value = Rhythm> {
+        let interval = prop::sample::select(vec![
+            Interval::Day,
+            Interval::Week,
+            Interval::Month,
+            Interval::Quarter,
+            Interval::HalfYear,
+            Interval::Year,
+        ]);
+        (interval, 1_u16..7)
+            .prop_map(|(interval, every)| Rhythm { interval, every: NonZero::new(every).expect("not zero") })
+    }
+
+    proptest! {
+        /// Periods follow one another without a gap, whatever they are counted from: each holds what it is asked for, and the
+        /// end of one is the beginning of the next.
+        #[test]
+        fn periods_tile_time(rhythm in rhythm(), day in prop::option::of(1_i8..=31), start in 0_i64..2_000_000_000, asked in 0_i64..2_000_000_000, zone in prop::sample::select(vec!["UTC", "America/New_York", "Asia/Kathmandu", "Australia/Lord_Howe", "America/Havana"])) {
+            let [start, asked] = [start, asked].map(|seconds| Instant::from_micros(seconds * 1_000_000));
+            let anchor = match (day, rhythm.interval) {
+                (Some(day), Interval::Month | Interval::Quarter | Interval::HalfYear | Interval::Year) => Anchor::Day(day),
+                _ => Anchor::Subscription,
+            };
+            let calendar = Calendar { rhythm, anchor, zone: Zone::named(zone).expect("a zone") };
+            let period = calendar.period_at(start, asked).expect("exists");
+            prop_assert!(period.contains(asked));
+            let next = calendar.period_at(start, period.to()).expect("exists");
+            prop_assert_eq!(next.from(), period.to());
+            let last = calendar.period_at(start, Instant::from_micros(period.from().micros() - 1)).expect("exists");
+            prop_assert_eq!(last.to(), period.from());
+        }
     }
 }

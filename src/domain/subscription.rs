@@ -51,7 +51,7 @@ impl Subscription {
 mod tests {
     use super::*;
     use crate::domain::period::Anchor;
-    use crate::domain::period::Interval;
+    use crate::domain::period::Rhythm;
     use crate::domain::time::Zone;
 
     fn at(text: &str) -> Instant {
@@ -60,7 +60,7 @@ mod tests {
 
     #[test]
     fn a_subscription_covers_parts_of_its_first_and_last_period() {
-        let calendar = Calendar { interval: Interval::Month, anchor: Anchor::Calendar, zone: Zone::utc() };
+        let calendar = Calendar { rhythm: Rhythm::MONTH, anchor: Anchor::Calendar, zone: Zone::utc() };
         let subscription = Subscription {
             id: SubscriptionId::parse("sub_1").expect("an id"),
             consumer: "UA".to_owned(),

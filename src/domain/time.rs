@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 use jiff::civil::Date;
+use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 use serde::Deserialize;
 use serde::Deserializer;
@@ -78,6 +79,11 @@ impl Instant {
     /// The instant of midnight (or of the first moment after a gap at midnight) that begins `date` in `zone`.
     pub fn start_of(date: Date, zone: &Zone) -> Option<Self> {
         date.to_zoned_datetime(zone.0.clone()).ok().map(|zoned| zoned.timestamp().into())
+    }
+
+    /// A local time of day; where clocks go forward over it, as much later, and where it comes twice, the first one.
+    pub fn at_local(at: DateTime, zone: &Zone) -> Option<Self> {
+        at.to_zoned_datetime(zone.0.clone()).ok().map(|zoned| zoned.timestamp().into())
     }
 
     /// The calendar day that `zone` shows at this instant.

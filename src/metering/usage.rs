@@ -18,6 +18,7 @@ use crate::domain::period::Anchor;
 use crate::domain::period::Calendar;
 use crate::domain::period::Interval;
 use crate::domain::period::Period;
+use crate::domain::period::Rhythm;
 use crate::domain::time::Bucket;
 use crate::domain::time::Instant;
 use crate::domain::time::Zone;
@@ -173,7 +174,8 @@ impl Windows<'_> {
     }
 
     fn calendar(&self, interval: Interval, bucket: Instant) -> Option<Period> {
-        let calendar = Calendar { interval, anchor: Anchor::Calendar, zone: self.query.zone.clone() };
+        let calendar =
+            Calendar { rhythm: Rhythm::each(interval), anchor: Anchor::Calendar, zone: self.query.zone.clone() };
         calendar.period_at(bucket, bucket).ok()
     }
 }

@@ -28,12 +28,15 @@ use crate::domain::book::plan::Model;
 use crate::domain::book::plan::Modifiers;
 use crate::domain::book::plan::Percentage;
 use crate::domain::book::plan::Plan;
+use crate::domain::book::plan::Prorate;
 use crate::domain::book::plan::Rounding;
 use crate::domain::book::plan::Tiers;
 use crate::domain::book::plan::Transform;
 use crate::domain::book::plan::UsageComponent;
 use crate::domain::book::program::Program;
+use crate::domain::period::Anchor;
 use crate::domain::period::Calendar;
+use crate::domain::period::Rhythm;
 
 /// Names and values, in the order of reading.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -155,15 +158,28 @@ fn program(program: &Program) -> Facts {
 }
 
 fn plan(plan: &Plan) -> Facts {
-    let Plan { id: _, name, currency, calendar, minimum, components: _ } = plan;
-    let Calendar { interval, anchor, zone } = calendar;
+    let Plan { id: _, name, currency, calendar, minimum, minimum_prorate, components: _ } = plan;
+    let Calendar { rhythm: Rhythm { interval, every }, anchor, zone } = calendar;
     let mut facts = Facts::default();
     facts.say("name", name);
     facts.say("currency", currency);
     facts.say("interval", word(interval));
-    facts.say("anchor", word(anchor));
+    facts.say_if_any("every", Some(every.get()).filter(|every| *every > 1));
+    match anchor {
+        Anchor::Calendar => facts.say("anchor", "calendar"),
+        Anchor::Subscription => facts.say("anchor", "subscription"),
+        Anchor::Day(day) => {
+            facts.say("anchor", "subscription");
+            facts.say("anchor_day", day);
+        }
+    }
     facts.say("timezone", zone.name());
-    facts.say_if_any("minimum", *minimum);
+    if let Some(minimum) = minimum {
+        facts.say("minimum", minimum);
+        if *minimum_prorate != Prorate::None {
+            say_prorate(&mut facts, "minimum_prorate", *minimum_prorate);
+        }
+    }
     facts
 }
 
@@ -181,8 +197,20 @@ fn fee(fee: &Fee) -> Facts {
     facts.say("kind", "fee");
     facts.say("amount", amount);
     facts.say("when", word(when));
-    facts.say("prorate", word(prorate));
+    say_prorate(&mut facts, "prorate", *prorate);
     facts
+}
+
+fn say_prorate(facts: &mut Facts, name: &str, prorate: Prorate) {
+    match prorate {
+        Prorate::None => facts.say(name, "none"),
+        Prorate::Day => facts.say(name, "day"),
+        Prorate::Second => facts.say(name, "second"),
+        Prorate::FixedMonth { days } => {
+            facts.say(name, "fixed_month");
+            facts.say("fixed_days", days);
+        }
+    }
 }
 
 fn usage(component: &UsageComponent) -> Facts {

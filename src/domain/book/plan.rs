@@ -20,6 +20,8 @@ pub struct Plan {
     pub calendar: Calendar,
     /// The least that an invoice's net comes to; the rest is a true-up line.
     pub minimum: Option<Decimal>,
+    /// How much of it is due for a part of a period.
+    pub minimum_prorate: Prorate,
     pub components: Vec<Component>,
 }
 
@@ -50,12 +52,17 @@ pub enum When {
     Arrears,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// What a part of a period owes of an amount for the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Prorate {
+    /// All of it.
     None,
+    /// By days; a started day counts whole.
     Day,
+    /// By exact time.
     Second,
+    /// By days, as if every month had so many.
+    FixedMonth { days: u8 },
 }
 
 /// Usage of one meter, priced by one model. The order in which the parts apply is in [`crate::domain::rating`].

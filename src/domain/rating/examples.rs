@@ -32,8 +32,8 @@ use crate::domain::money::Currency;
 use crate::domain::money::Money;
 use crate::domain::period::Anchor;
 use crate::domain::period::Calendar;
-use crate::domain::period::Interval;
 use crate::domain::period::Period;
+use crate::domain::period::Rhythm;
 use crate::domain::rating::Inputs;
 use crate::domain::rating::Rated;
 use crate::domain::rating::RatingError;
@@ -98,11 +98,12 @@ pub struct Case {
     pub aggregation: Aggregation,
     pub program: Program,
     pub period: Period,
+    pub whole: Period,
 }
 
 impl Case {
     pub fn new(model: Model) -> Self {
-        let calendar = Calendar { interval: Interval::Month, anchor: Anchor::Calendar, zone: Zone::utc() };
+        let calendar = Calendar { rhythm: Rhythm::MONTH, anchor: Anchor::Calendar, zone: Zone::utc() };
         Self {
             plan: Plan {
                 id: "airline".to_owned(),
@@ -110,6 +111,7 @@ impl Case {
                 currency: usd(),
                 calendar,
                 minimum: None,
+                minimum_prorate: Prorate::None,
                 components: Vec::new(),
             },
             component: UsageComponent {
@@ -125,6 +127,7 @@ impl Case {
             aggregation: Aggregation::Sum,
             program: program(None),
             period: period("2013-01-01T00:00:00Z", "2013-03-01T00:00:00Z"),
+            whole: period("2013-01-01T00:00:00Z", "2013-03-01T00:00:00Z"),
         }
     }
 
@@ -158,7 +161,7 @@ impl Case {
             programs: &BTreeMap::from([("program".to_owned(), self.program.clone())]),
             meters: &BTreeMap::from([("miles".to_owned(), meter)]),
             period: self.period,
-            whole: self.period,
+            whole: self.whole,
             usage: &BTreeMap::from([("miles".to_owned(), rows.to_vec())]),
         })
     }
@@ -218,6 +221,22 @@ fn a_line_says_why_it_is_what_it_is() {
     );
     assert_eq!(rated.lines[0].amount, Money::from_minor(110_001, usd()));
     assert_eq!((rated.lines[0].explanation.buckets, rated.lines[0].explanation.events), (4, 4));
+}
+
+#[test]
+fn the_minimum_of_a_part_of_a_period_is_whole_or_its_share() {
+    let mut case = Case::new(per_unit("0.01"));
+    case.plan.minimum = Some(dec("590"));
+    case.period = period("2013-02-01T00:00:00Z", "2013-03-01T00:00:00Z");
+    let true_up = |case: &Case| amounts(&case.rate(&miles(&[(800, "1000")])).lines)[1].1.clone();
+    assert_eq!(true_up(&case), "580.00");
+    case.plan.minimum_prorate = Prorate::Day;
+    // The whole is January and February: 28 of 59 days.
+    case.whole = period("2013-01-01T00:00:00Z", "2013-03-01T00:00:00Z");
+    assert_eq!(true_up(&case), "270.00");
+    let line = &case.rate(&miles(&[(800, "1000")])).lines[1];
+    let said = ["for 28 of 59 days: 280.00 USD", "at least 280.00 USD a period: fees and charges came to 10.00 USD"];
+    assert_eq!(texts(line), said);
 }
 
 #[test]

@@ -20,6 +20,10 @@ use crate::domain::rating::line::Line;
 use crate::domain::rating::line::LineKind;
 use crate::domain::rating::line::Step;
 use crate::domain::rating::line::StepKind;
+use crate::domain::time::Zone;
+
+/// The component that a plan's minimum is on a document.
+const MINIMUM: &str = "minimum";
 
 /// The fees that are due when `period` opens, in the order of the plan.
 pub fn advance_fees(plan: &Plan, period: Period, whole: Period) -> Result<Vec<Line>, RatingError> {
@@ -43,8 +47,9 @@ pub fn line(plan: &Plan, fee: &Fee, period: Period, whole: Period) -> Result<Lin
         after: fee.amount,
         tiers: Vec::new(),
     };
-    let (exact, proration) = prorated(plan, fee, period, whole)
+    let exact = prorated(fee.amount, fee.prorate, (period, whole), &plan.calendar.zone)
         .map_err(|source| RatingError::Price { component: fee.id.clone(), source })?;
+    let proration = proration(fee.amount, exact, fee.prorate, (period, whole), plan);
     let (amount, rounding) = explain::round(exact, plan.currency)?;
     Ok(Line {
         component: fee.id.clone(),
@@ -63,22 +68,44 @@ pub fn line(plan: &Plan, fee: &Fee, period: Period, whole: Period) -> Result<Lin
     })
 }
 
-/// Multiplies by the days or seconds covered before it divides by those of the whole, so that no digit is lost.
-fn prorated(plan: &Plan, fee: &Fee, period: Period, whole: Period) -> Result<(Decimal, Option<Step>), PriceError> {
-    let (part, all, unit) = match fee.prorate {
-        Prorate::None => return Ok((fee.amount, None)),
-        Prorate::Day => {
-            let zone = &plan.calendar.zone;
-            (Decimal::from(period.days(zone)), Decimal::from(whole.days(zone)), "days")
-        }
-        Prorate::Second => (seconds(period), seconds(whole), "seconds"),
+/// What a part of a period owes of an amount for the whole. Multiplies by the days or seconds covered before it divides by
+/// those of the whole, so that no digit is lost.
+pub fn prorated(
+    amount: Decimal,
+    prorate: Prorate,
+    (part, whole): (Period, Period),
+    zone: &Zone,
+) -> Result<Decimal, PriceError> {
+    match lengths(prorate, (part, whole), zone) {
+        Some((part, whole, _)) => exact::share(amount, part, whole),
+        None => Ok(amount),
+    }
+}
+
+/// How long a part and the whole are, and in what; none where every part counts whole.
+fn lengths(prorate: Prorate, (part, whole): (Period, Period), zone: &Zone) -> Option<(Decimal, Decimal, &'static str)> {
+    let length = |period: Period| match prorate {
+        Prorate::None => None,
+        Prorate::Day => Some((Decimal::from(period.days(zone)), "days")),
+        Prorate::Second => Some((seconds(period), "seconds")),
+        Prorate::FixedMonth { days } => Some((Decimal::from(period.days_of_fixed_months(days, zone)), "days")),
     };
-    let exact = exact::share(fee.amount, part, all)?;
-    let step = explain::changed(StepKind::Proration, fee.amount, exact, || {
+    let ((part, unit), (whole, _)) = (length(part)?, length(whole)?);
+    Some((part, whole, unit))
+}
+
+fn proration(
+    amount: Decimal,
+    exact: Decimal,
+    prorate: Prorate,
+    periods: (Period, Period),
+    plan: &Plan,
+) -> Option<Step> {
+    let (part, all, unit) = lengths(prorate, periods, &plan.calendar.zone)?;
+    explain::changed(StepKind::Proration, amount, exact, || {
         let (part, all) = (explain::number(part), explain::number(all));
         format!("for {part} of {all} {unit}: {}", explain::amount(exact, plan.currency))
-    });
-    Ok((exact, step))
+    })
 }
 
 fn seconds(period: Period) -> Decimal {
@@ -88,11 +115,14 @@ fn seconds(period: Period) -> Decimal {
 /// What the plan's minimum adds to what the period came to: the fees for it, in advance and in arrears, and its
 /// charges, each rounded. Rewards do not count.
 ///
-/// A fee in advance counts in the period that it is for, though it stands on the document before. The minimum is
-/// due whole however short the period is: a plan that wants a share of it says so with a fee.
+/// A fee in advance counts in the period that it is for, though it stands on the document before. For a part of a period
+/// the minimum is due whole, or by its share, as the plan says.
 pub fn minimum(plan: &Plan, period: Period, whole: Period, lines: &[Line]) -> Result<Option<Line>, RatingError> {
-    let Some(minimum) = plan.minimum else { return Ok(None) };
-    let (minimum, rounding) = explain::round(minimum, plan.currency)?;
+    let Some(of_whole) = plan.minimum else { return Ok(None) };
+    let exact = prorated(of_whole, plan.minimum_prorate, (period, whole), &plan.calendar.zone)
+        .map_err(|source| RatingError::Price { component: MINIMUM.to_owned(), source })?;
+    let proration = proration(of_whole, exact, plan.minimum_prorate, (period, whole), plan);
+    let (minimum, rounding) = explain::round(exact, plan.currency)?;
     let advance = advance_fees(plan, period, whole)?;
     let came_to = Money::sum(plan.currency, advance.iter().chain(lines).map(|line| line.amount))?;
     let true_up = minimum.checked_sub(came_to)?;
@@ -111,7 +141,7 @@ pub fn minimum(plan: &Plan, period: Period, whole: Period, lines: &[Line]) -> Re
         tiers: Vec::new(),
     };
     Ok(Some(Line {
-        component: "minimum".to_owned(),
+        component: MINIMUM.to_owned(),
         kind: LineKind::Minimum,
         description: format!("Minimum of {}", plan.name),
         dimensions: BTreeMap::new(),
@@ -120,6 +150,9 @@ pub fn minimum(plan: &Plan, period: Period, whole: Period, lines: &[Line]) -> Re
         quantity: Decimal::ONE,
         amount: true_up,
         program: None,
-        explanation: Explanation { steps: rounding.into_iter().chain([step]).collect(), ..Explanation::default() },
+        explanation: Explanation {
+            steps: proration.into_iter().chain(rounding).chain([step]).collect(),
+            ..Explanation::default()
+        },
     }))
 }

@@ -25,7 +25,14 @@ use crate::domain::time::Zone;
 
 const KINDS: [(&str, Kind); 3] = [("fee", Kind::Fee), ("charge", Kind::Charge), ("reward", Kind::Reward)];
 const WHEN: [(&str, When); 2] = [("advance", When::Advance), ("arrears", When::Arrears)];
-const PRORATE: [(&str, Prorate); 3] = [("none", Prorate::None), ("day", Prorate::Day), ("second", Prorate::Second)];
+const PRORATE: [(&str, Prorate); 4] = [
+    ("none", Prorate::None),
+    ("day", Prorate::Day),
+    ("second", Prorate::Second),
+    ("fixed_month", Prorate::FixedMonth { days: FIXED_DAYS }),
+];
+/// Days of a fixed month, where the book does not say.
+const FIXED_DAYS: u8 = 30;
 const WINDOWS: [(&str, CapWindow); 4] =
     [("day", CapWindow::Day), ("week", CapWindow::Week), ("month", CapWindow::Month), ("period", CapWindow::Period)];
 
@@ -63,9 +70,22 @@ fn fee(table: &mut Table<'_>, id: Option<String>, name: Option<String>, terms: &
     table.call_it("fee");
     let amount = table.required("amount", |value| value.money(terms.currency));
     let when = table.optional("when", |value| value.one_of(&WHEN, &[])).unwrap_or(When::Arrears);
-    let prorate = table.optional("prorate", |value| value.one_of(&PRORATE, &[])).unwrap_or(Prorate::None);
+    let prorate = prorate(table, "prorate");
     table.refuse("program", "program_without_reward", "only a reward is paid from a program", "leave it out");
     Some(Fee { id: id?, name: name?, amount: amount?, when, prorate })
+}
+
+/// How an amount is prorated, none if the book does not say.
+pub fn prorate(table: &mut Table<'_>, key: &'static str) -> Prorate {
+    let prorate = table.optional(key, |value| value.one_of(&PRORATE, &[])).unwrap_or(Prorate::None);
+    let Prorate::FixedMonth { .. } = prorate else {
+        let fix = "leave it out, or prorate by \"fixed_month\"";
+        table.refuse("fixed_days", "fixed_days_of_real_months", "months have the days that they have", fix);
+        return prorate;
+    };
+    let days = table.optional("fixed_days", |value| value.whole_up_to(31));
+    let days = days.and_then(|days| u8::try_from(days.get()).ok()).unwrap_or(FIXED_DAYS);
+    Prorate::FixedMonth { days }
 }
 
 fn usage(

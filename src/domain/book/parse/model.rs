@@ -119,7 +119,7 @@ fn percentage(table: &mut Table<'_>, meter: Option<&Meter>) -> Option<Model> {
     let rate = table.required("rate", Value::not_negative);
     let fixed_amount = table.optional("fixed_amount", Value::not_negative).unwrap_or(Decimal::ZERO);
     let by_event = ByEvent {
-        free_events: table.optional("free_events", whole),
+        free_events: table.optional("free_events", Value::whole),
         free_amount: table.optional("free_amount", Value::above_zero),
         minimum: table.optional("per_transaction_min_amount", Value::not_negative),
         maximum: table.optional("per_transaction_max_amount", Value::not_negative),
@@ -288,15 +288,6 @@ fn graduated_prorated(table: &mut Table<'_>, meter: Option<&Meter>) -> Option<Mo
 fn wrong_meter(table: &mut Table<'_>, code: &'static str, message: String, fix: &str) {
     if let Some(meter) = table.get("meter") {
         meter.wrong::<()>(code, message, fix);
-    }
-}
-
-/// A whole number above zero.
-fn whole(value: Value<'_>) -> Option<u64> {
-    let number = value.clone().above_zero()?;
-    match u64::try_from(number) {
-        Ok(whole) if number.fract().is_zero() => Some(whole),
-        _ => value.wrong("not_whole", format!("{number} is not a whole number"), "write a number such as \"3\""),
     }
 }
 

@@ -1,5 +1,7 @@
 //! `plans/*.toml`: one plan a file.
 
+use std::num::NonZero;
+
 use crate::domain::book::parse::Known;
 use crate::domain::book::parse::component;
 use crate::domain::book::parse::component::Terms;
@@ -11,14 +13,18 @@ use crate::domain::book::plan::Plan;
 use crate::domain::period::Anchor;
 use crate::domain::period::Calendar;
 use crate::domain::period::Interval;
+use crate::domain::period::Rhythm;
 
-const INTERVALS: [(&str, Interval); 5] = [
+const INTERVALS: [(&str, Interval); 6] = [
     ("day", Interval::Day),
     ("week", Interval::Week),
     ("month", Interval::Month),
     ("quarter", Interval::Quarter),
+    ("half_year", Interval::HalfYear),
     ("year", Interval::Year),
 ];
+/// The most intervals that one period lasts.
+const EVERY_MAX: u16 = 120;
 const ANCHORS: [(&str, Anchor); 2] = [("calendar", Anchor::Calendar), ("subscription", Anchor::Subscription)];
 
 pub fn read(root: &mut Table<'_>, known: &mut Known) {
@@ -39,8 +45,9 @@ fn plan(table: &mut Table<'_>, id: Option<&Value<'_>>, known: &Known) -> Option<
     let own = table.optional_exact("timezone", Value::zone);
     let zone = own.and_then(|own| own.or(known.settings.zone.clone()));
     let interval = table.optional("interval", |value| value.one_of(&INTERVALS, &[])).unwrap_or(Interval::Month);
-    let anchor = table.optional("anchor", |value| value.one_of(&ANCHORS, &[])).unwrap_or(Anchor::Calendar);
+    let (anchor, every) = anchor(table, interval);
     let minimum = table.optional("minimum", |value| value.money(currency));
+    let minimum_prorate = component::prorate(table, "minimum_prorate");
     let terms = Terms { currency, zone: zone.as_ref(), interval, known };
     let components = components(table, &terms);
     let id = id?.raw_text()?;
@@ -48,10 +55,30 @@ fn plan(table: &mut Table<'_>, id: Option<&Value<'_>>, known: &Known) -> Option<
         name: name.unwrap_or_else(|| id.clone()),
         id,
         currency: currency?,
-        calendar: Calendar { interval, anchor, zone: zone? },
+        calendar: Calendar { rhythm: Rhythm { interval, every }, anchor, zone: zone? },
         minimum,
+        minimum_prorate,
         components,
     })
+}
+
+/// Where periods begin, and how many intervals each of them lasts.
+fn anchor(table: &mut Table<'_>, interval: Interval) -> (Anchor, NonZero<u16>) {
+    let anchor = table.optional("anchor", |value| value.one_of(&ANCHORS, &[])).unwrap_or(Anchor::Calendar);
+    if anchor == Anchor::Calendar {
+        let (why, fix) = ("the calendar says when a period begins", "add anchor = \"subscription\", or leave it out");
+        table.refuse("every", "calendar_anchor", why, fix);
+        table.refuse("anchor_day", "calendar_anchor", why, fix);
+        return (anchor, NonZero::<u16>::MIN);
+    }
+    let every = table.optional("every", |value| value.whole_up_to(EVERY_MAX)).unwrap_or(NonZero::<u16>::MIN);
+    if matches!(interval, Interval::Day | Interval::Week) {
+        let fix = "leave it out, or use an interval of months";
+        table.refuse("anchor_day", "anchor_day_without_months", "this interval has no days of the month", fix);
+        return (anchor, every);
+    }
+    let day = table.optional("anchor_day", |value| value.whole_up_to(31));
+    (day.and_then(|day| i8::try_from(day.get()).ok()).map_or(anchor, Anchor::Day), every)
 }
 
 /// The components in the order in which they are written, which is the order of lines on a document.

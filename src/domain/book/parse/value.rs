@@ -1,5 +1,6 @@
 //! What values may look like: texts, decimals, names, dates, choices, lists and tables.
 
+use std::num::NonZero;
 use std::ops::Range;
 use std::ops::RangeInclusive;
 
@@ -152,6 +153,24 @@ impl<'a> Value<'a> {
         }
         let message = format!("`{}` is {number}", self.key);
         self.wrong("not_above_zero", message, "it must be above zero")
+    }
+
+    /// A whole number above zero.
+    pub fn whole(self) -> Option<u64> {
+        let number = self.clone().above_zero()?;
+        match u64::try_from(number) {
+            Ok(whole) if number.fract().is_zero() => Some(whole),
+            _ => self.wrong("not_whole", format!("{number} is not a whole number"), "write a number such as \"3\""),
+        }
+    }
+
+    /// A whole number from 1 to `most`.
+    pub fn whole_up_to(self, most: u16) -> Option<NonZero<u16>> {
+        let number = self.clone().whole()?;
+        match u16::try_from(number).ok().filter(|number| *number <= most).and_then(NonZero::new) {
+            Some(number) => Some(number),
+            None => self.wrong("number_out_of_range", format!("{number} is above {most}"), "write a smaller number"),
+        }
     }
 
     pub fn percent(self) -> Option<Decimal> {

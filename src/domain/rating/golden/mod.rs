@@ -2,6 +2,7 @@
 
 mod charge;
 mod charge_case;
+mod proration;
 mod rounding;
 
 use std::path::PathBuf;

@@ -9,6 +9,9 @@ use super::*;
 use crate::domain::book::catalog::Validation;
 use crate::domain::book::plan::Component;
 use crate::domain::book::plan::Model;
+use crate::domain::book::plan::Prorate;
+use crate::domain::period::Anchor;
+use crate::domain::period::Interval;
 
 const BOOK: &str = r#"
 name = "Air"
@@ -153,6 +156,37 @@ fn a_right_book_is_read_whole() {
     assert_eq!(tiers.iter().map(|tier| tier.up_to).collect::<Vec<_>>(), [Some(Decimal::from(100_000)), None]);
     let Component::Usage(reward) = &plan.components[2] else { panic!("a reward") };
     assert_eq!((reward.program(), reward.caps.len()), (Some("punctuality"), 2));
+}
+
+#[test]
+fn a_plan_has_a_rhythm() {
+    let text = "[plan]\nid = \"airline\"\ninterval = \"half_year\"\nanchor = \"subscription\"\nevery = \"2\"\nanchor_day = \"31\"\nminimum = \"5\"\nminimum_prorate = \"fixed_month\"\nfixed_days = \"28\"\n";
+    let book = parse(&with("plans/airline.toml", text)).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
+    let plan = &book.plans["airline"];
+    assert_eq!((plan.calendar.rhythm.interval, plan.calendar.rhythm.every.get()), (Interval::HalfYear, 2));
+    assert_eq!((plan.calendar.anchor, plan.minimum_prorate), (Anchor::Day(31), Prorate::FixedMonth { days: 28 }));
+    expect_marked(
+        "plans/airline.toml",
+        r#"
+[plan]
+id = "airline"
+every = "2" #! calendar_anchor
+anchor_day = "3" #! calendar_anchor
+minimum = "5"
+fixed_days = "30" #! fixed_days_of_real_months
+"#,
+    );
+    expect_marked(
+        "plans/airline.toml",
+        r#"
+[plan]
+id = "airline"
+interval = "week"
+anchor = "subscription"
+every = "121" #! number_out_of_range
+anchor_day = "3" #! anchor_day_without_months
+"#,
+    );
 }
 
 #[test]
