@@ -9,6 +9,8 @@ pub mod book;
 pub mod consumer;
 pub mod document;
 pub mod event;
+#[cfg(test)]
+mod golden;
 pub mod hex;
 pub mod ids;
 pub mod ledger;

@@ -1,7 +1,6 @@
 //! The golden aggregation cases, from events through items and rows to numbers. Disputed cases follow the baseline.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use rust_decimal::Decimal;
 use rust_decimal::RoundingStrategy;
@@ -13,6 +12,7 @@ use crate::domain::book::meter::Aggregation;
 use crate::domain::book::meter::Meter;
 use crate::domain::book::meter::Path;
 use crate::domain::book::meter::Rank;
+use crate::domain::golden::every_case;
 use crate::domain::measure::aggregate::Aggregate;
 use crate::domain::measure::aggregate::Row;
 use crate::domain::measure::delta::Delta;
@@ -176,16 +176,6 @@ struct Said<'c> {
     value: &'c str,
     change: Change,
     event: &'c Event,
-}
-
-fn cases() -> Vec<Case> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let beside = root.ancestors().skip(1).map(|parent| parent.join("shared/golden"));
-    let given = std::env::var_os("GOLDEN_DIR").map(PathBuf::from);
-    let mut places = given.into_iter().chain(beside).map(|dir| dir.join("aggregation.jsonl"));
-    let file = places.find(|file| file.is_file()).expect("the golden cases stand in ../shared/golden or GOLDEN_DIR");
-    let text = std::fs::read_to_string(file).expect("the golden cases can be read");
-    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
 }
 
 /// A date alone is a day of the case's zone.
@@ -460,16 +450,7 @@ impl Event {
 
 #[test]
 fn every_aggregation_case_comes_to_its_numbers() {
-    let cases = cases();
-    let mut failed = 0;
-    for case in &cases {
-        let differences = case.differences();
-        if !differences.is_empty() {
-            failed += 1;
-            println!("{}: {}", case.id, differences.join("; "));
-        }
-    }
-    println!("{} aggregation cases, {failed} failed", cases.len());
-    assert!(cases.len() >= 77, "only {} cases", cases.len());
-    assert_eq!(failed, 0);
+    every_case("aggregation.jsonl", 77, |case| {
+        Some(Case::deserialize(case).unwrap_or_else(|error| panic!("{error}")).differences())
+    });
 }

@@ -1,13 +1,14 @@
-//! The golden charge and rounding cases, through the pure functions. Disputed cases follow the baseline.
+//! The golden charge, proration and rounding cases, through the pure functions. Disputed cases follow the baseline.
 
 mod charge;
 mod charge_case;
 mod proration;
 mod rounding;
 
-use std::path::PathBuf;
-
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::domain::golden::every_case;
 
 #[derive(Deserialize)]
 pub struct Case<P, I, E> {
@@ -19,12 +20,23 @@ pub struct Case<P, I, E> {
 }
 
 pub type Any = Case<serde_json::Value, serde_json::Value, serde_json::Value>;
-pub fn cases(file: &str) -> Vec<Any> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
-    let beside = root.ancestors().skip(1).map(|parent| parent.join("shared/golden"));
-    let given = std::env::var_os("GOLDEN_DIR").map(PathBuf::from);
-    let dir = given.into_iter().chain(beside).find(|dir| dir.join(file).is_file());
-    let dir = dir.expect("the golden cases stand in ../shared/golden or GOLDEN_DIR");
-    let text = std::fs::read_to_string(dir.join(file)).expect("the golden cases can be read");
-    text.lines().map(|line| serde_json::from_str(line).expect("a golden case")).collect()
+
+/// A case as its kind wants it.
+fn read<T: DeserializeOwned>(case: &serde_json::Value) -> T {
+    T::deserialize(case).unwrap_or_else(|error| panic!("{error}"))
+}
+
+#[test]
+fn every_charge_case_comes_to_its_numbers() {
+    every_case("charge.jsonl", 191, |case| Some(charge::differences(&read(case))));
+}
+
+#[test]
+fn every_proration_case_comes_to_its_numbers() {
+    every_case("proration.jsonl", 172, |case| proration::differences(&read(case)));
+}
+
+#[test]
+fn every_rounding_case_comes_to_its_numbers() {
+    every_case("rounding.jsonl", 17, |case| Some(rounding::differences(&read(case))));
 }

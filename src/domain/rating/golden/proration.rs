@@ -16,7 +16,6 @@ use crate::domain::period::Period;
 use crate::domain::period::Rhythm;
 use crate::domain::rating::fees::prorated;
 use crate::domain::rating::golden::Any;
-use crate::domain::rating::golden::cases;
 use crate::domain::subscription::Subscription;
 use crate::domain::time::Instant;
 use crate::domain::time::Zone;
@@ -191,23 +190,15 @@ fn written(case: &Any, name: &str) -> Option<String> {
     })
 }
 
-#[test]
-fn every_proration_case_comes_to_its_numbers() {
-    let (mut ran, mut failed) = (0, 0);
-    // A credit is capped by what was paid when credit notes are made.
-    for case in cases("proration.jsonl").into_iter().filter(|case| case.model != "credit_cap") {
-        ran += 1;
-        let differs = |(name, got): (&str, String)| {
-            let expected = written(&case, name)?;
-            (expected != got).then(|| format!("{name}: expected {expected}, got {got}"))
-        };
-        let differences: Vec<String> = results(&case).into_iter().filter_map(differs).collect();
-        if !differences.is_empty() {
-            failed += 1;
-            println!("{}: {}", case.id, differences.join("; "));
-        }
+/// What differs from the expected numbers, in words; nothing of a case that is left out.
+pub fn differences(case: &Any) -> Option<Vec<String>> {
+    // A credit is capped by what was paid when credit notes are made, which is not yet.
+    if case.model == "credit_cap" {
+        return None;
     }
-    println!("{ran} proration cases, {failed} failed");
-    assert!(ran >= 172, "only {ran} cases");
-    assert_eq!(failed, 0);
+    let differs = |(name, got): (&str, String)| {
+        let expected = written(case, name)?;
+        (expected != got).then(|| format!("{name}: expected {expected}, got {got}"))
+    };
+    Some(results(case).into_iter().filter_map(differs).collect())
 }
