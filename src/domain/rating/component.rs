@@ -95,6 +95,11 @@ pub fn rate(scope: &Scope<'_>) -> Result<Vec<Outcome>, PriceError> {
     Ok(outcomes)
 }
 
+/// Whether what a component comes to depends on more than its last quantity: on what each bucket added.
+pub fn goes_along(component: &UsageComponent) -> bool {
+    !component.caps.is_empty() || component.direction != Direction::Charge || !component.model.is_of_quantity()
+}
+
 /// Transforms the quantity so far, then caps what each bucket added to it. A model that does not price a quantity gets its
 /// usage as it is.
 fn count(scope: &Scope<'_>, groups: &[Group]) -> Result<Vec<Counted>, PriceError> {

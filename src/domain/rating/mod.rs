@@ -200,6 +200,7 @@ fn outcomes(inputs: &Inputs<'_>, component: &UsageComponent, span: Period) -> Re
         group_by: &component.group_by,
         span,
         zone: &inputs.plan.calendar.zone,
+        every_point: component::goes_along(component),
     };
     let scope = Scope { component, source, currency: inputs.plan.currency, whole: inputs.whole };
     component::rate(&scope).map_err(|source| RatingError::Price { component: component.id.clone(), source })

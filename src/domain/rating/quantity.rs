@@ -50,6 +50,8 @@ pub struct Source<'a> {
     pub group_by: &'a [String],
     pub span: Period,
     pub zone: &'a Zone,
+    /// Whether every bucket's point is wanted, or only the last.
+    pub every_point: bool,
 }
 
 /// The groups in order of their values. Without usage there is one group, of nothing.
@@ -114,11 +116,13 @@ fn so_far(source: &Source<'_>, meter: &Meter, rows: Vec<&Usage>, strand: usize) 
         points.push(Point { at: source.span.from(), strand, quantity: carried, events: 0 });
     }
     let is_one = |a: &&Usage, b: &&Usage| a.bucket == b.bucket && (meter.bucket != Bucket::Event || a.item == b.item);
-    for bucket in within.chunk_by(is_one) {
+    let mut buckets = within.chunk_by(is_one).peekable();
+    while let Some(bucket) = buckets.next() {
         for row in bucket {
             aggregate.add(row.row())?;
         }
-        if let Some(row) = bucket.first() {
+        let is_wanted = source.every_point || buckets.peek().is_none();
+        if let Some(row) = bucket.first().filter(|_| is_wanted) {
             let (quantity, events) = (aggregate.number()?, aggregate.events());
             points.push(Point { at: row.bucket, strand, quantity, events });
         }
@@ -238,7 +242,16 @@ mod tests {
         let usage = BTreeMap::from([(meter.id.clone(), rows)]);
         let model = Model::PerUnit { unit_amount: Decimal::ONE };
         let (meters, zone) = (BTreeMap::new(), Zone::utc());
-        let source = Source { model: &model, meter, meters: &meters, usage: &usage, group_by: &[], span, zone: &zone };
+        let source = Source {
+            model: &model,
+            meter,
+            meters: &meters,
+            usage: &usage,
+            group_by: &[],
+            span,
+            zone: &zone,
+            every_point: true,
+        };
         groups(&source).expect("has a quantity")
     }
 

@@ -187,6 +187,7 @@ fn matrix_differences(case: &Charge, matrix: &Matrix) -> Vec<String> {
         group_by: &names,
         span,
         zone: &Zone::utc(),
+        every_point: true,
     };
     let (mut by_dimension, mut by_rate) = (Vec::new(), BTreeMap::<_, (Decimal, Decimal)>::new());
     for group in groups(&source).expect("is measured") {
