@@ -158,7 +158,7 @@ fn program(program: &Program) -> Facts {
 }
 
 fn plan(plan: &Plan) -> Facts {
-    let Plan { id: _, name, currency, calendar, minimum, minimum_prorate, components: _ } = plan;
+    let Plan { id: _, name, currency, calendar, minimum, minimum_prorate, allowances, components: _ } = plan;
     let Calendar { rhythm: Rhythm { interval, every }, anchor, zone } = calendar;
     let mut facts = Facts::default();
     facts.say("name", name);
@@ -179,6 +179,9 @@ fn plan(plan: &Plan) -> Facts {
         if *minimum_prorate != Prorate::None {
             say_prorate(&mut facts, "minimum_prorate", *minimum_prorate);
         }
+    }
+    for (id, units) in allowances {
+        facts.say(format!("allowance {id}"), units);
     }
     facts
 }
@@ -214,7 +217,7 @@ fn say_prorate(facts: &mut Facts, name: &str, prorate: Prorate) {
 }
 
 fn usage(component: &UsageComponent) -> Facts {
-    let UsageComponent { id: _, name, direction, meter, model, modifiers, caps, group_by } = component;
+    let UsageComponent { id: _, name, direction, meter, model, modifiers, caps, allowance, group_by } = component;
     let mut facts = Facts::default();
     facts.say("name", name);
     match direction {
@@ -233,6 +236,7 @@ fn usage(component: &UsageComponent) -> Facts {
             CapLimit::Amount(amount) => facts.say(format!("cap amount per {}", word(per)), amount),
         }
     }
+    facts.say_if_any("allowance", allowance.as_ref());
     facts.say_if_any("group_by", (!group_by.is_empty()).then(|| group_by.join(", ")));
     facts
 }

@@ -22,6 +22,8 @@ pub struct Plan {
     pub minimum: Option<Decimal>,
     /// How much of it is due for a part of a period.
     pub minimum_prorate: Prorate,
+    /// By id: units that are included in the plan, for all components together that name the allowance.
+    pub allowances: BTreeMap<String, Decimal>,
     pub components: Vec<Component>,
 }
 
@@ -75,6 +77,8 @@ pub struct UsageComponent {
     pub model: Model,
     pub modifiers: Modifiers,
     pub caps: Vec<Cap>,
+    /// The plan's allowance that its units use up before they cost anything.
+    pub allowance: Option<String>,
     /// Dimensions that get a line for each of their values.
     pub group_by: Vec<String>,
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 
 use crate::domain::book::plan::CapLimit;
+use crate::domain::book::plan::CapWindow;
 use crate::domain::book::plan::Direction;
 use crate::domain::book::plan::Model;
 use crate::domain::book::plan::Share;
@@ -27,6 +28,7 @@ use crate::domain::rating::quantity;
 use crate::domain::rating::quantity::Group;
 use crate::domain::rating::quantity::Source;
 use crate::domain::time::Instant;
+use crate::domain::time::Zone;
 
 /// What a component is rated within.
 #[derive(Clone, Copy)]
@@ -52,10 +54,17 @@ pub struct Outcome {
 
 /// The usage of one group as it is priced: transformed and capped, where the model prices a quantity.
 struct Counted {
-    /// The whole quantity, transformed and then capped.
+    /// The whole quantity: transformed, then capped, then less what an allowance includes.
     transformed: Decimal,
+    capped: Decimal,
     quantity: Decimal,
     points: Vec<Point>,
+}
+
+/// The usage of a component that is ready to be priced, a group a line.
+pub struct Measured {
+    groups: Vec<Group>,
+    counted: Vec<Counted>,
 }
 
 /// What a group comes to, with the price after each of its points.
@@ -64,9 +73,32 @@ struct Priced {
     amounts: Amounts,
 }
 
-pub fn rate(scope: &Scope<'_>) -> Result<Vec<Outcome>, PriceError> {
+pub fn measure(scope: &Scope<'_>) -> Result<Measured, PriceError> {
     let groups = quantity::groups(&scope.source)?;
     let counted = count(scope, &groups)?;
+    Ok(Measured { groups, counted })
+}
+
+/// Takes off what an allowance includes, oldest bucket first; within a bucket in the order of the components and of their
+/// lines.
+pub fn include(allowance: Decimal, zone: &Zone, components: &mut [&mut Measured]) -> Result<(), PriceError> {
+    let lines = || components.iter().flat_map(|measured| &measured.counted);
+    let mut included = lines().map(|counted| differences(&counted.points)).collect::<Result<Vec<_>, _>>()?;
+    caps::apply(&[Limit { most: allowance, per: CapWindow::Period }], zone, &mut included)?;
+    let lines = components.iter_mut().flat_map(|measured| &mut measured.counted);
+    for (counted, included) in lines.zip(included) {
+        let mut sum = Decimal::ZERO;
+        for (point, included) in counted.points.iter_mut().zip(included) {
+            sum = exact::add(sum, included.amount)?;
+            point.quantity = exact::sub(point.quantity, sum)?;
+        }
+        counted.quantity = exact::sub(counted.quantity, sum)?;
+    }
+    Ok(())
+}
+
+pub fn rate(scope: &Scope<'_>, measured: Measured) -> Result<Vec<Outcome>, PriceError> {
+    let Measured { groups, counted } = measured;
     let priced = counted.iter().map(|counted| price(scope, counted)).collect::<Result<Vec<_>, _>>()?;
     let limits = amount_limits(scope.component);
     let mut marginals = if limits.is_empty() && scope.component.direction == Direction::Charge {
@@ -97,7 +129,10 @@ pub fn rate(scope: &Scope<'_>) -> Result<Vec<Outcome>, PriceError> {
 
 /// Whether what a component comes to depends on more than its last quantity: on what each bucket added.
 pub fn goes_along(component: &UsageComponent) -> bool {
-    !component.caps.is_empty() || component.direction != Direction::Charge || !component.model.is_of_quantity()
+    !component.caps.is_empty()
+        || component.allowance.is_some()
+        || component.direction != Direction::Charge
+        || !component.model.is_of_quantity()
 }
 
 /// Transforms the quantity so far, then caps what each bucket added to it. A model that does not price a quantity gets its
@@ -116,7 +151,7 @@ fn count(scope: &Scope<'_>, groups: &[Group]) -> Result<Vec<Counted>, PriceError
             sum = exact::add(sum, added.amount)?;
             point.quantity = sum;
         }
-        counted.quantity = sum;
+        (counted.capped, counted.quantity) = (sum, sum);
     }
     Ok(counted)
 }
@@ -129,7 +164,7 @@ fn transform(scope: &Scope<'_>, group: &Group) -> Result<Counted, PriceError> {
         point.quantity = modifiers::transformed(transform, point.quantity)?;
     }
     let transformed = modifiers::transformed(transform, group.quantity)?;
-    Ok(Counted { transformed, quantity: transformed, points })
+    Ok(Counted { transformed, capped: transformed, quantity: transformed, points })
 }
 
 fn differences(points: &[Point]) -> Result<Vec<Marginal>, PriceError> {
@@ -211,7 +246,10 @@ fn steps(
     if let Some(transform) = &component.modifiers.transform {
         steps.extend(explain::transform(transform, group.quantity.max(Decimal::ZERO), counted.transformed));
     }
-    steps.extend(explain::unit_cap(&component.caps, counted.transformed, counted.quantity));
+    steps.extend(explain::unit_cap(&component.caps, counted.transformed, counted.capped));
+    if let Some(allowance) = &component.allowance {
+        steps.extend(explain::allowance(allowance, counted.capped, counted.quantity));
+    }
     let Priced { course, amounts } = priced;
     steps.extend(explain::price(component, currency, counted.quantity, amounts, course, group.events)?);
     steps.extend(explain::amount_cap(&component.caps, currency, amounts.total, exact));

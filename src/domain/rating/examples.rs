@@ -112,6 +112,7 @@ impl Case {
                 calendar,
                 minimum: None,
                 minimum_prorate: Prorate::None,
+                allowances: BTreeMap::new(),
                 components: Vec::new(),
             },
             component: UsageComponent {
@@ -122,6 +123,7 @@ impl Case {
                 model,
                 modifiers: Modifiers::default(),
                 caps: Vec::new(),
+                allowance: None,
                 group_by: Vec::new(),
             },
             aggregation: Aggregation::Sum,
@@ -221,6 +223,29 @@ fn a_line_says_why_it_is_what_it_is() {
     );
     assert_eq!(rated.lines[0].amount, Money::from_minor(110_001, usd()));
     assert_eq!((rated.lines[0].explanation.buckets, rated.lines[0].explanation.events), (4, 4));
+}
+
+#[test]
+fn components_share_an_allowance_oldest_bucket_first() {
+    let mut case = Case::new(per_unit("1"));
+    case.plan.allowances = BTreeMap::from([("hundred".to_owned(), dec("100"))]);
+    case.component.allowance = Some("hundred".to_owned());
+    let mut second = case.component.clone();
+    second.id = "second".to_owned();
+    second.group_by = vec!["origin".to_owned()];
+    case.plan.components = vec![Component::Usage(second)];
+    // Both components count the same usage here: each bucket twice, the second component first.
+    let rated = case.rate(&miles(&[(1, "20"), (2, "15"), (3, "40")]));
+    // 20 and 20, 15 and 15 are 70; of the next 40 there are 30 left, and of the last 40 none.
+    assert_eq!(amounts(&rated.lines), [("second", "10.00".to_owned()), ("miles", "40.00".to_owned())]);
+    assert_eq!(
+        texts(&rated.lines[0]),
+        [
+            "miles: 75, the sum of 3 events",
+            "65 units included in the allowance hundred, which leaves 10",
+            "10 units at 1.00 USD = 10.00 USD"
+        ]
+    );
 }
 
 #[test]

@@ -97,6 +97,13 @@ pub fn unit_cap(caps: &[Cap], before: Decimal, after: Decimal) -> Option<Step> {
     })
 }
 
+pub fn allowance(id: &str, before: Decimal, after: Decimal) -> Option<Step> {
+    changed(StepKind::Allowance, before, after, || {
+        let included = before.checked_sub(after).unwrap_or_default();
+        format!("{} included in the allowance {id}, which leaves {}", units(included), number(after))
+    })
+}
+
 pub fn amount_cap(caps: &[Cap], currency: Currency, before: Decimal, after: Decimal) -> Option<Step> {
     changed(StepKind::AmountCap, before, after, || {
         let limits = limits(caps, |limit| match limit {

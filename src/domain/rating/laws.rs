@@ -10,6 +10,7 @@ use rust_decimal::Decimal;
 use crate::domain::book::plan::ByEvent;
 use crate::domain::book::plan::CapWindow;
 use crate::domain::book::plan::CapacityTier;
+use crate::domain::book::plan::Component;
 use crate::domain::book::plan::Direction;
 use crate::domain::book::plan::Each;
 use crate::domain::book::plan::Inner;
@@ -180,6 +181,25 @@ proptest! {
         let model = Model::Graduated(tiers);
         let (low, high) = (price(&model, from, None).expect("fits"), price(&model, from + more, None).expect("fits"));
         prop_assert!(low <= high && high - low <= more * dearest, "{low} to {high}");
+    }
+
+    /// Of what two components count together, exactly the allowance is included, however it comes and whatever is grouped.
+    #[test]
+    fn an_allowance_is_used_up_once(rows in rows(), units in decimal(900_000), grouped: bool) {
+        let mut case = Case::new(Model::PerUnit { unit_amount: Decimal::ONE });
+        case.plan.allowances = BTreeMap::from([("shared".to_owned(), units)]);
+        case.component.allowance = Some("shared".to_owned());
+        let mut second = case.component.clone();
+        second.id = "second".to_owned();
+        case.plan.components = vec![Component::Usage(second)];
+        case.group_by_origin(grouped);
+        let quantity: Decimal = rows.iter().map(|row| row.value.decimal().expect("fits")).sum::<Decimal>() * Decimal::TWO;
+        let paid = (quantity - units).max(Decimal::ZERO);
+        let exact = |line: &Line| {
+            let price = line.explanation.steps.iter().find(|step| step.step == StepKind::Price).expect("is priced");
+            price.after
+        };
+        prop_assert_eq!(case.rate(&rows).lines.iter().map(exact).sum::<Decimal>(), paid);
     }
 
     /// Per-unit prices of the parts of a quantity sum to the price of the whole.

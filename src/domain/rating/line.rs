@@ -103,6 +103,7 @@ pub enum StepKind {
     Usage,
     Transform,
     UnitCap,
+    Allowance,
     FreeQuantity,
     Price,
     Proration,

@@ -5,7 +5,8 @@
 //! The order of arithmetic. Each step that changed the number is kept in the line's explanation.
 //! 1. The usage of the component's meter within the period, for a reward also within its program's window;
 //!    one line for each combination of values of the `group_by` dimensions ([`quantity`]).
-//! 2. `transform`, on the quantity so far; then `cap` by units, oldest bucket first ([`caps`]).
+//! 2. `transform`, on the quantity so far; then `cap` by units, oldest bucket first ([`caps`]); then what an allowance of the
+//!    plan includes, oldest bucket first, for all components together that name it.
 //! 3. `free_quantity`, the model ([`models`], [`tiers`], [`course`]), `base_amount`, discount, maximum, minimum ([`modifiers`]).
 //! 4. `cap` by amount, oldest bucket first ([`caps`]).
 //! 5. For a reward: what is left of its program's budget, for all parties at once ([`budget`]).
@@ -55,6 +56,7 @@ use crate::domain::book::program::Program;
 use crate::domain::measure::delta::TooLarge;
 use crate::domain::money::MoneyError;
 use crate::domain::period::Period;
+use crate::domain::rating::component::Measured;
 use crate::domain::rating::component::Outcome;
 use crate::domain::rating::component::Scope;
 use crate::domain::rating::line::Explanation;
@@ -143,6 +145,7 @@ pub enum RatingError {
 pub fn rate(inputs: &Inputs<'_>) -> Result<Rated, RatingError> {
     let plan = inputs.plan;
     let mut rated = Rated::default();
+    let mut charges = measured_charges(inputs)?;
     for component in &plan.components {
         match component {
             Component::Fee(fee) if fee.when == When::Arrears => {
@@ -150,7 +153,11 @@ pub fn rate(inputs: &Inputs<'_>) -> Result<Rated, RatingError> {
             }
             Component::Fee(_) => {}
             Component::Usage(usage) => match &usage.direction {
-                Direction::Charge => rated.lines.extend(charges(inputs, usage)?),
+                Direction::Charge => {
+                    if let Some((scope, measured)) = charges.remove(usage.id.as_str()) {
+                        rated.lines.extend(charge(inputs, &scope, measured)?);
+                    }
+                }
                 Direction::Reward { program } => rated.rewards.extend(rewards(inputs, usage, program)?),
             },
         }
@@ -160,9 +167,40 @@ pub fn rate(inputs: &Inputs<'_>) -> Result<Rated, RatingError> {
     Ok(rated)
 }
 
+/// The usage of every charge by its id, less what the plan's allowances include.
+fn measured_charges<'a>(inputs: &Inputs<'a>) -> Result<BTreeMap<&'a str, (Scope<'a>, Measured)>, RatingError> {
+    let plan = inputs.plan;
+    let mut charges = BTreeMap::new();
+    for component in &plan.components {
+        if let Component::Usage(usage) = component
+            && usage.direction == Direction::Charge
+        {
+            let scope = scope(inputs, usage, inputs.period)?;
+            let measured = component::measure(&scope).map_err(|source| price_error(usage, source))?;
+            charges.insert(usage.id.as_str(), (scope, measured));
+        }
+    }
+    for (id, units) in &plan.allowances {
+        // In the order of the plan, since that decides within a bucket.
+        let place = |usage: &UsageComponent| plan.components.iter().position(|component| component.id() == usage.id);
+        let named = charges.values_mut().filter(|(scope, _)| scope.component.allowance.as_ref() == Some(id));
+        let mut named: Vec<&mut (Scope<'_>, Measured)> = named.collect();
+        named.sort_by_key(|(scope, _)| place(scope.component));
+        let Some(first) = named.first().map(|(scope, _)| scope.component) else { continue };
+        let mut measured: Vec<&mut Measured> = named.into_iter().map(|(_, measured)| measured).collect();
+        component::include(*units, &plan.calendar.zone, &mut measured).map_err(|source| price_error(first, source))?;
+    }
+    Ok(charges)
+}
+
+fn price_error(component: &UsageComponent, source: PriceError) -> RatingError {
+    RatingError::Price { component: component.id.clone(), source }
+}
+
 /// One line a group; without usage a line of what is due anyway, often zero, so that a statement shows it.
-fn charges(inputs: &Inputs<'_>, component: &UsageComponent) -> Result<Vec<Line>, RatingError> {
-    let outcomes = outcomes(inputs, component, inputs.period)?;
+fn charge(inputs: &Inputs<'_>, scope: &Scope<'_>, measured: Measured) -> Result<Vec<Line>, RatingError> {
+    let component = scope.component;
+    let outcomes = component::rate(scope, measured).map_err(|source| price_error(component, source))?;
     outcomes.into_iter().map(|outcome| line(inputs, component, inputs.period, outcome, Rounded::Yes)).collect()
 }
 
@@ -177,7 +215,9 @@ fn rewards(
     };
     let Some(span) = inputs.period.intersect(program.window) else { return Ok(Vec::new()) };
     let mut rewards = Vec::new();
-    for mut outcome in outcomes(inputs, component, span)? {
+    let scope = scope(inputs, component, span)?;
+    let measured = component::measure(&scope).map_err(|source| price_error(component, source))?;
+    for mut outcome in component::rate(&scope, measured).map_err(|source| price_error(component, source))? {
         if outcome.rows == 0 && outcome.exact.is_zero() {
             continue;
         }
@@ -188,7 +228,7 @@ fn rewards(
     Ok(rewards)
 }
 
-fn outcomes(inputs: &Inputs<'_>, component: &UsageComponent, span: Period) -> Result<Vec<Outcome>, RatingError> {
+fn scope<'a>(inputs: &Inputs<'a>, component: &'a UsageComponent, span: Period) -> Result<Scope<'a>, RatingError> {
     let Some(meter) = inputs.meters.get(&component.meter) else {
         return Err(RatingError::UnknownMeter { component: component.id.clone(), meter: component.meter.clone() });
     };
@@ -202,8 +242,7 @@ fn outcomes(inputs: &Inputs<'_>, component: &UsageComponent, span: Period) -> Re
         zone: &inputs.plan.calendar.zone,
         every_point: component::goes_along(component),
     };
-    let scope = Scope { component, source, currency: inputs.plan.currency, whole: inputs.whole };
-    component::rate(&scope).map_err(|source| RatingError::Price { component: component.id.clone(), source })
+    Ok(Scope { component, source, currency: inputs.plan.currency, whole: inputs.whole })
 }
 
 /// Whether a line's amount is final, so that its explanation ends with the rounding.

@@ -287,6 +287,7 @@ fn step_name(kind: StepKind) -> &'static str {
         StepKind::Usage => "Measured",
         StepKind::Transform => "Converted",
         StepKind::UnitCap => "Capped",
+        StepKind::Allowance => "Included",
         StepKind::FreeQuantity => "Free",
         StepKind::Price => "Priced",
         StepKind::Proration => "Prorated",

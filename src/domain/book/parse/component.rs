@@ -6,6 +6,7 @@ use crate::domain::book::meter::Meter;
 use crate::domain::book::parse::Known;
 use crate::domain::book::parse::calendar;
 use crate::domain::book::parse::model;
+use crate::domain::book::parse::named::Named;
 use crate::domain::book::parse::reader::Table;
 use crate::domain::book::parse::value::Value;
 use crate::domain::book::plan::Cap;
@@ -14,6 +15,7 @@ use crate::domain::book::plan::CapWindow;
 use crate::domain::book::plan::Component;
 use crate::domain::book::plan::Direction;
 use crate::domain::book::plan::Fee;
+use crate::domain::book::plan::Model;
 use crate::domain::book::plan::Modifiers;
 use crate::domain::book::plan::Prorate;
 use crate::domain::book::plan::Transform;
@@ -48,6 +50,7 @@ pub struct Terms<'k> {
     pub currency: Option<Currency>,
     pub zone: Option<&'k Zone>,
     pub interval: Interval,
+    pub allowances: &'k Named<Decimal>,
     pub known: &'k Known,
 }
 
@@ -110,7 +113,8 @@ fn usage(
         }
     }
     let group_by = table.each("group_by", |value| dimension(value, meter?.1));
-    table.not_yet(&["carry_tiers", "included", "allowance"]);
+    let allowance = allowance(table, kind, model.as_ref(), terms);
+    table.not_yet(&["carry_tiers"]);
     Some(UsageComponent {
         id: id?,
         name: name?,
@@ -119,8 +123,23 @@ fn usage(
         model: model?,
         modifiers,
         caps,
+        allowance,
         group_by,
     })
+}
+
+/// The plan's allowance that a charge of a quantity uses up.
+fn allowance(table: &mut Table<'_>, kind: Kind, model: Option<&Model>, terms: &Terms<'_>) -> Option<String> {
+    let allowance = table.get("allowance")?;
+    if kind == Kind::Reward {
+        let message = "an allowance includes units that would cost something".to_owned();
+        return allowance.wrong("allowance_of_reward", message, "leave it out, or make this a charge");
+    }
+    if model.is_some_and(|model| !model.is_of_quantity()) {
+        let message = "this model prices more of the usage than its sum, so no units of it can be included".to_owned();
+        return allowance.wrong("allowance_without_quantity", message, "leave it out");
+    }
+    terms.allowances.known(allowance).map(|(id, _)| id.to_owned())
 }
 
 /// A meter whose buckets fit the days of the plan's zone and, for a reward, of the book's, in which programs live.

@@ -2,6 +2,8 @@
 
 use std::num::NonZero;
 
+use rust_decimal::Decimal;
+
 use crate::domain::book::parse::Known;
 use crate::domain::book::parse::component;
 use crate::domain::book::parse::component::Terms;
@@ -48,9 +50,12 @@ fn plan(table: &mut Table<'_>, id: Option<&Value<'_>>, known: &Known) -> Option<
     let (anchor, every) = anchor(table, interval);
     let minimum = table.optional("minimum", |value| value.money(currency));
     let minimum_prorate = component::prorate(table, "minimum_prorate");
-    let terms = Terms { currency, zone: zone.as_ref(), interval, known };
+    let mut allowances = Named::new("allowance", "unknown_allowance");
+    table.each("allowance", |value| value.table("allowance", |table| allowance(table, &mut allowances)));
+    let terms = Terms { currency, zone: zone.as_ref(), interval, allowances: &allowances, known };
     let components = components(table, &terms);
     let id = id?.raw_text()?;
+    let allowances = allowances.into_values()?;
     Some(Plan {
         name: name.unwrap_or_else(|| id.clone()),
         id,
@@ -58,8 +63,17 @@ fn plan(table: &mut Table<'_>, id: Option<&Value<'_>>, known: &Known) -> Option<
         calendar: Calendar { rhythm: Rhythm { interval, every }, anchor, zone: zone? },
         minimum,
         minimum_prorate,
+        allowances,
         components,
     })
+}
+
+/// Units that are included for all components together that name them.
+fn allowance(table: &mut Table<'_>, allowances: &mut Named<Decimal>) -> Option<()> {
+    let id = table.required("id", Some);
+    let units = table.required("units", Value::above_zero);
+    allowances.define(id, units);
+    Some(())
 }
 
 /// Where periods begin, and how many intervals each of them lasts.

@@ -218,3 +218,66 @@ tiers = [ { flat_amount = "7" } ] #! missing_key
 "#,
     );
 }
+
+#[test]
+fn an_allowance_is_shared_by_charges_that_name_it() {
+    let text = r#"
+[plan]
+id = "airline"
+[[plan.allowance]]
+id = "included"
+units = "100"
+[[plan.component]]
+id = "a"
+kind = "charge"
+meter = "miles"
+model = "per_unit"
+unit_amount = "1"
+allowance = "included"
+"#;
+    let book = parse(&with("plans/airline.toml", text)).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
+    let plan = &book.plans["airline"];
+    assert_eq!(plan.allowances["included"], Decimal::ONE_HUNDRED);
+    let Component::Usage(charge) = &plan.components[0] else { panic!("a charge") };
+    assert_eq!(charge.allowance.as_deref(), Some("included"));
+    expect_marked(
+        "plans/airline.toml",
+        r#"
+[plan]
+id = "airline"
+
+[[plan.allowance]]
+id = "hours"
+units = "0" #! not_above_zero
+
+[[plan.allowance]]
+id = "hours" #! duplicate_id
+units = "5"
+
+[[plan.component]]
+id = "a"
+kind = "reward"
+program = "punctuality"
+meter = "miles"
+model = "per_unit"
+unit_amount = "1"
+allowance = "hours" #! allowance_of_reward
+
+[[plan.component]]
+id = "b"
+kind = "charge"
+meter = "miles"
+model = "matrix"
+rates = []
+allowance = "hours" #! allowance_without_quantity
+
+[[plan.component]]
+id = "c"
+kind = "charge"
+meter = "miles"
+model = "per_unit"
+unit_amount = "1"
+allowance = "hour" #! unknown_allowance
+"#,
+    );
+}
