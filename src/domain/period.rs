@@ -111,7 +111,8 @@ impl Period {
         i64::from(days_between(self.from.date_in(zone), self.to.date_in(zone)))
     }
 
-    /// Days as if every month had `days`: a difference of months and one of days. A started day counts whole.
+    /// Days as if every month had `days`: a difference of months and one of dates, of which no day is later than `days`. So
+    /// the 30th of January alone is none of 30, and the last of February until the first of March are three.
     pub fn days_of_fixed_months(self, days: u8, zone: &Zone) -> i64 {
         let first = self.from.date_in(zone);
         let last = Instant::from_micros(self.to.micros().saturating_sub(1)).date_in(zone);
@@ -140,12 +141,10 @@ impl Rhythm {
         Self { interval, every: NonZero::<u16>::MIN }
     }
 
-    /// The whole period that holds `at`, where the first one begins with the interval that holds `start`.
-    pub fn period_at(self, origin: Origin, start: Instant, at: Instant, zone: &Zone) -> Result<Period, PeriodError> {
+    /// The whole period that holds `at`, where one begins at the origin.
+    pub fn period_at(self, origin: Origin, at: Instant, zone: &Zone) -> Result<Period, PeriodError> {
         let every = i32::from(self.every.get());
-        let first = if every == 1 { 0 } else { self.index_at(origin, start, zone)? };
-        let since = self.index_at(origin, at, zone)?.checked_sub(first).ok_or(PeriodError::OutOfRange)?;
-        let index = since.div_euclid(every).checked_mul(every).and_then(|since| first.checked_add(since));
+        let index = self.index_at(origin, at, zone)?.div_euclid(every).checked_mul(every);
         let index = index.ok_or(PeriodError::OutOfRange)?;
         let next = index.checked_add(every).ok_or(PeriodError::OutOfRange)?;
         Period::new(self.boundary(origin, index, zone)?, self.boundary(origin, next, zone)?)
@@ -241,7 +240,7 @@ impl Calendar {
             Anchor::Subscription => Origin::date(started()),
             Anchor::Day(day) => Origin::day_of_month(started(), day),
         };
-        self.rhythm.period_at(origin, start, at, &self.zone)
+        self.rhythm.period_at(origin, at, &self.zone)
     }
 }
 
@@ -344,8 +343,9 @@ mod tests {
         };
         let (start, day) = ("2024-01-20T00:00:00Z", "2024-03-31T12:00:00Z");
         assert_eq!(period(Anchor::Day(31), 1, Interval::Month, start, day), ["2024-03-31", "2024-04-30"]);
-        // The first two months begin with the month that holds the start: on the 31st of December.
-        assert_eq!(period(Anchor::Day(31), 2, Interval::Month, start, day), ["2024-02-29", "2024-04-30"]);
+        // Before the 31st of January is a short first period.
+        assert_eq!(period(Anchor::Day(31), 2, Interval::Month, start, start), ["2023-11-30", "2024-01-31"]);
+        assert_eq!(period(Anchor::Day(31), 2, Interval::Month, start, day), ["2024-03-31", "2024-05-31"]);
         assert_eq!(period(Anchor::Day(15), 2, Interval::Month, start, day), ["2024-03-15", "2024-05-15"]);
         assert_eq!(period(Anchor::Subscription, 1, Interval::HalfYear, start, day), ["2024-01-20", "2024-07-20"]);
         assert_eq!(period(Anchor::Calendar, 1, Interval::HalfYear, start, day), ["2024-01-01", "2024-07-01"]);

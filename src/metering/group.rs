@@ -41,6 +41,8 @@ pub(in crate::metering) enum Outcome {
     Taken(Receipt),
     /// It was measured with meters that are out of date by now.
     OutOfDate(Box<Prepared>),
+    /// It names events of the log that were not looked up. With the content with which each of its events is known.
+    NeedsLookUp(Box<Prepared>, Vec<Option<u32>>),
     /// Some of its events cannot be taken.
     Refused(Box<Prepared>, Vec<Faulty>),
 }
@@ -71,7 +73,9 @@ pub(in crate::metering) struct New {
 /// A retraction of a body, ready to join the group.
 struct Resolved {
     mark: SeenKey,
-    line: String,
+    /// As the log keeps it. Of retractions of one event only the first has it here: it holds that event, and nearly always
+    /// the others are dropped.
+    line: Option<String>,
     deltas: Vec<(Key, Delta)>,
     /// None if the event had been taken back before.
     retraction: Option<Retraction>,
@@ -100,8 +104,9 @@ impl Group {
             }
         }
         let known = self.known(shared, &prepared)?;
-        // Only what came since it was read: the rest is looked up already.
-        shared.look_up(db, &mut prepared, &known).await?;
+        if shared.needs_look_up(&prepared, &known)? {
+            return Ok(Outcome::NeedsLookUp(prepared, known));
+        }
         let retractions = match self.retractions(shared, &prepared, &known) {
             Err(Error::Invalid(faulty)) => return Ok(Outcome::Refused(prepared, faulty)),
             retractions => retractions?,
@@ -136,7 +141,12 @@ impl Group {
                 continue;
             }
             receipt.accepted = receipt.accepted.saturating_add(1);
-            let line = retraction.map_or_else(|| prepared.line(event), |retraction| &retraction.line);
+            let retracting = match retraction.and_then(|resolved| Some((resolved, resolved.retraction.as_ref()?))) {
+                Some((Resolved { line: None, .. }, retraction)) => Some(line_of(retraction, prepared.line(event))?),
+                Some((Resolved { line, .. }, _)) => line.clone(),
+                None => None,
+            };
+            let line = retracting.as_deref().unwrap_or_else(|| prepared.line(event));
             let index = u32::try_from(self.draft.event_count()).map_err(|_| TooLarge)?;
             if some_wait {
                 tally::place(&mut keys, added, shared.fold.secret(), Place { seq, index });
@@ -188,17 +198,22 @@ impl Group {
         known: &[Option<u32>],
     ) -> Result<HashMap<usize, Resolved>, Error> {
         let (mut resolved, mut marks) = (HashMap::new(), HashSet::new());
+        // An event of the group may be named more than once.
+        let mut texts: HashMap<SeenKey, Arc<str>> = HashMap::new();
         let mut faulty = Vec::new();
         for (position, (event, known)) in prepared.events.iter().zip(known).enumerate() {
             let Some(retracted) = event.retracts.as_deref().filter(|_| known.is_none()) else { continue };
             let mark = retracted.mark(&shared.seen);
-            if !marks.insert(mark) || shared.seen.get(mark)?.is_some() {
+            if shared.seen.get(mark)?.is_some() {
                 // Taken back by another event already: nothing is left to do, and the log need not say it twice.
-                resolved.insert(position, Resolved { mark, line: String::new(), deltas: Vec::new(), retraction: None });
+                resolved.insert(position, Resolved { mark, line: None, deltas: Vec::new(), retraction: None });
                 continue;
             }
             let key = shared.seen.key(&retracted.source, &retracted.id);
-            let in_group = |new: &New| (Place { seq: self.seq, index: new.index }, self.line(new));
+            let mut in_group = |new: &New| {
+                let text = texts.entry(key).or_insert_with(|| self.line(new).into()).clone();
+                (Place { seq: self.seq, index: new.index }, text)
+            };
             let original = match (prepared.originals.retracted(key), self.new.get(&key)) {
                 (Some(Some(stored)), _) => Ok((stored.place, stored.text.clone())),
                 (Some(None), _) => {
@@ -229,12 +244,9 @@ impl Group {
                     continue;
                 }
             };
-            let place = retraction.place;
             let counted = |meter: &str, seq, at| shared.counted(meter, seq, at);
             let deltas = retraction.deltas(&prepared.versions, counted)?;
-            let line = retraction
-                .line(prepared.line(event))
-                .map_err(|error| DamagedBatch { seq: place.seq, reason: format!("an event in it: {error}") })?;
+            let line = Some(line_of(&retraction, prepared.line(event))?).filter(|_| marks.insert(mark));
             resolved.insert(position, Resolved { mark, line, deltas, retraction: Some(retraction) });
         }
         if faulty.is_empty() { Ok(resolved) } else { Err(Error::Invalid(faulty)) }
@@ -265,6 +277,12 @@ impl Group {
         let (start, end) = new.line;
         String::from_utf8_lossy(self.draft.lines().get(start..end).unwrap_or_default()).into_owned()
     }
+}
+
+/// The line that the log keeps of a retraction.
+fn line_of(retraction: &Retraction, sent: &str) -> Result<String, Error> {
+    let damaged = |error| DamagedBatch { seq: retraction.place.seq, reason: format!("an event in it: {error}") };
+    Ok(retraction.line(sent).map_err(damaged)?)
 }
 
 /// Takes the additions of an event that is not counted out of what its body adds.

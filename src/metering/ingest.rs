@@ -123,11 +123,6 @@ impl Prepared {
         self.text.len()
     }
 
-    /// For each event the content with which it was found among the older ones.
-    pub fn known(&self) -> Vec<Option<u32>> {
-        self.events.iter().map(|event| event.known.map(|seen| seen.content)).collect()
-    }
-
     /// Takes events out that turned out to be invalid, in their order, and gives their texts.
     pub fn set_aside(&mut self, faulty: Vec<Faulty>) -> Vec<(Faulty, String)> {
         let indexes: HashSet<usize> = faulty.iter().map(|faulty| faulty.index).collect();

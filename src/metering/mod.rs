@@ -233,9 +233,9 @@ impl Metering {
                 rejected.push(faulty);
             }
             prepared.released.clone_from(&released);
-            let known = prepared.known();
-            self.shared.look_up(&self.db, &mut prepared, &known).await?;
-            match self.append(prepared).await? {
+            let outcome = self.append(Box::new(prepared)).await?;
+            let outcome = self.looked_up(outcome).await?;
+            match outcome {
                 // A price book was published in between: read the body again with its meters.
                 Outcome::OutOfDate(prepared) => {
                     read = self.read(bytes, now, move |reading| ingest::prepare_again(*prepared, reading)).await?;
@@ -247,6 +247,8 @@ impl Metering {
                     read.1.extend(aside);
                 }
                 Outcome::Refused(_, faulty) => return Err(Error::Invalid(faulty)),
+                // Looked up above.
+                Outcome::NeedsLookUp(..) => return Err(Error::Stopped),
                 Outcome::Taken(receipt) => {
                     rejected.sort_by_key(|faulty| faulty.index);
                     return Ok(Receipt { rejected, ..receipt });
@@ -279,14 +281,21 @@ impl Metering {
         aside(read).await?
     }
 
-    async fn append(&self, prepared: Prepared) -> Result<Outcome, Error> {
+    /// Looks up what a body needs of the log, outside of the writer's turn, until it needs nothing more.
+    async fn looked_up(&self, mut outcome: Outcome) -> Result<Outcome, Error> {
+        while let Outcome::NeedsLookUp(mut prepared, known) = outcome {
+            self.shared.look_up(&self.db, &mut prepared, &known).await?;
+            outcome = self.append(prepared).await?;
+        }
+        Ok(outcome)
+    }
+
+    async fn append(&self, prepared: Box<Prepared>) -> Result<Outcome, Error> {
         let (reply, answer) = oneshot::channel();
-        self.commands.try_send(Command::Append { prepared: Box::new(prepared), reply }).map_err(
-            |refused| match refused {
-                mpsc::error::TrySendError::Full(_) => Error::Busy,
-                mpsc::error::TrySendError::Closed(_) => Error::Stopped,
-            },
-        )?;
+        self.commands.try_send(Command::Append { prepared, reply }).map_err(|refused| match refused {
+            mpsc::error::TrySendError::Full(_) => Error::Busy,
+            mpsc::error::TrySendError::Closed(_) => Error::Stopped,
+        })?;
         answer.await.map_err(|_| Error::Stopped)?
     }
 
@@ -325,7 +334,7 @@ impl Metering {
             }
             _ => Vec::new(),
         };
-        Ok(Some(StoredEvent { seq: place.seq, received_at, text, counted, retracted }))
+        Ok(Some(StoredEvent { seq: place.seq, received_at, text: text.to_string(), counted, retracted }))
     }
 
     /// Writes everything that is only in memory, so that the next start has nothing to read again.

@@ -1,5 +1,5 @@
 //! What the log says of the events that a body names: those that it takes back, and those that it repeats in other words.
-//! Read before the writer's turn, each batch once, whatever a body asks for.
+//! Never read in the writer's turn: a body that needs it comes again when it was read, each batch once.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -28,7 +28,7 @@ pub struct Stored {
     pub place: Place,
     pub received_at: Instant,
     /// Its JSON.
-    pub text: String,
+    pub text: Arc<str>,
 }
 
 /// What is known of them so far.
@@ -39,6 +39,16 @@ pub struct Originals {
     retracted_bytes: usize,
     /// By position in the body, of those that are repeated: whether they said something else.
     differs: HashMap<usize, bool>,
+    /// Everything that was looked up, also what was not where it should be.
+    looked_up: HashSet<SeenKey>,
+}
+
+/// What a body needs of the log and was not looked up yet.
+#[derive(Default)]
+struct Wanted {
+    retracted: HashSet<SeenKey>,
+    /// With their positions in the body.
+    repeated: HashMap<SeenKey, Vec<usize>>,
 }
 
 impl Originals {
@@ -60,64 +70,71 @@ impl Originals {
 }
 
 impl Shared {
-    /// Looks up what a body needs of the log and was not looked up before. `known` is the content with which each of its
+    /// Whether a body needs something of the log that was not looked up. `known` is the content with which each of its
     /// events is known.
+    pub(in crate::metering) fn needs_look_up(&self, prepared: &Prepared, known: &[Option<u32>]) -> Result<bool, Error> {
+        let wanted = self.wanted(prepared, known)?;
+        Ok(!wanted.retracted.is_empty() || !wanted.repeated.is_empty())
+    }
+
+    /// Looks that up.
     pub(in crate::metering) async fn look_up(
         self: &Arc<Self>,
         db: &Db,
         prepared: &mut Prepared,
         known: &[Option<u32>],
     ) -> Result<(), Error> {
-        let mut originals = std::mem::take(&mut prepared.originals);
-        let mut repeated: HashMap<SeenKey, Vec<usize>> = HashMap::new();
-        let mut wanted = Vec::new();
-        for (position, (event, known)) in prepared.events.iter().zip(known).enumerate() {
-            match (&event.retracts, known) {
-                (Some(retracted), None) => {
-                    let key = self.seen.key(&retracted.source, &retracted.id);
-                    // One that came in the meantime, or one of an event that is taken back already, needs nothing.
-                    let is_done =
-                        self.seen.get(event.key)?.is_some() || self.seen.get(retracted.mark(&self.seen))?.is_some();
-                    if !is_done && originals.retracted(key).is_none() {
-                        wanted.push(key);
-                    }
-                }
-                (None, Some(content)) if *content != event.content && originals.differs(position).is_none() => {
-                    repeated.entry(event.key).or_default().push(position);
-                }
-                // One that is taken back again in other words takes back nothing.
-                _ => {}
-            }
-        }
-        if wanted.is_empty() && repeated.is_empty() {
-            prepared.originals = originals;
-            return Ok(());
-        }
-        let retracted: HashSet<SeenKey> = wanted.iter().copied().collect();
-        wanted.extend(repeated.keys());
-        for (seq, keys) in self.by_batch(wanted)? {
+        let Wanted { retracted, repeated } = self.wanted(prepared, known)?;
+        let keys: HashSet<SeenKey> = retracted.iter().chain(repeated.keys()).copied().collect();
+        prepared.originals.looked_up.extend(&keys);
+        for (seq, keys) in self.by_batch(keys)? {
             for (key, stored) in self.events_of(db, seq, keys).await? {
                 for position in repeated.get(&key).into_iter().flatten() {
                     let newer = prepared.events.get(*position).map(|event| prepared.line(event)).unwrap_or_default();
-                    originals.differs.insert(*position, !says_the_same(&stored.text, newer));
+                    let differs = !says_the_same(&stored.text, newer);
+                    prepared.originals.differs.insert(*position, differs);
                 }
                 if retracted.contains(&key) {
-                    originals.keep(key, stored);
+                    prepared.originals.keep(key, stored);
                 }
             }
         }
-        prepared.originals = originals;
         Ok(())
+    }
+
+    fn wanted(&self, prepared: &Prepared, known: &[Option<u32>]) -> Result<Wanted, Error> {
+        let mut wanted = Wanted::default();
+        for (position, (event, known)) in prepared.events.iter().zip(known).enumerate() {
+            let key = match (&event.retracts, known) {
+                (Some(retracted), None) => self.seen.key(&retracted.source, &retracted.id),
+                (None, Some(content)) if *content != event.content => event.key,
+                // One that is taken back again in other words takes back nothing.
+                _ => continue,
+            };
+            // What the log does not hold may be in the group that is being made.
+            if prepared.originals.looked_up.contains(&key) || self.seen.get(key)?.is_none() {
+                continue;
+            }
+            match &event.retracts {
+                None => wanted.repeated.entry(key).or_default().push(position),
+                // One of an event that is taken back already needs nothing.
+                Some(retracted) if self.seen.get(retracted.mark(&self.seen))?.is_none() => {
+                    wanted.retracted.insert(key);
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(wanted)
     }
 
     /// An event of the log.
     pub(in crate::metering) async fn stored(self: &Arc<Self>, db: &Db, key: SeenKey) -> Result<Option<Stored>, Error> {
-        let Some((seq, keys)) = self.by_batch(vec![key])?.pop_first() else { return Ok(None) };
+        let Some((seq, keys)) = self.by_batch([key])?.pop_first() else { return Ok(None) };
         Ok(self.events_of(db, seq, keys).await?.pop().map(|(_, stored)| stored))
     }
 
     /// Which batch to read for which of these keys. Those that are not in the log are left out.
-    fn by_batch(&self, keys: Vec<SeenKey>) -> Result<BTreeMap<i64, HashSet<SeenKey>>, Error> {
+    fn by_batch(&self, keys: impl IntoIterator<Item = SeenKey>) -> Result<BTreeMap<i64, HashSet<SeenKey>>, Error> {
         let mut by_batch: BTreeMap<i64, HashSet<SeenKey>> = BTreeMap::new();
         for key in keys {
             if let Some(seen) = self.seen.get(key)? {
@@ -142,7 +159,7 @@ impl Shared {
                 let key = shared.seen.key(&event.source, &event.id);
                 if keys.contains(&key) {
                     let place = Place { seq, index };
-                    found.push((key, Stored { place, received_at: batch.received_at, text: line.to_owned() }));
+                    found.push((key, Stored { place, received_at: batch.received_at, text: line.into() }));
                 }
             }
             Ok(found)

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -37,7 +38,7 @@ pub struct Retraction {
     /// Where the log holds the original.
     pub place: Place,
     /// The original's JSON.
-    pub event: String,
+    pub event: Arc<str>,
 }
 
 /// A JSON object, member by member as it stands.
@@ -79,7 +80,7 @@ impl Retraction {
             .map_err(|error| DamagedBatch { seq, reason: format!("a retraction in it: {error}") })?;
         let retracted = Retracted { source: kept.source.into_owned(), id: kept.id.into_owned() };
         let place = Place { seq: kept.batch, index: kept.index };
-        Ok((retracted, Self { place, event: kept.event.get().to_owned() }))
+        Ok((retracted, Self { place, event: kept.event.get().into() }))
     }
 
     /// The line that the log keeps of a retraction: as it was `sent`, and in its data what it takes back.

@@ -287,7 +287,7 @@ fn a_flush_goes_on_when_whoever_asked_for_it_has_gone() {
     });
 }
 
-/// As when a connection is lost after it committed: the log and the books say so, and memory does not.
+/// As when a connection is lost after it committed: the log says so, and memory does not.
 #[test]
 fn a_commit_whose_answer_was_lost_is_found_when_the_next_one_fails() {
     let folder = tempfile::tempdir().expect("a folder");

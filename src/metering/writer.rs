@@ -172,9 +172,9 @@ impl Writer {
         while self.last_seq < last_seq {
             let seq = self.last_seq.saturating_add(1);
             let batch = archive::batch(&self.db, &mut self.db.read_log().await?, seq).await?;
-            // From here on memory knows it, also if it cannot be added up.
-            self.last_seq = seq;
+            // If it cannot be read it is damaged: then nothing more is appended behind it.
             replaying.note(seq, recover::take_in(&batch, &self.shared)?);
+            self.last_seq = seq;
         }
         self.is_unsure = false;
         Ok(())
@@ -239,6 +239,9 @@ impl Writer {
 
     /// Everything before is flushed first, so that a new meter has a clean place in the log to begin at.
     async fn publish(&mut self, publication: Publication) -> Result<(), Error> {
+        let shared = self.shared.clone();
+        // A batch whose commit was not answered was checked without the new meters.
+        self.catch_up(&*shared.replaying.lock().await).await?;
         self.shared.fold.flush(&self.db).await?;
         let Publication { version, by, note, now } = publication;
         let mut tx = self.db.write().await?;
@@ -255,7 +258,13 @@ impl Writer {
         for meter in version.book.meters.keys() {
             tx.add_meter(meter, self.last_seq).await?;
         }
-        tx.commit().await?;
+        if let Err(error) = tx.commit().await {
+            // It may have been made although the answer was lost.
+            let stored = self.db.read().await?.book_versions().await?;
+            if !stored.iter().any(|book| book.id == version.id) {
+                return Err(error.into());
+            }
+        }
         // No replay commits between the reading and what is made of it. Not locked before: a replay holds the books.
         let _replays_wait = self.shared.replaying.lock().await;
         let coverage = Coverage::stored(&self.db).await;

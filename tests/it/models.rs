@@ -71,7 +71,7 @@ fn every_model_comes_to_its_number_and_says_why(engine: Engine) {
         ),
         ("schemes", "0.05", "1 unit at 0.05 USD (scheme visa or mc) = 0.05 USD"),
         // Two on the first day, two on the second, one on the third: three packages of two.
-        ("daily", "3.00", "each day on its own, 3 windows with usage = 3.00 USD"),
+        ("daily", "3.00", "each day on its own, 3 windows = 3.00 USD"),
         ("step", "20.00", "the step for 5 units = 20.00 USD"),
         ("cap", "9.00", "the capacity without a limit = 9.00 USD"),
         ("dyn", "7.51", "the amounts of the events, 750.50 USD, times 0.01 = 7.505 USD"),

@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use rust_decimal::Decimal;
 
 use crate::domain::book::plan::CapLimit;
-use crate::domain::book::plan::CapWindow;
 use crate::domain::book::plan::Direction;
 use crate::domain::book::plan::Model;
 use crate::domain::book::plan::Share;
@@ -14,6 +13,7 @@ use crate::domain::money::Currency;
 use crate::domain::period::Period;
 use crate::domain::rating::Marginal;
 use crate::domain::rating::PriceError;
+use crate::domain::rating::allowance;
 use crate::domain::rating::caps;
 use crate::domain::rating::caps::Limit;
 use crate::domain::rating::course;
@@ -28,7 +28,6 @@ use crate::domain::rating::quantity;
 use crate::domain::rating::quantity::Group;
 use crate::domain::rating::quantity::Source;
 use crate::domain::time::Instant;
-use crate::domain::time::Zone;
 
 /// What a component is rated within.
 #[derive(Clone, Copy)]
@@ -67,6 +66,21 @@ pub struct Measured {
     counted: Vec<Counted>,
 }
 
+impl Measured {
+    /// Takes off what an allowance includes of all these components together.
+    pub fn include(allowance: Decimal, components: &mut [&mut Self]) -> Result<(), PriceError> {
+        let lines = components.iter().flat_map(|measured| &measured.counted);
+        let lines: Vec<&[Point]> = lines.map(|counted| counted.points.as_slice()).collect();
+        let left = allowance::include(allowance, &lines)?;
+        let lines = components.iter_mut().flat_map(|measured| &mut measured.counted);
+        for (counted, left) in lines.zip(left) {
+            counted.quantity = left.last().map_or(Decimal::ZERO, |point| point.quantity);
+            counted.points = left;
+        }
+        Ok(())
+    }
+}
+
 /// What a group comes to, with the price after each of its points.
 struct Priced {
     course: Course,
@@ -77,24 +91,6 @@ pub fn measure(scope: &Scope<'_>) -> Result<Measured, PriceError> {
     let groups = quantity::groups(&scope.source)?;
     let counted = count(scope, &groups)?;
     Ok(Measured { groups, counted })
-}
-
-/// Takes off what an allowance includes, oldest bucket first; within a bucket in the order of the components and of their
-/// lines.
-pub fn include(allowance: Decimal, zone: &Zone, components: &mut [&mut Measured]) -> Result<(), PriceError> {
-    let lines = || components.iter().flat_map(|measured| &measured.counted);
-    let mut included = lines().map(|counted| differences(&counted.points)).collect::<Result<Vec<_>, _>>()?;
-    caps::apply(&[Limit { most: allowance, per: CapWindow::Period }], zone, &mut included)?;
-    let lines = components.iter_mut().flat_map(|measured| &mut measured.counted);
-    for (counted, included) in lines.zip(included) {
-        let mut sum = Decimal::ZERO;
-        for (point, included) in counted.points.iter_mut().zip(included) {
-            sum = exact::add(sum, included.amount)?;
-            point.quantity = exact::sub(point.quantity, sum)?;
-        }
-        counted.quantity = exact::sub(counted.quantity, sum)?;
-    }
-    Ok(())
 }
 
 pub fn rate(scope: &Scope<'_>, measured: Measured) -> Result<Vec<Outcome>, PriceError> {
@@ -248,7 +244,7 @@ fn steps(
     }
     steps.extend(explain::unit_cap(&component.caps, counted.transformed, counted.capped));
     if let Some(allowance) = &component.allowance {
-        steps.extend(explain::allowance(allowance, counted.capped, counted.quantity));
+        steps.extend(explain::allowance(allowance, counted.capped.max(Decimal::ZERO), counted.quantity));
     }
     let Priced { course, amounts } = priced;
     steps.extend(explain::price(component, currency, counted.quantity, amounts, course, group.events)?);

@@ -188,7 +188,7 @@ fn model_text(
                 Each::Week => "each week on its own",
                 Each::Month => "each month on its own",
             };
-            format!("{each}, {windows} with usage")
+            format!("{each}, {windows}")
         }
         Model::GraduatedProrated { .. } => {
             format!("each unit for the time that it was there, {} at the end", number(billable))

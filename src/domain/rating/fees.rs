@@ -76,7 +76,7 @@ pub fn prorated(
     (part, whole): (Period, Period),
     zone: &Zone,
 ) -> Result<Decimal, PriceError> {
-    match lengths(prorate, (part, whole), zone) {
+    match lengths(prorate, (part, whole), zone).filter(|_| part != whole) {
         Some((part, whole, _)) => exact::share(amount, part, whole),
         None => Ok(amount),
     }

@@ -15,6 +15,7 @@
 //!
 //! Quantities and amounts are exact decimals until step 6 (to 28 digits where a division does not end).
 
+mod allowance;
 pub mod budget;
 pub mod caps;
 mod component;
@@ -188,7 +189,7 @@ fn measured_charges<'a>(inputs: &Inputs<'a>) -> Result<BTreeMap<&'a str, (Scope<
         named.sort_by_key(|(scope, _)| place(scope.component));
         let Some(first) = named.first().map(|(scope, _)| scope.component) else { continue };
         let mut measured: Vec<&mut Measured> = named.into_iter().map(|(_, measured)| measured).collect();
-        component::include(*units, &plan.calendar.zone, &mut measured).map_err(|source| price_error(first, source))?;
+        Measured::include(*units, &mut measured).map_err(|source| price_error(first, source))?;
     }
     Ok(charges)
 }

@@ -94,7 +94,7 @@ fn dimensions(group_by: &[String], row: &Usage) -> BTreeMap<String, String> {
     group_by.iter().filter_map(value).collect()
 }
 
-/// In order of time, and where each event is a row of its own, in the order of events of the same time.
+/// In order of time, and where each event is a row of its own, those of the same time in the order of their sources and ids.
 fn in_time<'a>(meter: &Meter, span: Period, mut rows: Vec<&'a Usage>) -> (Vec<&'a Usage>, Vec<&'a Usage>) {
     match meter.bucket {
         Bucket::Event => rows.sort_by(|a, b| (a.bucket, &a.item).cmp(&(b.bucket, &b.item))),
@@ -132,19 +132,20 @@ fn so_far(source: &Source<'_>, meter: &Meter, rows: Vec<&Usage>, strand: usize) 
     Ok(Group { dimensions: BTreeMap::new(), rows, events: aggregate.events(), points, quantity })
 }
 
-/// Several meters side by side. The quantity is that of the component's own.
+/// Several meters side by side. The quantity, and what it came from, are the component's own.
 fn capacity(source: &Source<'_>, meters: &[&str]) -> Result<Group, PriceError> {
     let mut strands = Vec::with_capacity(meters.len());
-    let mut quantity = Decimal::ZERO;
+    let mut own = (Decimal::ZERO, 0, 0);
     for (strand, id) in meters.iter().enumerate() {
         let Some(meter) = source.meters.get(*id) else { continue };
         let group = so_far(source, meter, rows(source, meter).collect(), strand)?;
         if *id == source.meter.id {
-            quantity = group.quantity;
+            own = (group.quantity, group.rows, group.events);
         }
         strands.push(group);
     }
-    Ok(Group { quantity, ..together(strands)? })
+    let (quantity, rows, events) = own;
+    Ok(Group { quantity, rows, events, ..together(strands)? })
 }
 
 /// Each rate's usage side by side.
@@ -175,7 +176,9 @@ fn windows(source: &Source<'_>, per: Each, rows: Vec<&Usage>) -> Result<Group, P
     let (_, within) = in_time(source.meter, source.span, rows);
     let window = |row: &Usage| window(per, source.zone, row.bucket);
     let mut windows = Vec::new();
-    for rows in within.chunk_by(|a, b| window(a) == window(b)) {
+    // Where each event is a bucket, two of the same time are two.
+    let are_events = per == Each::Bucket && source.meter.bucket == Bucket::Event;
+    for rows in within.chunk_by(|a, b| window(a) == window(b) && (!are_events || a.item == b.item)) {
         let mut group = so_far(source, source.meter, rows.to_vec(), 0)?;
         group.points = group.points.pop().into_iter().collect();
         group.quantity = group.quantity.max(Decimal::ZERO);
@@ -208,12 +211,18 @@ fn changes(source: &Source<'_>, rows: Vec<&Usage>) -> Result<Group, PriceError> 
         all.points.push(Point { at: source.span.from(), strand: 0, quantity: carried, events: 0 });
     }
     all.quantity = carried;
-    for row in within.into_iter().filter(is_change) {
-        let units = row.value.decimal()?;
-        all.rows = all.rows.saturating_add(1);
-        all.events = all.events.saturating_add(row.count);
+    let within: Vec<&Usage> = within.into_iter().filter(is_change).collect();
+    // What comes and what goes in the same moment is one change: who swaps a seat needs no second one.
+    for rows in within.chunk_by(|a, b| a.bucket == b.bucket) {
+        let mut units = Decimal::ZERO;
+        for row in rows {
+            units = exact::add(units, row.value.decimal()?)?;
+            all.rows = all.rows.saturating_add(1);
+            all.events = all.events.saturating_add(row.count);
+        }
         all.quantity = exact::add(all.quantity, units)?;
-        all.points.push(Point { at: row.bucket, strand: 0, quantity: units, events: all.events });
+        let at = rows.first().map_or(source.span.from(), |row| row.bucket);
+        all.points.push(Point { at, strand: 0, quantity: units, events: all.events });
     }
     Ok(all)
 }

@@ -31,6 +31,10 @@ struct Filled<'m> {
     units: Decimal,
     was_entered: bool,
     amount: Decimal,
+    /// Units × what is left, of the whole in `whole`: divided when that changes or the amount is asked for, so that a third
+    /// of a unit three times is one.
+    weighted: Decimal,
+    whole: Decimal,
 }
 
 impl<'m> Seats<'m> {
@@ -38,7 +42,8 @@ impl<'m> Seats<'m> {
         let mut before = Decimal::ZERO;
         let filled = tiers.iter().map(|tier| {
             let was_entered = before.is_zero();
-            let filled = Filled { tier, before, units: Decimal::ZERO, was_entered, amount: Decimal::ZERO };
+            let [units, amount, weighted] = [Decimal::ZERO; 3];
+            let filled = Filled { tier, before, units, was_entered, amount, weighted, whole: Decimal::ONE };
             before = tier.up_to.unwrap_or(before);
             filled
         });
@@ -98,7 +103,7 @@ impl<'m> Seats<'m> {
                 units: filled.units,
                 unit_amount: filled.tier.unit_amount,
                 flat_amount: filled.tier.flat_amount,
-                amount: exact::add(filled.amount, filled.tier.flat_amount)?,
+                amount: exact::add(filled.cost()?, filled.tier.flat_amount)?,
                 label: String::new(),
             })
         })
@@ -107,10 +112,18 @@ impl<'m> Seats<'m> {
 
 impl Filled<'_> {
     fn add(&mut self, units: Decimal, left: Decimal, whole: Decimal) -> Result<(), PriceError> {
-        let cost = exact::share(exact::mul(units, self.tier.unit_amount)?, left, whole)?;
-        self.amount = exact::add(self.amount, cost)?;
+        if self.whole != whole {
+            self.amount = self.cost()?;
+            (self.weighted, self.whole) = (Decimal::ZERO, whole);
+        }
+        self.weighted = exact::add(self.weighted, exact::mul(units, left)?)?;
         self.units = exact::add(self.units, units)?;
         self.was_entered = true;
         Ok(())
+    }
+
+    /// What its units came to, without its flat amount.
+    fn cost(&self) -> Result<Decimal, PriceError> {
+        exact::add(self.amount, exact::share(self.tier.unit_amount, self.weighted, self.whole)?)
     }
 }

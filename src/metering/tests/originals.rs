@@ -102,3 +102,19 @@ fn more_than_the_log_should_hold_again_is_not_taken_back_at_once() {
         assert_eq!((again.accepted, again.duplicates), (4, 16));
     });
 }
+
+/// The second line is no event of its own, since its id is the first one's: so the third one is not the second to take E2 back.
+#[test]
+fn a_retraction_that_is_dropped_leaves_its_event_to_the_next() {
+    let folder = tempfile::tempdir().expect("a folder");
+    block_on(async {
+        let (db, metering) = open(folder.path()).await;
+        metering.publish(three_meters(), "test", "", NOW).await.expect("publishes");
+        send(&metering, &[1, 2, 3]).await;
+        let body = [retraction(1, 1), retraction(1, 2), retraction(2, 2), retraction(3, 2)].join("\n").into_bytes();
+        let receipt = metering.ingest(Format::Ndjson, body, Invalid::Reject, NOW).await.expect("is taken");
+        assert_eq!((receipt.accepted, receipt.duplicates), (2, 2));
+        metering.flush().await.expect("flushes");
+        assert_eq!(stored(&db).await, naive([3], metering.versions().meters()));
+    });
+}

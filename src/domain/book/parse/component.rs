@@ -1,5 +1,7 @@
 //! Components of a plan: fees, charges and rewards.
 
+use std::collections::BTreeSet;
+
 use rust_decimal::Decimal;
 
 use crate::domain::book::meter::Meter;
@@ -14,6 +16,7 @@ use crate::domain::book::plan::CapLimit;
 use crate::domain::book::plan::CapWindow;
 use crate::domain::book::plan::Component;
 use crate::domain::book::plan::Direction;
+use crate::domain::book::plan::Each;
 use crate::domain::book::plan::Fee;
 use crate::domain::book::plan::Model;
 use crate::domain::book::plan::Modifiers;
@@ -73,14 +76,23 @@ fn fee(table: &mut Table<'_>, id: Option<String>, name: Option<String>, terms: &
     table.call_it("fee");
     let amount = table.required("amount", |value| value.money(terms.currency));
     let when = table.optional("when", |value| value.one_of(&WHEN, &[])).unwrap_or(When::Arrears);
-    let prorate = prorate(table, "prorate");
+    let prorate = prorate(table, "prorate", terms.interval);
     table.refuse("program", "program_without_reward", "only a reward is paid from a program", "leave it out");
     Some(Fee { id: id?, name: name?, amount: amount?, when, prorate })
 }
 
 /// How an amount is prorated, none if the book does not say.
-pub fn prorate(table: &mut Table<'_>, key: &'static str) -> Prorate {
-    let prorate = table.optional(key, |value| value.one_of(&PRORATE, &[])).unwrap_or(Prorate::None);
+pub fn prorate(table: &mut Table<'_>, key: &'static str, interval: Interval) -> Prorate {
+    let prorate = table.optional(key, |value| {
+        let prorate = value.clone().one_of(&PRORATE, &[])?;
+        let is_short = matches!(interval, Interval::Day | Interval::Week);
+        if is_short && matches!(prorate, Prorate::FixedMonth { .. }) {
+            let message = "the plan's periods are shorter than a month".to_owned();
+            return value.wrong("fixed_month_of_short_periods", message, "use \"day\" or \"second\"");
+        }
+        Some(prorate)
+    });
+    let prorate = prorate.unwrap_or(Prorate::None);
     let Prorate::FixedMonth { .. } = prorate else {
         let fix = "leave it out, or prorate by \"fixed_month\"";
         table.refuse("fixed_days", "fixed_days_of_real_months", "months have the days that they have", fix);
@@ -102,6 +114,7 @@ fn usage(
     let meter = table.required("meter", |value| meter(value, kind, terms));
     let direction = direction(table, kind, terms);
     let model = model::read(table, meter.and_then(|(_, meter)| meter), terms.known);
+    model.iter().for_each(|model| fits_plan(table, model, kind, terms));
     let modifiers = modifiers(table);
     let caps = table.each("cap", |value| value.table("cap", |table| cap(table, terms)));
     if model.as_ref().is_some_and(|model| !model.is_of_quantity())
@@ -145,17 +158,48 @@ fn allowance(table: &mut Table<'_>, kind: Kind, model: Option<&Model>, terms: &T
 /// A meter whose buckets fit the days of the plan's zone and, for a reward, of the book's, in which programs live.
 fn meter<'a, 'k>(value: Value<'a>, kind: Kind, terms: &Terms<'k>) -> Option<(&'a str, Option<&'k Meter>)> {
     let (id, meter) = terms.known.meters.known(value.clone())?;
-    let book_zone = terms.known.settings.zone.as_ref().filter(|_| kind == Kind::Reward);
     if let Some(meter) = meter {
-        let zones = terms.zone.into_iter().chain(book_zone);
-        for zone in zones.filter(|zone| !calendar::fits(meter.bucket, zone)) {
-            let message = format!("days of {} begin inside the buckets of meter `{id}`", zone.name());
-            let fix =
-                format!("give the meter bucket = \"{}\", or use another time zone", calendar::fitting_bucket(zone));
-            value.wrong::<()>("bucket_does_not_fit_zone", message, fix);
-        }
+        fits_zones(&value, meter, kind, terms);
     }
     Some((id, meter))
+}
+
+/// Notes a meter whose buckets days begin in: of the plan's zone and, for a reward, of the book's, in which programs live.
+fn fits_zones(value: &Value<'_>, meter: &Meter, kind: Kind, terms: &Terms<'_>) {
+    let book_zone = terms.known.settings.zone.as_ref().filter(|_| kind == Kind::Reward);
+    let zones = terms.zone.into_iter().chain(book_zone);
+    for zone in zones.filter(|zone| !calendar::fits(meter.bucket, zone)) {
+        let message = format!("days of {} begin inside the buckets of meter `{}`", zone.name(), meter.id);
+        let fix = format!("give the meter bucket = \"{}\", or use another time zone", calendar::fitting_bucket(zone));
+        value.wrong::<()>("bucket_does_not_fit_zone", message, fix);
+    }
+}
+
+/// What a model says that the plan's zone and interval decide about.
+fn fits_plan(table: &mut Table<'_>, model: &Model, kind: Kind, terms: &Terms<'_>) {
+    match model {
+        Model::Capacity(tiers) => {
+            let others = tiers.iter().flat_map(|tier| tier.limits.keys()).collect::<BTreeSet<_>>();
+            let own = table.get("meter").and_then(|meter| meter.raw_text());
+            for meter in others.into_iter().filter(|id| Some(*id) != own.as_ref()) {
+                if let (Some(value), Some(meter)) = (table.get("tiers"), terms.known.meters.get(meter)) {
+                    fits_zones(&value, meter, kind, terms);
+                }
+            }
+        }
+        Model::PerBucket { per, .. } => {
+            let window = match per {
+                Each::Bucket | Each::Day => CapWindow::Day,
+                Each::Week => CapWindow::Week,
+                Each::Month => CapWindow::Month,
+            };
+            if let Some(value) = table.get("per").filter(|_| is_longer(window, terms.interval)) {
+                let message = "these windows are longer than the plan's billing period".to_owned();
+                value.wrong::<()>("window_longer_than_period", message, "use shorter ones, or a longer interval");
+            }
+        }
+        _ => {}
+    }
 }
 
 fn direction(table: &mut Table<'_>, kind: Kind, terms: &Terms<'_>) -> Option<Direction> {
@@ -227,16 +271,19 @@ fn cap(table: &mut Table<'_>, terms: &Terms<'_>) -> Option<Cap> {
 /// A window is cut off at the ends of a billing period, so a longer one would not limit what it says.
 fn window(value: Value<'_>, interval: Interval) -> Option<CapWindow> {
     let window = value.clone().one_of(&WINDOWS, &[])?;
-    let longer = match window {
-        CapWindow::Day | CapWindow::Period => false,
-        CapWindow::Week => interval == Interval::Day,
-        CapWindow::Month => matches!(interval, Interval::Day | Interval::Week),
-    };
-    if longer {
+    if is_longer(window, interval) {
         let message = "the window of this cap is longer than the plan's billing period".to_owned();
         return value.wrong("cap_longer_than_period", message, "use per = \"period\", or a longer interval");
     }
     Some(window)
+}
+
+fn is_longer(window: CapWindow, interval: Interval) -> bool {
+    match window {
+        CapWindow::Day | CapWindow::Period => false,
+        CapWindow::Week => interval == Interval::Day,
+        CapWindow::Month => matches!(interval, Interval::Day | Interval::Week),
+    }
 }
 
 fn dimension(value: Value<'_>, meter: Option<&Meter>) -> Option<String> {

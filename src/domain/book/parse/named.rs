@@ -49,7 +49,12 @@ impl<T> Named<T> {
         if self.complete { self.unknown(&name, text) } else { None }
     }
 
-    /// The same for the key of a pair.
+    /// Something that is defined, and has no mistake.
+    pub fn get(&self, id: &str) -> Option<&T> {
+        self.items.get(id)?.value.as_ref()
+    }
+
+    /// The same as [`known`](Self::known) for the key of a pair.
     pub fn known_key(&self, pair: &Value<'_>) -> Option<String> {
         let text = pair.key;
         if self.items.contains_key(text) {

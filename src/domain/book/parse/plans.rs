@@ -49,7 +49,7 @@ fn plan(table: &mut Table<'_>, id: Option<&Value<'_>>, known: &Known) -> Option<
     let interval = table.optional("interval", |value| value.one_of(&INTERVALS, &[])).unwrap_or(Interval::Month);
     let (anchor, every) = anchor(table, interval);
     let minimum = table.optional("minimum", |value| value.money(currency));
-    let minimum_prorate = component::prorate(table, "minimum_prorate");
+    let minimum_prorate = component::prorate(table, "minimum_prorate", interval);
     let mut allowances = Named::new("allowance", "unknown_allowance");
     table.each("allowance", |value| value.table("allowance", |table| allowance(table, &mut allowances)));
     let terms = Terms { currency, zone: zone.as_ref(), interval, allowances: &allowances, known };

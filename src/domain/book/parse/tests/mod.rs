@@ -185,6 +185,16 @@ interval = "week"
 anchor = "subscription"
 every = "121" #! number_out_of_range
 anchor_day = "3" #! anchor_day_without_months
+minimum = "5"
+minimum_prorate = "fixed_month" #! fixed_month_of_short_periods
+
+[[plan.component]]
+id = "a"
+kind = "charge"
+meter = "miles"
+model = "per_bucket"
+per = "month" #! window_longer_than_period
+each = { model = "flat", amount = "1" }
 "#,
     );
 }

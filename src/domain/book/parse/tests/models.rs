@@ -63,7 +63,7 @@ id = "e"
 kind = "charge"
 meter = "miles"
 model = "capacity"
-tiers = [ { limits = { miles = "1000", flights = "10" }, amount = "10" }, { amount = "50" } ]
+tiers = [ { limits = { miles = "1000", fares = "10" }, amount = "10" }, { amount = "50" } ]
 
 [[plan.component]]
 id = "f"
@@ -118,7 +118,7 @@ fn every_model_is_read_whole() {
         ("d", "model stairstep; tier 1 up_to 1000; tier 1 flat_amount 10; tier 2 flat_amount 50"),
         (
             "e",
-            "model capacity; tier 1 limit of flights 10; tier 1 limit of miles 1000; tier 1 amount 10; tier 2 amount 50",
+            "model capacity; tier 1 limit of fares 10; tier 1 limit of miles 1000; tier 1 amount 10; tier 2 amount 50",
         ),
         (
             "f",
@@ -167,7 +167,7 @@ kind = "charge"
 meter = "miles" #! capacity_without_its_meter
 model = "capacity"
 group_by = ["origin"] #! group_by_of_capacity
-tiers = [ { limits = { flights = "10" }, amount = "10" }, { amount = "50" } ]
+tiers = [ { limits = { flights = "10" }, amount = "10" }, { amount = "50" } ] #! bucket_does_not_fit_zone
 
 [[plan.component]]
 id = "b2"
@@ -208,6 +208,13 @@ meter = "miles"
 model = "per_bucket"
 per = "hour" #! unknown_value
 each = { model = "matrix" } #! unknown_value
+
+[[plan.component]]
+id = "e2"
+kind = "charge"
+meter = "miles"
+model = "capacity"
+tiers = [ { limits = { miles = "10", flights = "5" }, amount = "10" }, { amount = "50" } ] #! bucket_does_not_fit_zone
 
 [[plan.component]]
 id = "f"
