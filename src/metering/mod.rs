@@ -3,11 +3,12 @@
 //! Promise: an event that was acknowledged is in the log and is counted once, whatever is repeated, reordered or
 //! killed. Usage always equals one pass over the distinct events of a prefix of the log.
 //!
-//! How: [`ingest`] reads bodies and looks their events up in parallel; one [`writer`] finds what is new, appends a batch
-//! to the [`log`] for everything that waits at that moment, and adds it to the [`seen`] index and the [`fold`]; [`fold`]
-//! is flushed about once a second, in one transaction with its position in the log; [`recover`] replays what a crash
-//! took from memory. The log holds every event once, so that folding it needs no index. [`replay`] counts history by a
-//! younger meter; [`archive`] is where old batches go, and from where they are read as if they had stayed.
+//! How: [`ingest`] reads bodies and looks their events up in parallel; one [`writer`] finds what is new in the [`group`] of
+//! all that waits at that moment, appends it to the [`log`] as a batch, and adds it to the [`seen`] index and the [`fold`];
+//! what a body needs to know of older events is read before, in [`originals`]; [`fold`] is flushed about once a second, in
+//! one transaction with its position in the log; [`recover`] replays what a crash took from memory. The log holds every
+//! event once, so that folding it needs no index. [`replay`] counts history by a younger meter; [`archive`] is where old
+//! batches go, and from where they are read as if they had stayed.
 
 pub mod archive;
 mod aside;
