@@ -6,7 +6,6 @@ use jiff::Span;
 use jiff::ToSpan;
 use jiff::civil::Date;
 use jiff::civil::Time;
-use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde::Serialize;
 use thiserror::Error;
@@ -120,17 +119,6 @@ impl Period {
         let of_month = |date: Date| i64::from(date.day()).min(i64::from(days));
         let months = i64::from(months_between(first, end)).saturating_mul(i64::from(days));
         months.saturating_add(of_month(end)).saturating_sub(of_month(first))
-    }
-
-    /// The share of `whole` that this period covers, by days of `zone`.
-    pub fn share_by_day(self, whole: Self, zone: &Zone) -> Option<Decimal> {
-        Decimal::from(self.days(zone)).checked_div(Decimal::from(whole.days(zone)))
-    }
-
-    /// The share of `whole` that this period covers, by exact time.
-    pub fn share_by_second(self, whole: Self) -> Option<Decimal> {
-        let part = Decimal::from(self.to.micros().checked_sub(self.from.micros())?);
-        part.checked_div(Decimal::from(whole.to.micros().checked_sub(whole.from.micros())?))
     }
 }
 

@@ -234,9 +234,7 @@ impl Metering {
                 rejected.push(faulty);
             }
             prepared.released.clone_from(&released);
-            let outcome = self.append(Box::new(prepared)).await?;
-            let outcome = self.looked_up(outcome).await?;
-            match outcome {
+            match self.append(Box::new(prepared)).await? {
                 // A price book was published in between: read the body again with its meters.
                 Outcome::OutOfDate(prepared) => {
                     read = self.read(bytes, now, move |reading| ingest::prepare_again(*prepared, reading)).await?;
@@ -248,8 +246,11 @@ impl Metering {
                     read.1.extend(aside);
                 }
                 Outcome::Refused(_, faulty) => return Err(Error::Invalid(faulty)),
-                // Looked up above.
-                Outcome::NeedsLookUp(..) => return Err(Error::Stopped),
+                // Outside of the writer's turn, which the body then waits for again.
+                Outcome::NeedsLookUp(mut prepared, known) => {
+                    self.shared.look_up(&self.db, &mut prepared, &known).await?;
+                    read = (*prepared, Vec::new());
+                }
                 Outcome::Taken(receipt) => {
                     rejected.sort_by_key(|faulty| faulty.index);
                     return Ok(Receipt { rejected, ..receipt });
@@ -280,15 +281,6 @@ impl Metering {
             return read();
         }
         aside(read).await?
-    }
-
-    /// Looks up what a body needs of the log, outside of the writer's turn, until it needs nothing more.
-    async fn looked_up(&self, mut outcome: Outcome) -> Result<Outcome, Error> {
-        while let Outcome::NeedsLookUp(mut prepared, known) = outcome {
-            self.shared.look_up(&self.db, &mut prepared, &known).await?;
-            outcome = self.append(prepared).await?;
-        }
-        Ok(outcome)
     }
 
     async fn append(&self, prepared: Box<Prepared>) -> Result<Outcome, Error> {

@@ -21,6 +21,7 @@ use crate::domain::rating::course::Course;
 use crate::domain::rating::course::Point;
 use crate::domain::rating::exact;
 use crate::domain::rating::explain;
+use crate::domain::rating::fees;
 use crate::domain::rating::line::Step;
 use crate::domain::rating::modifiers;
 use crate::domain::rating::modifiers::Amounts;
@@ -189,7 +190,7 @@ fn left(scope: &Scope<'_>, at: Instant) -> (Decimal, Decimal) {
     };
     let length = |period: Period| match share {
         Share::Day => Decimal::from(period.days(scope.source.zone)),
-        Share::Second => Decimal::new(period.to().micros().saturating_sub(period.from().micros()), 6),
+        Share::Second => fees::seconds(period),
     };
     let left = Period::new(at.max(scope.source.span.from()), scope.source.span.to());
     (left.map_or(Decimal::ZERO, length), length(scope.whole))

@@ -108,7 +108,8 @@ fn proration(
     })
 }
 
-fn seconds(period: Period) -> Decimal {
+/// How long a period is.
+pub fn seconds(period: Period) -> Decimal {
     Decimal::new(period.to().micros().saturating_sub(period.from().micros()), 6)
 }
 

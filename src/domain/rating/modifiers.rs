@@ -15,6 +15,7 @@ use crate::domain::rating::PriceError;
 use crate::domain::rating::course;
 use crate::domain::rating::exact;
 use crate::domain::rating::models;
+use crate::domain::rating::percentage;
 
 /// What a counted quantity comes to, after each step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,8 +118,6 @@ fn difference(now: &Amounts, billed: Decimal, cut_before: Decimal) -> Result<Par
     })
 }
 
-/// Multiplies by a hundredth, which is exact, instead of dividing by a hundred.
 fn discounted(amount: Decimal, percent: Decimal) -> Result<Decimal, PriceError> {
-    let kept = exact::mul(exact::sub(Decimal::ONE_HUNDRED, percent)?, Decimal::new(1, 2))?;
-    if percent.is_zero() { Ok(amount) } else { exact::mul(amount, kept) }
+    if percent.is_zero() { Ok(amount) } else { percentage::percent(amount, exact::sub(Decimal::ONE_HUNDRED, percent)?) }
 }
