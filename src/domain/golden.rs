@@ -7,6 +7,19 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
+use crate::domain::money::Currency;
+
+/// A currency whose minor unit has as many decimals as a case says: money is rounded in [`crate::domain::money::Money::round`] alone.
+pub fn with_decimals(precision: &Value) -> Currency {
+    let code = match precision.as_u64() {
+        Some(0) => "JPY",
+        Some(2) => "EUR",
+        Some(3) => "KWD",
+        other => panic!("no currency has {other:?} decimals"),
+    };
+    Currency::from_code(code).expect("exists")
+}
+
 /// Runs every case of a file, and prints a line for each that differs. `differences` says in words where a case comes to
 /// something else, or nothing of a case that is left out; it may panic over one that it cannot read. Of our own cases at
 /// least so many are tried.

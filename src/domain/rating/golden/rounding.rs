@@ -2,7 +2,7 @@
 
 use rust_decimal::Decimal;
 
-use crate::domain::money::Currency;
+use crate::domain::golden::with_decimals;
 use crate::domain::money::Money;
 use crate::domain::money::split_by_largest_remainder;
 use crate::domain::rating::golden::Any;
@@ -15,15 +15,8 @@ fn decimals(value: &serde_json::Value) -> Vec<Decimal> {
     value.as_array().expect("a list").iter().map(decimal).collect()
 }
 
-/// Rounding happens in [`Money::round`]; the precision of a case chooses a currency that has as many decimals.
 fn round_to(case: &Any, exact: Decimal) -> Money {
-    let code = match case.parameters["precision"].as_u64() {
-        Some(0) => "JPY",
-        Some(2) => "EUR",
-        Some(3) => "KWD",
-        other => panic!("{}: no currency has {other:?} decimals", case.id),
-    };
-    Money::round(exact, Currency::from_code(code).expect("exists")).expect("fits")
+    Money::round(exact, with_decimals(&case.parameters["precision"])).expect("fits")
 }
 
 fn rounding_result(case: &Any) -> Vec<Decimal> {
