@@ -121,10 +121,27 @@ pub fn split_by_largest_remainder(total: i64, weights: &[Decimal]) -> Option<Vec
     if whole.is_zero() || weights.iter().any(Decimal::is_sign_negative) {
         return (total == 0).then(|| vec![0; weights.len()]);
     }
-    let mut parts = Vec::with_capacity(weights.len());
-    let mut remainders = Vec::with_capacity(weights.len());
-    for (index, weight) in weights.iter().enumerate() {
-        let exact = Decimal::from(total).checked_mul(*weight)?.checked_div(whole)?;
+    let exact = |weight: &Decimal| Decimal::from(total).checked_mul(*weight)?.checked_div(whole);
+    largest_remainders(total, weights.iter().map(exact).collect::<Option<_>>()?)
+}
+
+/// Rounds amounts that are not negative to the minor unit so that they sum to their rounded sum, by largest remainder: each
+/// becomes one of its two neighbours, and a whole one stays as it is.
+pub fn round_together(exact: &[Decimal], currency: Currency) -> Result<Vec<Money>, MoneyError> {
+    let sum = exact.iter().try_fold(Decimal::ZERO, |sum, amount| sum.checked_add(*amount));
+    let total = Money::round(sum.ok_or(MoneyError::Overflow)?, currency)?;
+    let unit = Decimal::from(10_i64.pow(currency.exponent()));
+    let minor = exact.iter().map(|amount| amount.checked_mul(unit)).collect::<Option<_>>();
+    let parts = minor.and_then(|minor| largest_remainders(total.minor(), minor)).ok_or(MoneyError::Overflow)?;
+    Ok(parts.into_iter().map(|minor| Money::from_minor(minor, currency)).collect())
+}
+
+/// Whole parts that sum to `total`, which the exact ones do too but for less than one: each is cut, and those cut most get one
+/// more.
+fn largest_remainders(total: i64, exact: Vec<Decimal>) -> Option<Vec<i64>> {
+    let mut parts = Vec::with_capacity(exact.len());
+    let mut remainders = Vec::with_capacity(exact.len());
+    for (index, exact) in exact.into_iter().enumerate() {
         let floor = exact.floor();
         parts.push(floor.to_i64()?);
         remainders.push((exact.checked_sub(floor)?, index));

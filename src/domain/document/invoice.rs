@@ -113,20 +113,26 @@ impl Totals {
 }
 
 fn taxed(currency: Currency, lines: &[Line], tax: &Tax) -> Result<Taxed, MoneyError> {
-    let on_line = |line: &Line| {
-        let exact = line.amount.decimal().checked_mul(tax.rate).and_then(|hundredfold| {
-            let percent = Decimal::ONE_HUNDRED;
-            hundredfold.checked_div(percent)
-        });
-        Money::round(exact.ok_or(MoneyError::Overflow)?, currency)
-    };
-    let amounts = lines.iter().map(on_line).collect::<Result<Vec<_>, _>>()?;
+    let amounts = lines.iter().map(|line| tax_on(line.amount, tax.rate)).collect::<Result<Vec<_>, _>>()?;
     Ok(Taxed {
         tax: tax.id.clone(),
         jurisdiction: tax.jurisdiction.clone(),
         rate: tax.rate,
         amount: Money::sum(currency, amounts)?,
     })
+}
+
+/// The tax on an amount, at a rate in percent, rounded.
+pub fn tax_on(amount: Money, rate: Decimal) -> Result<Money, MoneyError> {
+    let exact =
+        amount.decimal().checked_mul(rate).and_then(|hundredfold| hundredfold.checked_div(Decimal::ONE_HUNDRED));
+    Money::round(exact.ok_or(MoneyError::Overflow)?, amount.currency())
+}
+
+/// What may be credited of an amount that was paid for: not more than was paid, less what was credited before.
+pub fn creditable(wanted: Money, paid: Money, credited: Money) -> Result<Money, MoneyError> {
+    let left = paid.checked_sub(credited)?.minor().min(paid.minor());
+    Ok(Money::from_minor(wanted.minor().min(left).max(0), paid.currency()))
 }
 
 #[cfg(test)]

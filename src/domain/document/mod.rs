@@ -3,6 +3,9 @@
 //! A document is made from lines by [`closing`], gets its number in the transaction that keeps it, and never changes.
 
 pub mod closing;
+pub mod discount;
+#[cfg(test)]
+mod golden;
 pub mod invoice;
 pub mod payout;
 pub mod statement;
