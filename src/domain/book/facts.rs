@@ -20,6 +20,7 @@ use crate::domain::book::plan::ByEvent;
 use crate::domain::book::plan::Cap;
 use crate::domain::book::plan::CapLimit;
 use crate::domain::book::plan::CapacityTier;
+use crate::domain::book::plan::Commitment;
 use crate::domain::book::plan::Component;
 use crate::domain::book::plan::Direction;
 use crate::domain::book::plan::Fee;
@@ -158,7 +159,18 @@ fn program(program: &Program) -> Facts {
 }
 
 fn plan(plan: &Plan) -> Facts {
-    let Plan { id: _, name, currency, calendar, minimum, minimum_prorate, allowances, components: _ } = plan;
+    let Plan {
+        id: _,
+        name,
+        currency,
+        calendar,
+        minimum,
+        maximum,
+        commitment,
+        minimum_prorate,
+        allowances,
+        components: _,
+    } = plan;
     let Calendar { rhythm: Rhythm { interval, every }, anchor, zone } = calendar;
     let mut facts = Facts::default();
     facts.say("name", name);
@@ -174,16 +186,24 @@ fn plan(plan: &Plan) -> Facts {
         }
     }
     facts.say("timezone", zone.name());
-    if let Some(minimum) = minimum {
-        facts.say("minimum", minimum);
-        if *minimum_prorate != Prorate::None {
-            say_prorate(&mut facts, "minimum_prorate", *minimum_prorate);
-        }
+    facts.say_if_any("minimum", *minimum);
+    facts.say_if_any("maximum", *maximum);
+    say_commitment(&mut facts, commitment.as_ref());
+    if *minimum_prorate != Prorate::None {
+        say_prorate(&mut facts, "minimum_prorate", *minimum_prorate);
     }
     for (id, units) in allowances {
         facts.say(format!("allowance {id}"), units);
     }
     facts
+}
+
+fn say_commitment(facts: &mut Facts, commitment: Option<&Commitment>) {
+    if let Some(Commitment { amount, overage_factor, true_up }) = commitment {
+        facts.say("commitment amount", amount);
+        facts.say("commitment overage_factor", overage_factor);
+        facts.say("commitment true_up", true_up);
+    }
 }
 
 fn component(component: &Component) -> Facts {
@@ -344,8 +364,15 @@ fn say_tiers(facts: &mut Facts, model: &str, tiers: &Tiers) {
 }
 
 fn say_modifiers(facts: &mut Facts, modifiers: &Modifiers) {
-    let Modifiers { transform, free_quantity, base_amount, percentage_discount, maximum_amount, minimum_amount } =
-        modifiers;
+    let Modifiers {
+        transform,
+        free_quantity,
+        base_amount,
+        percentage_discount,
+        commitment,
+        maximum_amount,
+        minimum_amount,
+    } = modifiers;
     if let Some(Transform { divide_by, round }) = transform {
         facts.say("transform divide_by", divide_by);
         facts.say_if_any("transform round", round.as_ref().map(word));
@@ -353,6 +380,7 @@ fn say_modifiers(facts: &mut Facts, modifiers: &Modifiers) {
     facts.say_if_not_zero("free_quantity", *free_quantity);
     facts.say_if_not_zero("base_amount", *base_amount);
     facts.say_if_not_zero("percentage_discount", *percentage_discount);
+    say_commitment(facts, commitment.as_ref());
     facts.say_if_any("maximum_amount", *maximum_amount);
     facts.say_if_any("minimum_amount", *minimum_amount);
 }

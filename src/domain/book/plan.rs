@@ -20,7 +20,11 @@ pub struct Plan {
     pub calendar: Calendar,
     /// The least that an invoice's net comes to; the rest is a true-up line.
     pub minimum: Option<Decimal>,
-    /// How much of it is due for a part of a period.
+    /// The most that fees and charges come to; a line takes the rest off.
+    pub maximum: Option<Decimal>,
+    /// What the charges of a period together are committed to.
+    pub commitment: Option<Commitment>,
+    /// How much of these three a part of a period has.
     pub minimum_prorate: Prorate,
     /// By id: units that are included in the plan, for all components together that name the allowance.
     pub allowances: BTreeMap<String, Decimal>,
@@ -210,8 +214,19 @@ pub struct Modifiers {
     pub base_amount: Decimal,
     /// Percent taken off.
     pub percentage_discount: Decimal,
+    pub commitment: Option<Commitment>,
     pub maximum_amount: Option<Decimal>,
     pub minimum_amount: Option<Decimal>,
+}
+
+/// What a party commits to spend in a period.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Commitment {
+    pub amount: Decimal,
+    /// What everything beyond the amount is multiplied by.
+    pub overage_factor: Decimal,
+    /// Whether a period that comes to less is raised to the amount.
+    pub true_up: bool,
 }
 
 /// Divides a quantity and rounds it to whole units: bytes into started gigabytes.

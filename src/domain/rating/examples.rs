@@ -111,6 +111,8 @@ impl Case {
                 currency: usd(),
                 calendar,
                 minimum: None,
+                maximum: None,
+                commitment: None,
                 minimum_prorate: Prorate::None,
                 allowances: BTreeMap::new(),
                 components: Vec::new(),

@@ -7,6 +7,7 @@ use crate::domain::book::meter::Meter;
 use crate::domain::book::plan::Cap;
 use crate::domain::book::plan::CapLimit;
 use crate::domain::book::plan::CapWindow;
+use crate::domain::book::plan::Commitment;
 use crate::domain::book::plan::Each;
 use crate::domain::book::plan::Model;
 use crate::domain::book::plan::Percentage;
@@ -138,12 +139,28 @@ pub fn price(
     let discount = changed(StepKind::Discount, amounts.with_base, amounts.discounted, || {
         format!("less {} %", number(modifiers.percentage_discount))
     });
-    let maximum = changed(StepKind::Maximum, amounts.discounted, amounts.limited, || {
+    let commitment = modifiers.commitment.as_ref();
+    let overage = commitment.and_then(|commitment| {
+        changed(StepKind::Overage, amounts.discounted, amounts.with_overage, || {
+            overage(commitment, currency, amounts.discounted)
+        })
+    });
+    let maximum = changed(StepKind::Maximum, amounts.with_overage, amounts.limited, || {
         format!("at most {}", money(amounts.limited))
     });
+    let true_up = changed(StepKind::Commitment, amounts.limited, amounts.trued_up, || {
+        format!("at least the commitment of {}", money(amounts.trued_up))
+    });
     let minimum =
-        changed(StepKind::Minimum, amounts.limited, amounts.total, || format!("at least {}", money(amounts.total)));
-    Ok([free, Some(price), base, discount, maximum, minimum].into_iter().flatten().collect())
+        changed(StepKind::Minimum, amounts.trued_up, amounts.total, || format!("at least {}", money(amounts.total)));
+    Ok([free, Some(price), base, discount, overage, maximum, true_up, minimum].into_iter().flatten().collect())
+}
+
+/// `20.00 USD beyond the commitment of 100.00 USD, times 1.5`
+pub fn overage(commitment: &Commitment, currency: Currency, came_to: Decimal) -> String {
+    let beyond = came_to.checked_sub(commitment.amount).unwrap_or_default();
+    let (beyond, committed) = (amount(beyond, currency), amount(commitment.amount, currency));
+    format!("{beyond} beyond the commitment of {committed}, times {}", number(commitment.overage_factor))
 }
 
 /// How the model came to its price.

@@ -1,4 +1,4 @@
-//! Fees, prorated, and the plan's minimum.
+//! Fees, prorated.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,6 @@ use crate::domain::book::plan::Fee;
 use crate::domain::book::plan::Plan;
 use crate::domain::book::plan::Prorate;
 use crate::domain::book::plan::When;
-use crate::domain::money::Money;
 use crate::domain::period::Period;
 use crate::domain::rating::PriceError;
 use crate::domain::rating::RatingError;
@@ -21,9 +20,6 @@ use crate::domain::rating::line::LineKind;
 use crate::domain::rating::line::Step;
 use crate::domain::rating::line::StepKind;
 use crate::domain::time::Zone;
-
-/// The component that a plan's minimum is on a document.
-const MINIMUM: &str = "minimum";
 
 /// The fees that are due when `period` opens, in the order of the plan.
 pub fn advance_fees(plan: &Plan, period: Period, whole: Period) -> Result<Vec<Line>, RatingError> {
@@ -94,7 +90,8 @@ fn lengths(prorate: Prorate, (part, whole): (Period, Period), zone: &Zone) -> Op
     Some((part, whole, unit))
 }
 
-fn proration(
+/// The step from an amount for the whole period to that for a part.
+pub fn proration(
     amount: Decimal,
     exact: Decimal,
     prorate: Prorate,
@@ -111,49 +108,4 @@ fn proration(
 /// How long a period is.
 pub fn seconds(period: Period) -> Decimal {
     Decimal::new(period.to().micros().saturating_sub(period.from().micros()), 6)
-}
-
-/// What the plan's minimum adds to what the period came to: the fees for it, in advance and in arrears, and its
-/// charges, each rounded. Rewards do not count.
-///
-/// A fee in advance counts in the period that it is for, though it stands on the document before. For a part of a period
-/// the minimum is due whole, or by its share, as the plan says.
-pub fn minimum(plan: &Plan, period: Period, whole: Period, lines: &[Line]) -> Result<Option<Line>, RatingError> {
-    let Some(of_whole) = plan.minimum else { return Ok(None) };
-    let exact = prorated(of_whole, plan.minimum_prorate, (period, whole), &plan.calendar.zone)
-        .map_err(|source| RatingError::Price { component: MINIMUM.to_owned(), source })?;
-    let proration = proration(of_whole, exact, plan.minimum_prorate, (period, whole), plan);
-    let (minimum, rounding) = explain::round(exact, plan.currency)?;
-    let advance = advance_fees(plan, period, whole)?;
-    let came_to = Money::sum(plan.currency, advance.iter().chain(lines).map(|line| line.amount))?;
-    let true_up = minimum.checked_sub(came_to)?;
-    if true_up.is_zero() || true_up.is_negative() {
-        return Ok(None);
-    }
-    let step = Step {
-        step: StepKind::Minimum,
-        text: format!(
-            "at least {} a period: fees and charges came to {}",
-            explain::amount(minimum.decimal(), plan.currency),
-            explain::amount(came_to.decimal(), plan.currency)
-        ),
-        before: Decimal::ZERO,
-        after: true_up.decimal(),
-        tiers: Vec::new(),
-    };
-    Ok(Some(Line {
-        component: MINIMUM.to_owned(),
-        kind: LineKind::Minimum,
-        description: format!("Minimum of {}", plan.name),
-        dimensions: BTreeMap::new(),
-        from: period.from(),
-        to: period.to(),
-        quantity: Decimal::ONE,
-        amount: true_up,
-        program: None,
-        explanation: Explanation {
-            steps: proration.into_iter().chain(rounding).chain([step]).collect(),
-            ..Explanation::default()
-        },
-    }))
 }

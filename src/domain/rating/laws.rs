@@ -10,6 +10,7 @@ use rust_decimal::Decimal;
 use crate::domain::book::plan::ByEvent;
 use crate::domain::book::plan::CapWindow;
 use crate::domain::book::plan::CapacityTier;
+use crate::domain::book::plan::Commitment;
 use crate::domain::book::plan::Component;
 use crate::domain::book::plan::Direction;
 use crate::domain::book::plan::Each;
@@ -127,8 +128,13 @@ fn priced() -> impl Strategy<Value = (Model, Modifiers)> {
 
 fn modifiers() -> impl Strategy<Value = Modifiers> {
     let option = |below| prop::option::of(decimal(below));
-    (decimal(20_000), decimal(9_000), 0_i64..=100, option(300_000), option(90_000)).prop_map(
-        |(free_quantity, base_amount, percent, maximum_amount, minimum_amount)| Modifiers {
+    let commitment = (decimal(90_000), decimal(3_000), any::<bool>());
+    let commitment =
+        commitment.prop_map(|(amount, overage_factor, true_up)| Commitment { amount, overage_factor, true_up });
+    let commitment = prop::option::of(commitment);
+    (decimal(20_000), decimal(9_000), 0_i64..=100, commitment, option(300_000), option(90_000)).prop_map(
+        |(free_quantity, base_amount, percent, commitment, maximum_amount, minimum_amount)| Modifiers {
+            commitment,
             transform: None,
             free_quantity,
             base_amount,

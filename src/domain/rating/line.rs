@@ -68,7 +68,7 @@ pub struct Line {
 pub enum LineKind {
     Fee,
     Charge,
-    /// The plan's minimum, less what the other lines came to.
+    /// What the plan's minimum or its commitment adds to the other lines.
     Minimum,
     Reward,
 }
@@ -109,7 +109,11 @@ pub enum StepKind {
     Proration,
     BaseAmount,
     Discount,
+    /// What is beyond a commitment, times its factor.
+    Overage,
     Maximum,
+    /// Raised to what was committed to.
+    Commitment,
     Minimum,
     AmountCap,
     Budget,

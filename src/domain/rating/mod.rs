@@ -7,15 +7,16 @@
 //!    one line for each combination of values of the `group_by` dimensions ([`quantity`]).
 //! 2. `transform`, on the quantity so far; then `cap` by units, oldest bucket first ([`caps`]); then what an allowance of the
 //!    plan includes, oldest bucket first, for all components together that name it.
-//! 3. `free_quantity`, the model ([`models`], [`tiers`], [`course`]), `base_amount`, discount, maximum, minimum ([`modifiers`]).
+//! 3. `free_quantity`, the model ([`models`], [`tiers`], [`course`]), `base_amount`, discount, commitment, maximum, minimum ([`modifiers`]).
 //! 4. `cap` by amount, oldest bucket first ([`caps`]).
 //! 5. For a reward: what is left of its program's budget, for all parties at once ([`budget`]).
 //! 6. Rounding to the minor unit, once a line, half away from zero.
-//! 7. The plan's minimum, over the rounded fees and charges ([`fees`]).
+//! 7. The plan's commitment, minimum and maximum, over the rounded fees and charges ([`bounds`]).
 //!
 //! Quantities and amounts are exact decimals until step 6 (to 28 digits where a division does not end).
 
 mod allowance;
+mod bounds;
 pub mod budget;
 pub mod caps;
 mod component;
@@ -85,7 +86,7 @@ pub struct Inputs<'a> {
 /// What a period came to.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rated {
-    /// Fees in arrears and charges in the order of the plan, then the minimum's true-up.
+    /// Fees in arrears and charges in the order of the plan, then what the plan makes of all of them.
     pub lines: Vec<Line>,
     /// Rewards, still to be settled against their programs' budgets.
     pub rewards: Vec<UnbudgetedReward>,
@@ -163,8 +164,7 @@ pub fn rate(inputs: &Inputs<'_>) -> Result<Rated, RatingError> {
             },
         }
     }
-    let minimum = fees::minimum(plan, inputs.period, inputs.whole, &rated.lines)?;
-    rated.lines.extend(minimum);
+    bounds::apply(plan, (inputs.period, inputs.whole), &mut rated.lines)?;
     Ok(rated)
 }
 

@@ -1,13 +1,15 @@
 //! What surrounds the model: changes to the quantity before it, and to the amount after it.
 //!
 //! In this order: `transform` on the period's cumulative quantity → (caps by units, in [`super::caps`]) →
-//! `free_quantity` → the model → `base_amount` → `percentage_discount` → `maximum_amount` → `minimum_amount`.
+//! `free_quantity` → the model → `base_amount` → `percentage_discount` → what is beyond a `commitment`, times its factor →
+//! `maximum_amount` → the true-up of a commitment → `minimum_amount`.
 //!
 //! A period may be billed in parts. Then everything is computed for the whole quantity so far, and a part comes to
-//! what that is more than before; the minimum is due with the last part only.
+//! what that is more than before; true-up and minimum are due with the last part only.
 
 use rust_decimal::Decimal;
 
+use crate::domain::book::plan::Commitment;
 use crate::domain::book::plan::Model;
 use crate::domain::book::plan::Modifiers;
 use crate::domain::book::plan::Transform;
@@ -26,8 +28,12 @@ pub struct Amounts {
     pub price: Decimal,
     pub with_base: Decimal,
     pub discounted: Decimal,
+    /// What is beyond the commitment counts as often as its factor says.
+    pub with_overage: Decimal,
     /// At most the maximum.
     pub limited: Decimal,
+    /// At least the commitment, if that is trued up.
+    pub trued_up: Decimal,
     /// At least the minimum.
     pub total: Decimal,
 }
@@ -53,7 +59,7 @@ pub struct Previous {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartAmounts {
     pub amount: Decimal,
-    /// The minimum's part of the amount.
+    /// What the commitment and the minimum add to the amount.
     pub true_up: Decimal,
     /// What the maximum cut off.
     pub maximum_discount: Decimal,
@@ -87,10 +93,22 @@ pub fn amounts(
 pub fn around(modifiers: &Modifiers, billable: Decimal, price: Decimal, is_last: bool) -> Result<Amounts, PriceError> {
     let with_base = exact::add(price, modifiers.base_amount)?;
     let discounted = discounted(with_base, modifiers.percentage_discount)?;
-    let limited = modifiers.maximum_amount.map_or(discounted, |maximum| discounted.min(maximum));
+    let with_overage = match &modifiers.commitment {
+        Some(commitment) => exact::add(discounted, overage(commitment, discounted)?)?,
+        None => discounted,
+    };
+    let limited = modifiers.maximum_amount.map_or(with_overage, |maximum| with_overage.min(maximum));
+    let commitment = modifiers.commitment.as_ref().filter(|commitment| commitment.true_up && is_last);
+    let trued_up = commitment.map_or(limited, |commitment| limited.max(commitment.amount));
     let minimum = modifiers.minimum_amount.filter(|_| is_last);
-    let total = minimum.map_or(limited, |minimum| limited.max(minimum));
-    Ok(Amounts { billable, price, with_base, discounted, limited, total })
+    let total = minimum.map_or(trued_up, |minimum| trued_up.max(minimum));
+    Ok(Amounts { billable, price, with_base, discounted, with_overage, limited, trued_up, total })
+}
+
+/// What the factor of a commitment adds to an amount: nothing up to the commitment.
+pub fn overage(commitment: &Commitment, amount: Decimal) -> Result<Decimal, PriceError> {
+    let beyond = exact::sub(amount, commitment.amount)?.max(Decimal::ZERO);
+    exact::mul(beyond, exact::sub(commitment.overage_factor, Decimal::ONE)?)
 }
 
 /// What one part of a period comes to.
@@ -105,7 +123,7 @@ pub fn part(model: &Model, modifiers: &Modifiers, part: &Part) -> Result<PartAmo
     };
     let now = of(exact::add(previous.quantity, part.quantity)?, part.tier_quantity, part.is_last)?;
     let before = of(previous.quantity, None, false)?;
-    let cut_before = exact::sub(before.discounted, before.limited)?;
+    let cut_before = exact::sub(before.with_overage, before.limited)?;
     difference(&now, previous.billed.unwrap_or(before.limited), cut_before)
 }
 
@@ -113,7 +131,7 @@ fn difference(now: &Amounts, billed: Decimal, cut_before: Decimal) -> Result<Par
     Ok(PartAmounts {
         amount: exact::sub(now.total, billed)?,
         true_up: exact::sub(now.total, now.limited)?,
-        maximum_discount: exact::sub(exact::sub(now.discounted, now.limited)?, cut_before)?,
+        maximum_discount: exact::sub(exact::sub(now.with_overage, now.limited)?, cut_before)?,
         billable: now.billable,
     })
 }

@@ -17,7 +17,6 @@ use crate::domain::money::Currency;
 use crate::domain::rating::explain;
 use crate::domain::rating::line::Explanation;
 use crate::domain::rating::line::Line;
-use crate::domain::rating::line::LineKind;
 use crate::domain::rating::line::StepKind;
 use crate::domain::rating::line::TierStep;
 use crate::domain::subscription::Subscription;
@@ -263,7 +262,7 @@ fn row(line: &Line, statement: &Statement) -> Row {
     let zone = &statement.timezone;
     let is_elsewhen = (line.from, line.to) != (statement.period.from(), statement.period.to());
     let days = is_elsewhen.then(|| crate::domain::period::Period::new(line.from, line.to).ok()).flatten();
-    let is_measured = matches!(line.kind, LineKind::Charge | LineKind::Reward);
+    let is_measured = line.explanation.meter.is_some();
     Row {
         description: line.description.clone(),
         details: line.dimensions.iter().map(|(name, value)| format!("{name} {value}")).collect(),
@@ -293,7 +292,9 @@ fn step_name(kind: StepKind) -> &'static str {
         StepKind::Proration => "Prorated",
         StepKind::BaseAmount => "Base",
         StepKind::Discount => "Discounted",
+        StepKind::Overage => "Overage",
         StepKind::Maximum => "Maximum",
+        StepKind::Commitment => "Commitment",
         StepKind::Minimum => "Minimum",
         StepKind::AmountCap => "Capped",
         StepKind::Budget => "Budget",

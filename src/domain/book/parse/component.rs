@@ -7,6 +7,7 @@ use rust_decimal::Decimal;
 use crate::domain::book::meter::Meter;
 use crate::domain::book::parse::Known;
 use crate::domain::book::parse::calendar;
+use crate::domain::book::parse::commitment;
 use crate::domain::book::parse::model;
 use crate::domain::book::parse::named::Named;
 use crate::domain::book::parse::reader::Table;
@@ -14,6 +15,7 @@ use crate::domain::book::parse::value::Value;
 use crate::domain::book::plan::Cap;
 use crate::domain::book::plan::CapLimit;
 use crate::domain::book::plan::CapWindow;
+use crate::domain::book::plan::Commitment;
 use crate::domain::book::plan::Component;
 use crate::domain::book::plan::Direction;
 use crate::domain::book::plan::Each;
@@ -115,7 +117,7 @@ fn usage(
     let direction = direction(table, kind, terms);
     let model = model::read(table, meter.and_then(|(_, meter)| meter), terms.known);
     model.iter().for_each(|model| fits_plan(table, model, kind, terms));
-    let modifiers = modifiers(table);
+    let modifiers = modifiers(table, kind, terms);
     let caps = table.each("cap", |value| value.table("cap", |table| cap(table, terms)));
     if model.as_ref().is_some_and(|model| !model.is_of_quantity())
         && caps.iter().any(|cap| matches!(cap.limit, CapLimit::Units(_)))
@@ -223,7 +225,7 @@ fn program(value: Value<'_>, terms: &Terms<'_>) -> Option<String> {
     Some(id.to_owned())
 }
 
-fn modifiers(table: &mut Table<'_>) -> Modifiers {
+fn modifiers(table: &mut Table<'_>, kind: Kind, terms: &Terms<'_>) -> Modifiers {
     let minimum_amount = table.optional("minimum_amount", Value::not_negative);
     let maximum_amount = table.optional("maximum_amount", |value| {
         let maximum = value.clone().not_negative()?;
@@ -240,9 +242,25 @@ fn modifiers(table: &mut Table<'_>) -> Modifiers {
         free_quantity: table.optional("free_quantity", Value::not_negative).unwrap_or(Decimal::ZERO),
         base_amount: table.optional("base_amount", Value::not_negative).unwrap_or(Decimal::ZERO),
         percentage_discount: table.optional("percentage_discount", Value::percent).unwrap_or(Decimal::ZERO),
+        commitment: commitment(table, kind, maximum_amount, terms),
         maximum_amount,
         minimum_amount,
     }
+}
+
+/// What a charge commits its party to; one line's worth.
+fn commitment(table: &mut Table<'_>, kind: Kind, maximum: Option<Decimal>, terms: &Terms<'_>) -> Option<Commitment> {
+    if kind == Kind::Reward {
+        let fix = "leave it out, or make this a charge";
+        table.refuse("commitment", "commitment_of_reward", "a party commits to what it spends", fix);
+        return None;
+    }
+    if table.has("group_by") {
+        let why = "each of the lines that `group_by` makes would be committed to it";
+        table.refuse("commitment", "commitment_of_groups", why, "give it to the plan, or leave `group_by` out");
+        return None;
+    }
+    commitment::read(table, terms.currency, maximum)
 }
 
 fn transform(table: &mut Table<'_>) -> Option<Transform> {

@@ -5,6 +5,7 @@
 
 mod calendar;
 mod catalog;
+mod commitment;
 mod component;
 #[cfg(test)]
 mod example;

@@ -5,6 +5,7 @@ use std::num::NonZero;
 use rust_decimal::Decimal;
 
 use crate::domain::book::parse::Known;
+use crate::domain::book::parse::commitment;
 use crate::domain::book::parse::component;
 use crate::domain::book::parse::component::Terms;
 use crate::domain::book::parse::named::Named;
@@ -12,6 +13,8 @@ use crate::domain::book::parse::reader::Table;
 use crate::domain::book::parse::value::Value;
 use crate::domain::book::plan::Component;
 use crate::domain::book::plan::Plan;
+use crate::domain::book::plan::When;
+use crate::domain::money::Currency;
 use crate::domain::period::Anchor;
 use crate::domain::period::Calendar;
 use crate::domain::period::Interval;
@@ -49,11 +52,14 @@ fn plan(table: &mut Table<'_>, id: Option<&Value<'_>>, known: &Known) -> Option<
     let interval = table.optional("interval", |value| value.one_of(&INTERVALS, &[])).unwrap_or(Interval::Month);
     let (anchor, every) = anchor(table, interval);
     let minimum = table.optional("minimum", |value| value.money(currency));
+    let maximum = table.optional("maximum", |value| maximum(value, minimum, currency));
+    let commitment = commitment::read(table, currency, maximum);
     let minimum_prorate = component::prorate(table, "minimum_prorate", interval);
     let mut allowances = Named::new("allowance", "unknown_allowance");
     table.each("allowance", |value| value.table("allowance", |table| allowance(table, &mut allowances)));
     let terms = Terms { currency, zone: zone.as_ref(), interval, allowances: &allowances, known };
     let components = components(table, &terms);
+    maximum.iter().for_each(|maximum| holds_fees(table, *maximum, &components));
     let id = id?.raw_text()?;
     let allowances = allowances.into_values()?;
     Some(Plan {
@@ -62,10 +68,36 @@ fn plan(table: &mut Table<'_>, id: Option<&Value<'_>>, known: &Known) -> Option<
         currency: currency?,
         calendar: Calendar { rhythm: Rhythm { interval, every }, anchor, zone: zone? },
         minimum,
+        maximum,
+        commitment,
         minimum_prorate,
         allowances,
         components,
     })
+}
+
+fn maximum(value: Value<'_>, minimum: Option<Decimal>, currency: Option<Currency>) -> Option<Decimal> {
+    let maximum = value.clone().money(currency)?;
+    match minimum.filter(|minimum| *minimum > maximum) {
+        Some(minimum) => {
+            let message = format!("the maximum {maximum} is below the minimum {minimum}");
+            value.wrong("minimum_above_maximum", message, "raise the maximum or lower the minimum")
+        }
+        None => Some(maximum),
+    }
+}
+
+/// What fees in advance are above a maximum, no document of their period could take off.
+fn holds_fees(table: &mut Table<'_>, maximum: Decimal, components: &[Component]) {
+    let in_advance = |component: &Component| match component {
+        Component::Fee(fee) if fee.when == When::Advance => Some(fee.amount),
+        _ => None,
+    };
+    let fees = components.iter().filter_map(in_advance).try_fold(Decimal::ZERO, |sum, fee| sum.checked_add(fee));
+    if let (Some(fees), Some(value)) = (fees.filter(|fees| *fees > maximum), table.get("maximum")) {
+        let message = format!("the fees in advance come to {fees}, above the maximum {maximum}");
+        value.wrong::<()>("fees_above_maximum", message, "raise the maximum or lower the fees");
+    }
 }
 
 /// Units that are included for all components together that name them.

@@ -229,6 +229,7 @@ impl Parameters {
             transform,
             free_quantity: self.free_quantity.or(self.free_units).unwrap_or_default(),
             base_amount: self.base_amount.unwrap_or_default(),
+            commitment: None,
             percentage_discount: self.percentage_discount.unwrap_or_default(),
             maximum_amount: self.maximum_amount,
             minimum_amount: self.minimum_amount,

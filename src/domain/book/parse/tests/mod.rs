@@ -1,5 +1,6 @@
 //! Every mistake, on its line; and a book that has none.
 
+mod bounds;
 mod meters;
 mod models;
 
