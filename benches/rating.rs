@@ -105,8 +105,15 @@ fn main() {
         ("peak".to_owned(), rows(1)),
     ]);
     let (plan, programs) = (&version.book.plans["p"], BTreeMap::new());
-    let inputs =
-        Inputs { plan, programs: &programs, meters: &version.book.meters, period, whole: period, usage: &usage };
+    let inputs = Inputs {
+        plan,
+        programs: &programs,
+        meters: &version.book.meters,
+        period,
+        whole: period,
+        life_from: period.from(),
+        usage: &usage,
+    };
     let (watch, mut lines, mut sum) = (Watch::now(), 0_u64, 0_i64);
     while watch.elapsed().as_secs() < 3 {
         for _ in 0..1_000 {

@@ -42,6 +42,7 @@ use crate::domain::document::closing::Documents;
 use crate::domain::document::closing::Due;
 use crate::domain::document::closing::documents;
 use crate::domain::document::closing::plan_of;
+use crate::domain::document::closing::reaching_back;
 use crate::domain::document::invoice;
 use crate::domain::document::invoice::Invoice;
 use crate::domain::document::payout;
@@ -187,8 +188,8 @@ async fn gather(db: &Db, items: &[Item]) -> Result<Gathered, CloseError> {
         used.push(match item.occasion {
             Occasion::Opening => BTreeMap::new(),
             Occasion::Closing => {
-                let meters = item.version.book.meters.values();
-                usage_of(&mut tx, &item.subscription.consumer, item.period.covered, meters).await?
+                let since = reaching_back(&item.subscription, &item.version)?;
+                usage_of(&mut tx, &item.subscription.consumer, item.period.covered, &since).await?
             }
         });
     }

@@ -22,6 +22,7 @@ use crate::domain::document::Occasion;
 use crate::domain::document::closing::Due;
 use crate::domain::document::closing::documents;
 use crate::domain::document::closing::plan_of;
+use crate::domain::document::closing::reaching_back;
 use crate::domain::document::statement::Asked;
 use crate::domain::document::statement::Contents;
 use crate::domain::document::statement::MeterDays;
@@ -103,12 +104,13 @@ pub async fn statement(
     let state = if open.is_empty() && period.to() <= now { StatementState::Closed } else { StatementState::Open };
     let mut so_far = Vec::with_capacity(open.len());
     for item in &open {
-        let meters = item.version.book.meters.values();
-        so_far.push(usage_of(&mut tx, &consumer.id, item.period.covered, meters).await?);
+        let since = reaching_back(&item.subscription, &item.version).map_err(CloseError::from)?;
+        so_far.push(usage_of(&mut tx, &consumer.id, item.period.covered, &since).await?);
     }
     let granted = tx.granted_by_program().await?;
     let meters = versions.iter().flat_map(|version| version.book.meters.values());
-    let used = usage_of(&mut tx, &consumer.id, period, meters).await?;
+    let carrying = meters.filter(|meter| meter.carries_over()).map(|meter| (meter.id.as_str(), Instant::BEGINNING));
+    let used = usage_of(&mut tx, &consumer.id, period, &carrying.collect()).await?;
     drop(tx);
 
     add_so_far(&mut contents, &consumer, &open, &so_far, granted)?;

@@ -3,6 +3,8 @@
 //! UA and AA fly in January. The plan has a fee in advance, one in arrears, a charge a mile, and a reward for being on
 //! time out of a budget of 10.00 that both share. UA is taxed; AA leaves in the middle of February.
 
+mod lifetime;
+
 use std::collections::BTreeMap;
 use std::ops::Deref;
 
@@ -152,11 +154,16 @@ impl Deref for Meter {
 }
 
 async fn metering(db: &Db) -> Meter {
+    metering_under(db, BOOK.map(|(path, text)| (path, text.to_owned()))).await
+}
+
+/// With another book, where none is published yet.
+async fn metering_under(db: &Db, book: [(&str, String); 5]) -> Meter {
     let folder = tempfile::tempdir().expect("a folder");
     let options = Options { limits: Limits::default(), seen: folder.path().to_owned(), seen_memory: 1 << 20 };
     let metering = Metering::open(db.clone(), options, |_| {}).await.expect("opens");
     if metering.versions().iter().next().is_none() {
-        let files = BOOK.map(|(path, text)| SourceFile { path: path.to_owned(), text: text.to_owned() });
+        let files = book.map(|(path, text)| SourceFile { path: path.to_owned(), text });
         let version = BookVersion::new(files.to_vec(), Instant::BEGINNING).expect("is a book");
         metering.publish(version, "test", "", NOW).await.expect("is published");
     }

@@ -16,6 +16,7 @@ use crate::domain::document::Occasion;
 use crate::domain::document::closing::Documents;
 use crate::domain::document::closing::Due;
 use crate::domain::document::closing::documents;
+use crate::domain::document::closing::reaching_back;
 use crate::domain::document::invoice;
 use crate::domain::document::invoice::Invoice;
 use crate::domain::document::payout;
@@ -135,7 +136,10 @@ fn members(
         };
         let usage = match closed.occasion {
             Occasion::Opening => BTreeMap::new(),
-            Occasion::Closing => usage_of(usage, &version, &subscription.consumer, period.covered),
+            Occasion::Closing => {
+                let since = reaching_back(&subscription, &version)?;
+                usage_of(usage, &version, (&subscription.consumer, period.covered), &since)
+            }
         };
         members.push(Member { closed, subscription, version, period, next, usage });
     }
@@ -146,16 +150,16 @@ fn members(
 fn usage_of(
     usage: &BTreeMap<Key, Delta>,
     version: &BookVersion,
-    party: &str,
-    period: Period,
+    (party, period): (&str, Period),
+    since: &BTreeMap<&str, Instant>,
 ) -> BTreeMap<String, Vec<Usage>> {
     let at = |meter: &str, bucket| {
         let (meter, party, dimensions, item) = (meter.into(), party.into(), "".into(), "".into());
         Key { meter, party, bucket, dimensions, item }
     };
     let mut of_meters = BTreeMap::new();
-    for (id, meter) in &version.book.meters {
-        let from = if meter.carries_over() { Instant::BEGINNING } else { period.from() };
+    for id in version.book.meters.keys() {
+        let from = since.get(id.as_str()).copied().unwrap_or(period.from()).min(period.from());
         let range = (Bound::Included(at(id, from)), Bound::Excluded(at(id, period.to())));
         let rows: Vec<Usage> = usage.range(range).map(|(key, delta)| Usage::of(key, *delta)).collect();
         if !rows.is_empty() {

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use rust_decimal::Decimal;
 use serde::Deserialize;
@@ -256,7 +257,7 @@ pub enum CapLimit {
     Amount(Decimal),
 }
 
-/// A calendar window in the plan's zone. `Period` is the billing period.
+/// A calendar window in the plan's zone. `Period` is the billing period, and `Lifetime` all of the subscription.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CapWindow {
@@ -264,6 +265,7 @@ pub enum CapWindow {
     Week,
     Month,
     Period,
+    Lifetime,
 }
 
 /// Tiers with rising inclusive upper bounds.
@@ -389,7 +391,29 @@ impl Component {
     }
 }
 
+impl Plan {
+    /// The meters of which usage from before a period decides about it, since something is capped for a lifetime.
+    pub fn lifetime_meters(&self) -> BTreeSet<&str> {
+        let mut meters = BTreeSet::new();
+        for component in &self.components {
+            if let Component::Usage(usage) = component
+                && usage.is_capped_for_a_lifetime()
+            {
+                meters.insert(usage.meter.as_str());
+                if let Model::Capacity(tiers) = &usage.model {
+                    meters.extend(tiers.iter().flat_map(|tier| tier.limits.keys()).map(String::as_str));
+                }
+            }
+        }
+        meters
+    }
+}
+
 impl UsageComponent {
+    pub fn is_capped_for_a_lifetime(&self) -> bool {
+        self.caps.iter().any(|cap| cap.per == CapWindow::Lifetime)
+    }
+
     pub fn program(&self) -> Option<&str> {
         match &self.direction {
             Direction::Charge => None,

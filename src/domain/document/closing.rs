@@ -45,7 +45,7 @@ pub struct Due<'a> {
     pub version: &'a BookVersion,
     /// The period that follows and its price book, whose fees in advance are due now; none at the end.
     pub next: Option<(BillingPeriod, &'a BookVersion)>,
-    /// What the consumer used in the period, by meter.
+    /// What the consumer used in the period, by meter, and before it as far as [`reaching_back`] says.
     pub usage: &'a BTreeMap<String, Vec<Usage>>,
 }
 
@@ -114,6 +114,19 @@ pub fn plan_of<'a>(subscription: &Subscription, version: &'a BookVersion) -> Res
     })
 }
 
+/// The meters of which a period of a subscription needs usage from before it, and since when: all of those whose value carries
+/// over, and since the subscription began of those that something is capped by for a lifetime.
+pub fn reaching_back<'a>(
+    subscription: &Subscription,
+    version: &'a BookVersion,
+) -> Result<BTreeMap<&'a str, Instant>, ClosingError> {
+    let capped = plan_of(subscription, version)?.lifetime_meters();
+    let mut since: BTreeMap<&str, Instant> = capped.into_iter().map(|id| (id, subscription.starts_at)).collect();
+    let carrying = version.book.meters.values().filter(|meter| meter.carries_over());
+    since.extend(carrying.map(|meter| (meter.id.as_str(), Instant::BEGINNING)));
+    Ok(since)
+}
+
 /// What everything that is due comes to, in the order in which it was given. `granted` is what programs have granted
 /// before, in the minor unit.
 pub fn documents(due: &[Due<'_>], granted: &BTreeMap<String, i64>) -> Result<Vec<Documents>, ClosingError> {
@@ -153,7 +166,8 @@ fn rated<'a>(due: &Due<'a>) -> Result<(Vec<Line>, Earned<'a>), ClosingError> {
         let lines = rating::advance_fees(plan, period, whole).map_err(|source| due.rating(source))?;
         return Ok((lines, Vec::new()));
     }
-    let inputs = Inputs { plan, programs, meters, period, whole, usage: due.usage };
+    let life_from = due.subscription.starts_at;
+    let inputs = Inputs { plan, programs, meters, period, whole, life_from, usage: due.usage };
     let rated = rating::rate(&inputs).map_err(|source| due.rating(source))?;
     let mut lines = rated.lines;
     if let Some((next, version)) = due.next {

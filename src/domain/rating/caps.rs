@@ -6,7 +6,8 @@
 //!   back first what the caps withheld within the same window, and only then what was let through. So one cap lets
 //!   through `min(limit, running total of the window)`, and nobody loses what he never got.
 //! - A component's caps are shared by all its lines: within a bucket the lines come in the order of their dimensions.
-//! - A window that the period's boundary cuts counts only what lies within the period.
+//! - A window that the period's boundary cuts counts only what lies within the period. A lifetime is cut by none: what it let
+//!   through and withheld in one period is what the next begins with ([`Life`]).
 
 use jiff::ToSpan;
 use jiff::civil::Date;
@@ -25,7 +26,12 @@ pub struct Limit {
     pub per: CapWindow,
 }
 
+/// What the caps of a component let through in the periods before, as far as they are for a lifetime.
+#[derive(Clone, Debug, Default)]
+pub struct Life(Vec<Room>);
+
 /// What happened so far in the current window of one limit.
+#[derive(Clone, Debug)]
 struct Room {
     limit: Limit,
     /// The first day of the window; nothing for the period.
@@ -34,8 +40,9 @@ struct Room {
     withheld: Decimal,
 }
 
-/// Lets through what the limits allow of what the buckets of each line add.
-pub fn apply(limits: &[Limit], zone: &Zone, lines: &mut [Vec<Marginal>]) -> Result<(), PriceError> {
+/// Lets through what the limits allow of what the buckets of each line add in a period. `life` is that of the same limits,
+/// after the periods before.
+pub fn apply(limits: &[Limit], zone: &Zone, lines: &mut [Vec<Marginal>], life: &mut Life) -> Result<(), PriceError> {
     if limits.is_empty() {
         return Ok(());
     }
@@ -44,7 +51,12 @@ pub fn apply(limits: &[Limit], zone: &Zone, lines: &mut [Vec<Marginal>]) -> Resu
         in_time.extend(marginals.iter_mut().map(|marginal| (line, marginal)));
     }
     in_time.sort_by_key(|(line, marginal)| (marginal.at, *line));
-    let mut rooms: Vec<Room> = limits.iter().map(|limit| Room::new(*limit)).collect();
+    let mut before = std::mem::take(&mut life.0).into_iter();
+    let room = |limit: &Limit| match (before.next(), limit.per) {
+        (Some(before), CapWindow::Lifetime) => before,
+        _ => Room::new(*limit),
+    };
+    let mut rooms: Vec<Room> = limits.iter().map(room).collect();
     for (_, marginal) in in_time {
         let day = marginal.at.date_in(zone);
         rooms.iter_mut().for_each(|room| room.enter(day));
@@ -54,6 +66,7 @@ pub fn apply(limits: &[Limit], zone: &Zone, lines: &mut [Vec<Marginal>]) -> Resu
             let_through(&mut rooms, marginal.amount)?
         };
     }
+    life.0 = rooms;
     Ok(())
 }
 
@@ -100,7 +113,7 @@ impl Room {
     }
 }
 
-/// The first day of the window that `day` lies in. The period is one window.
+/// The first day of the window that `day` lies in. The period is one window, and so is a lifetime.
 pub fn window(per: CapWindow, day: Date) -> Option<Date> {
     match per {
         CapWindow::Day => Some(day),
@@ -109,7 +122,7 @@ pub fn window(per: CapWindow, day: Date) -> Option<Date> {
             day.checked_sub(since_monday.days()).ok()
         }
         CapWindow::Month => Some(day.first_of_month()),
-        CapWindow::Period => None,
+        CapWindow::Period | CapWindow::Lifetime => None,
     }
 }
 
@@ -128,7 +141,7 @@ mod tests {
         let limits: Vec<Limit> =
             limits.iter().map(|(most, per)| Limit { most: Decimal::from(*most), per: *per }).collect();
         let mut lines = [marginals(list)];
-        apply(&limits, &Zone::named(zone).expect("a zone"), &mut lines).expect("fits");
+        apply(&limits, &Zone::named(zone).expect("a zone"), &mut lines, &mut Life::default()).expect("fits");
         lines[0].iter().map(|marginal| marginal.amount).collect()
     }
 
@@ -161,13 +174,28 @@ mod tests {
     }
 
     #[test]
+    fn a_lifetime_goes_on_from_one_period_to_the_next() {
+        let limits = [(7, CapWindow::Lifetime), (4, CapWindow::Period)];
+        let limits = limits.map(|(most, per)| Limit { most: Decimal::from(most), per });
+        let mut life = Life::default();
+        let mut through = |list: &[(&str, i64)]| {
+            let mut lines = [marginals(list)];
+            apply(&limits, &Zone::utc(), &mut lines, &mut life).expect("fits");
+            lines[0].iter().map(|marginal| marginal.amount).collect::<Vec<_>>()
+        };
+        assert_eq!(through(&[("2013-01-01T00:00:00Z", 3), ("2013-01-02T00:00:00Z", 3)]), decimals(&[3, 1]));
+        assert_eq!(through(&[("2013-02-01T00:00:00Z", 5)]), decimals(&[3]));
+        assert_eq!(through(&[("2013-03-01T00:00:00Z", 5), ("2013-03-02T00:00:00Z", -5)]), decimals(&[0, 0]));
+    }
+
+    #[test]
     fn lines_share_the_caps_of_their_component_oldest_bucket_first() {
         let mut lines = [
             marginals(&[("2013-01-01T01:00:00Z", 3), ("2013-01-01T02:00:00Z", 3)]),
             marginals(&[("2013-01-01T00:00:00Z", 3), ("2013-01-01T01:00:00Z", 3)]),
         ];
         let limit = Limit { most: Decimal::from(7), per: CapWindow::Day };
-        apply(&[limit], &Zone::utc(), &mut lines).expect("fits");
+        apply(&[limit], &Zone::utc(), &mut lines, &mut Life::default()).expect("fits");
         let amounts = lines.map(|line| line.iter().map(|marginal| marginal.amount).collect::<Vec<_>>());
         assert_eq!(amounts, [decimals(&[3, 0]), decimals(&[3, 1])]);
     }

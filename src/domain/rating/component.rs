@@ -15,6 +15,7 @@ use crate::domain::rating::Marginal;
 use crate::domain::rating::PriceError;
 use crate::domain::rating::allowance;
 use crate::domain::rating::caps;
+use crate::domain::rating::caps::Life;
 use crate::domain::rating::caps::Limit;
 use crate::domain::rating::course;
 use crate::domain::rating::course::Course;
@@ -82,19 +83,28 @@ impl Measured {
     }
 }
 
+/// What the caps of a component counted and paid in the periods before, where they are for a lifetime.
+#[derive(Clone, Debug, Default)]
+pub struct Lives {
+    units: Life,
+    amounts: Life,
+}
+
 /// What a group comes to, with the price after each of its points.
 struct Priced {
     course: Course,
     amounts: Amounts,
 }
 
-pub fn measure(scope: &Scope<'_>) -> Result<Measured, PriceError> {
+/// Measures and counts the usage of a period. `lives` are those after the period before, and then after this one.
+pub fn measure(scope: &Scope<'_>, lives: &mut Lives) -> Result<Measured, PriceError> {
     let groups = quantity::groups(&scope.source)?;
-    let counted = count(scope, &groups)?;
+    let counted = count(scope, &groups, &mut lives.units)?;
     Ok(Measured { groups, counted })
 }
 
-pub fn rate(scope: &Scope<'_>, measured: Measured) -> Result<Vec<Outcome>, PriceError> {
+/// What was measured comes to.
+pub fn rate(scope: &Scope<'_>, measured: Measured, lives: &mut Lives) -> Result<Vec<Outcome>, PriceError> {
     let Measured { groups, counted } = measured;
     let priced = counted.iter().map(|counted| price(scope, counted)).collect::<Result<Vec<_>, _>>()?;
     let limits = amount_limits(scope.component);
@@ -103,7 +113,7 @@ pub fn rate(scope: &Scope<'_>, measured: Measured) -> Result<Vec<Outcome>, Price
     } else {
         priced.iter().map(|priced| marginals(scope, priced)).collect::<Result<Vec<_>, _>>()?
     };
-    caps::apply(&limits, scope.source.zone, &mut marginals)?;
+    caps::apply(&limits, scope.source.zone, &mut marginals, &mut lives.amounts)?;
     let mut outcomes = Vec::with_capacity(groups.len());
     for (((group, counted), priced), marginals) in groups.into_iter().zip(counted).zip(priced).zip(marginals) {
         let exact = match limits.is_empty() {
@@ -134,14 +144,14 @@ pub fn goes_along(component: &UsageComponent) -> bool {
 
 /// Transforms the quantity so far, then caps what each bucket added to it. A model that does not price a quantity gets its
 /// usage as it is.
-fn count(scope: &Scope<'_>, groups: &[Group]) -> Result<Vec<Counted>, PriceError> {
+fn count(scope: &Scope<'_>, groups: &[Group], life: &mut Life) -> Result<Vec<Counted>, PriceError> {
     let mut counted = groups.iter().map(|group| transform(scope, group)).collect::<Result<Vec<_>, _>>()?;
     let limits = unit_limits(scope.component);
     if limits.is_empty() {
         return Ok(counted);
     }
     let mut added = counted.iter().map(|counted| differences(&counted.points)).collect::<Result<Vec<_>, _>>()?;
-    caps::apply(&limits, scope.source.zone, &mut added)?;
+    caps::apply(&limits, scope.source.zone, &mut added, life)?;
     for (counted, added) in counted.iter_mut().zip(added) {
         let mut sum = Decimal::ZERO;
         for (point, added) in counted.points.iter_mut().zip(added) {

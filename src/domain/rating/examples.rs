@@ -99,6 +99,7 @@ pub struct Case {
     pub program: Program,
     pub period: Period,
     pub whole: Period,
+    pub life_from: Instant,
 }
 
 impl Case {
@@ -132,6 +133,7 @@ impl Case {
             program: program(None),
             period: period("2013-01-01T00:00:00Z", "2013-03-01T00:00:00Z"),
             whole: period("2013-01-01T00:00:00Z", "2013-03-01T00:00:00Z"),
+            life_from: at("2013-01-01T00:00:00Z"),
         }
     }
 
@@ -166,6 +168,7 @@ impl Case {
             meters: &BTreeMap::from([("miles".to_owned(), meter)]),
             period: self.period,
             whole: self.whole,
+            life_from: self.life_from,
             usage: &BTreeMap::from([("miles".to_owned(), rows.to_vec())]),
         })
     }

@@ -268,6 +268,7 @@ fn limits(caps: &[Cap], shown: impl Fn(&CapLimit) -> Option<String>) -> String {
                 CapWindow::Week => "a week",
                 CapWindow::Month => "a month",
                 CapWindow::Period => "a period",
+                CapWindow::Lifetime => "in all",
             };
             Some(format!("{} {window}", shown(&cap.limit)?))
         })

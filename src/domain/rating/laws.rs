@@ -28,6 +28,7 @@ use crate::domain::money::Money;
 use crate::domain::rating::Marginal;
 use crate::domain::rating::UnbudgetedReward;
 use crate::domain::rating::caps;
+use crate::domain::rating::caps::Life;
 use crate::domain::rating::caps::Limit;
 use crate::domain::rating::examples::Case;
 use crate::domain::rating::examples::hour;
@@ -162,7 +163,7 @@ fn first_day_of(per: CapWindow, day: Date) -> Option<Date> {
         CapWindow::Day => Some(day),
         CapWindow::Week => Some(day - i64::from(day.weekday().to_monday_zero_offset()).days()),
         CapWindow::Month => Some(day.first_of_month()),
-        CapWindow::Period => None,
+        CapWindow::Period | CapWindow::Lifetime => None,
     }
 }
 
@@ -345,7 +346,7 @@ proptest! {
         let (left, right) = marginals.split_at(cut.min(marginals.len()));
         let mut lines = [left.to_vec(), right.to_vec()];
         let limits: Vec<Limit> = limits.into_iter().map(|(most, per)| Limit { most, per }).collect();
-        caps::apply(&limits, &zone, &mut lines).expect("fits");
+        caps::apply(&limits, &zone, &mut lines, &mut Life::default()).expect("fits");
         let through = lines.concat();
         for limit in &limits {
             for (window, sum) in sums(limit.per, &zone, &through) {

@@ -8,7 +8,7 @@
 //! 2. `transform`, on the quantity so far; then `cap` by units, oldest bucket first ([`caps`]); then what an allowance of the
 //!    plan includes, oldest bucket first, for all components together that name it.
 //! 3. `free_quantity`, the model ([`models`], [`tiers`], [`course`]), `base_amount`, discount, commitment, maximum, minimum ([`modifiers`]).
-//! 4. `cap` by amount, oldest bucket first ([`caps`]).
+//! 4. `cap` by amount, oldest bucket first ([`caps`]). What is capped for a lifetime is counted from its beginning ([`life`]).
 //! 5. For a reward: what is left of its program's budget, for all parties at once ([`budget`]).
 //! 6. Rounding to the minor unit, once a line, half away from zero.
 //! 7. The plan's commitment, minimum and maximum, over the rounded fees and charges ([`bounds`]).
@@ -24,6 +24,7 @@ mod course;
 mod exact;
 pub mod explain;
 pub mod fees;
+mod life;
 pub mod line;
 pub mod models;
 pub mod modifiers;
@@ -58,6 +59,8 @@ use crate::domain::book::program::Program;
 use crate::domain::measure::delta::TooLarge;
 use crate::domain::money::MoneyError;
 use crate::domain::period::Period;
+use crate::domain::period::PeriodError;
+use crate::domain::rating::component::Lives;
 use crate::domain::rating::component::Measured;
 use crate::domain::rating::component::Outcome;
 use crate::domain::rating::component::Scope;
@@ -78,8 +81,10 @@ pub struct Inputs<'a> {
     pub period: Period,
     /// The whole billing period, which fees are prorated against.
     pub whole: Period,
-    /// By meter. Rows after the period are left out, and so are those before it unless their meter carries over. Their
-    /// order does not matter.
+    /// Where the subscription begins, and with it what is capped for a lifetime.
+    pub life_from: Instant,
+    /// By meter. Rows after the period are left out, and so are those before it unless their meter carries over or what it
+    /// measures is capped for a lifetime. Their order does not matter.
     pub usage: &'a BTreeMap<String, Vec<Usage>>,
 }
 
@@ -141,6 +146,8 @@ pub enum RatingError {
     UnknownProgram { component: String, program: String },
     #[error(transparent)]
     Money(#[from] MoneyError),
+    #[error(transparent)]
+    Period(#[from] PeriodError),
 }
 
 /// Rates one subscription's period.
@@ -156,8 +163,8 @@ pub fn rate(inputs: &Inputs<'_>) -> Result<Rated, RatingError> {
             Component::Fee(_) => {}
             Component::Usage(usage) => match &usage.direction {
                 Direction::Charge => {
-                    if let Some((scope, measured)) = charges.remove(usage.id.as_str()) {
-                        rated.lines.extend(charge(inputs, &scope, measured)?);
+                    if let Some(counted) = charges.remove(usage.id.as_str()) {
+                        rated.lines.extend(charge(inputs, counted)?);
                     }
                 }
                 Direction::Reward { program } => rated.rewards.extend(rewards(inputs, usage, program)?),
@@ -168,8 +175,15 @@ pub fn rate(inputs: &Inputs<'_>) -> Result<Rated, RatingError> {
     Ok(rated)
 }
 
+/// A charge's usage, ready to be priced.
+struct Charge<'a> {
+    scope: Scope<'a>,
+    lives: Lives,
+    measured: Measured,
+}
+
 /// The usage of every charge by its id, less what the plan's allowances include.
-fn measured_charges<'a>(inputs: &Inputs<'a>) -> Result<BTreeMap<&'a str, (Scope<'a>, Measured)>, RatingError> {
+fn measured_charges<'a>(inputs: &Inputs<'a>) -> Result<BTreeMap<&'a str, Charge<'a>>, RatingError> {
     let plan = inputs.plan;
     let mut charges = BTreeMap::new();
     for component in &plan.components {
@@ -177,18 +191,19 @@ fn measured_charges<'a>(inputs: &Inputs<'a>) -> Result<BTreeMap<&'a str, (Scope<
             && usage.direction == Direction::Charge
         {
             let scope = scope(inputs, usage, inputs.period)?;
-            let measured = component::measure(&scope).map_err(|source| price_error(usage, source))?;
-            charges.insert(usage.id.as_str(), (scope, measured));
+            let mut lives = life::before(inputs, &scope, None)?;
+            let measured = component::measure(&scope, &mut lives).map_err(|source| price_error(usage, source))?;
+            charges.insert(usage.id.as_str(), Charge { scope, lives, measured });
         }
     }
     for (id, units) in &plan.allowances {
         // In the order of the plan, since that decides within a bucket.
         let place = |usage: &UsageComponent| plan.components.iter().position(|component| component.id() == usage.id);
-        let named = charges.values_mut().filter(|(scope, _)| scope.component.allowance.as_ref() == Some(id));
-        let mut named: Vec<&mut (Scope<'_>, Measured)> = named.collect();
-        named.sort_by_key(|(scope, _)| place(scope.component));
-        let Some(first) = named.first().map(|(scope, _)| scope.component) else { continue };
-        let mut measured: Vec<&mut Measured> = named.into_iter().map(|(_, measured)| measured).collect();
+        let named = charges.values_mut().filter(|charge| charge.scope.component.allowance.as_ref() == Some(id));
+        let mut named: Vec<&mut Charge<'_>> = named.collect();
+        named.sort_by_key(|charge| place(charge.scope.component));
+        let Some(first) = named.first().map(|charge| charge.scope.component) else { continue };
+        let mut measured: Vec<&mut Measured> = named.into_iter().map(|charge| &mut charge.measured).collect();
         Measured::include(*units, &mut measured).map_err(|source| price_error(first, source))?;
     }
     Ok(charges)
@@ -199,9 +214,10 @@ fn price_error(component: &UsageComponent, source: PriceError) -> RatingError {
 }
 
 /// One line a group; without usage a line of what is due anyway, often zero, so that a statement shows it.
-fn charge(inputs: &Inputs<'_>, scope: &Scope<'_>, measured: Measured) -> Result<Vec<Line>, RatingError> {
+fn charge(inputs: &Inputs<'_>, charge: Charge<'_>) -> Result<Vec<Line>, RatingError> {
+    let Charge { scope, mut lives, measured } = charge;
     let component = scope.component;
-    let outcomes = component::rate(scope, measured).map_err(|source| price_error(component, source))?;
+    let outcomes = component::rate(&scope, measured, &mut lives).map_err(|source| price_error(component, source))?;
     outcomes.into_iter().map(|outcome| line(inputs, component, inputs.period, outcome, Rounded::Yes)).collect()
 }
 
@@ -217,8 +233,10 @@ fn rewards(
     let Some(span) = inputs.period.intersect(program.window) else { return Ok(Vec::new()) };
     let mut rewards = Vec::new();
     let scope = scope(inputs, component, span)?;
-    let measured = component::measure(&scope).map_err(|source| price_error(component, source))?;
-    for mut outcome in component::rate(&scope, measured).map_err(|source| price_error(component, source))? {
+    let mut lives = life::before(inputs, &scope, Some(program.window))?;
+    let measured = component::measure(&scope, &mut lives).map_err(|source| price_error(component, source))?;
+    let outcomes = component::rate(&scope, measured, &mut lives).map_err(|source| price_error(component, source))?;
+    for mut outcome in outcomes {
         if outcome.rows == 0 && outcome.exact.is_zero() {
             continue;
         }

@@ -40,8 +40,13 @@ const PRORATE: [(&str, Prorate); 4] = [
 ];
 /// Days of a fixed month, where the book does not say.
 const FIXED_DAYS: u8 = 30;
-const WINDOWS: [(&str, CapWindow); 4] =
-    [("day", CapWindow::Day), ("week", CapWindow::Week), ("month", CapWindow::Month), ("period", CapWindow::Period)];
+const WINDOWS: [(&str, CapWindow); 5] = [
+    ("day", CapWindow::Day),
+    ("week", CapWindow::Week),
+    ("month", CapWindow::Month),
+    ("period", CapWindow::Period),
+    ("lifetime", CapWindow::Lifetime),
+];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -129,6 +134,17 @@ fn usage(
     }
     let group_by = table.each("group_by", |value| dimension(value, meter?.1));
     let allowance = allowance(table, kind, model.as_ref(), terms);
+    let is_life = |cap: &Cap| cap.per == CapWindow::Lifetime && matches!(cap.limit, CapLimit::Amount(_));
+    if allowance.is_some() && caps.iter().any(is_life) {
+        // What an allowance included in the periods before depends on every other component that shares it.
+        let why = "what it costs in a lifetime depends on what else used the allowance in every period";
+        table.refuse(
+            "allowance",
+            "allowance_with_lifetime_amount",
+            why,
+            "cap the units for a lifetime, or leave it out",
+        );
+    }
     table.not_yet(&["carry_tiers"]);
     Some(UsageComponent {
         id: id?,
@@ -298,7 +314,7 @@ fn window(value: Value<'_>, interval: Interval) -> Option<CapWindow> {
 
 fn is_longer(window: CapWindow, interval: Interval) -> bool {
     match window {
-        CapWindow::Day | CapWindow::Period => false,
+        CapWindow::Day | CapWindow::Period | CapWindow::Lifetime => false,
         CapWindow::Week => interval == Interval::Day,
         CapWindow::Month => matches!(interval, Interval::Day | Interval::Week),
     }

@@ -19,6 +19,7 @@ model = "per_unit"
 unit_amount = "1"
 commitment = { amount = "80.00", overage_factor = "1.5" }
 maximum_amount = "80"
+cap = [ { units = "9", per = "lifetime" } ]
 "#;
 
 #[test]
@@ -38,9 +39,11 @@ fn what_a_period_comes_to_can_be_agreed_on() {
         (&plan, "minimum_prorate", "day"),
         (&component, "commitment overage_factor", "1.5"),
         (&component, "commitment true_up", "false"),
+        (&component, "cap units per lifetime", "9"),
     ] {
         assert_eq!(facts.get(name), Some(value), "{name}");
     }
+    assert_eq!(book.plans["airline"].lifetime_meters().into_iter().collect::<Vec<_>>(), ["miles"]);
 }
 
 #[test]
@@ -88,6 +91,19 @@ meter = "miles"
 model = "per_unit"
 unit_amount = "1"
 commitment = { amount = "10" } #! commitment_without_effect
+
+[[plan.allowance]]
+id = "hundred"
+units = "100"
+
+[[plan.component]]
+id = "e"
+kind = "charge"
+meter = "miles"
+model = "per_unit"
+unit_amount = "1"
+cap = [ { amount = "10", per = "lifetime" } ]
+allowance = "hundred" #! allowance_with_lifetime_amount
 "#,
     );
     expect_marked(
