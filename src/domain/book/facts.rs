@@ -25,6 +25,7 @@ use crate::domain::book::plan::Component;
 use crate::domain::book::plan::Direction;
 use crate::domain::book::plan::Fee;
 use crate::domain::book::plan::Matrix;
+use crate::domain::book::plan::Milestones;
 use crate::domain::book::plan::Model;
 use crate::domain::book::plan::Modifiers;
 use crate::domain::book::plan::Percentage;
@@ -237,7 +238,8 @@ fn say_prorate(facts: &mut Facts, name: &str, prorate: Prorate) {
 }
 
 fn usage(component: &UsageComponent) -> Facts {
-    let UsageComponent { id: _, name, direction, meter, model, modifiers, caps, allowance, group_by } = component;
+    let UsageComponent { id: _, name, direction, meter, model, milestones, modifiers, caps, allowance, group_by } =
+        component;
     let mut facts = Facts::default();
     facts.say("name", name);
     match direction {
@@ -248,6 +250,7 @@ fn usage(component: &UsageComponent) -> Facts {
         }
     }
     facts.say("meter", meter);
+    milestones.iter().for_each(|milestones| say_milestones(&mut facts, milestones));
     say_model(&mut facts, model);
     say_modifiers(&mut facts, modifiers);
     for Cap { limit, per } in caps {
@@ -259,6 +262,20 @@ fn usage(component: &UsageComponent) -> Facts {
     facts.say_if_any("allowance", allowance.as_ref());
     facts.say_if_any("group_by", (!group_by.is_empty()).then(|| group_by.join(", ")));
     facts
+}
+
+fn say_milestones(facts: &mut Facts, milestones: &Milestones) {
+    match milestones {
+        Milestones::Every(units) => facts.say("milestones every", units),
+        Milestones::At(quantities) => {
+            let quantities: Vec<String> = quantities.iter().map(ToString::to_string).collect();
+            facts.say("milestones at", quantities.join(", "));
+        }
+        Milestones::DaysInARow { days, at_least } => {
+            facts.say("milestones days_in_a_row", days);
+            facts.say("milestones at_least", at_least);
+        }
+    }
 }
 
 fn say_model(facts: &mut Facts, model: &Model) {

@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
+use std::num::NonZero;
 
 use rust_decimal::Decimal;
 use serde::Deserialize;
@@ -80,6 +81,8 @@ pub struct UsageComponent {
     pub direction: Direction,
     pub meter: String,
     pub model: Model,
+    /// What is counted instead of the meter's quantity.
+    pub milestones: Option<Milestones>,
     pub modifiers: Modifiers,
     pub caps: Vec<Cap>,
     /// The plan's allowance that its units use up before they cost anything.
@@ -95,6 +98,17 @@ pub enum Direction {
     Reward {
         program: String,
     },
+}
+
+/// Occasions in a subscription's life, counted from where it begins. A period's quantity is how many of them fall into it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Milestones {
+    /// Each time that the quantity has grown by so much.
+    Every(Decimal),
+    /// Each of these quantities that it reaches, in rising order.
+    At(Vec<Decimal>),
+    /// Each time that so many days in a row, in the plan's zone, came to at least so much.
+    DaysInARow { days: NonZero<u16>, at_least: Decimal },
 }
 
 /// What a quantity costs.
@@ -392,12 +406,13 @@ impl Component {
 }
 
 impl Plan {
-    /// The meters of which usage from before a period decides about it, since something is capped for a lifetime.
+    /// The meters of which usage from before a period decides about it, since something is capped for a lifetime or has
+    /// milestones in it.
     pub fn lifetime_meters(&self) -> BTreeSet<&str> {
         let mut meters = BTreeSet::new();
         for component in &self.components {
             if let Component::Usage(usage) = component
-                && usage.is_capped_for_a_lifetime()
+                && (usage.milestones.is_some() || usage.is_capped_for_a_lifetime())
             {
                 meters.insert(usage.meter.as_str());
                 if let Model::Capacity(tiers) = &usage.model {

@@ -115,7 +115,7 @@ pub fn plan_of<'a>(subscription: &Subscription, version: &'a BookVersion) -> Res
 }
 
 /// The meters of which a period of a subscription needs usage from before it, and since when: all of those whose value carries
-/// over, and since the subscription began of those that something is capped by for a lifetime.
+/// over, and since the subscription began of those that a lifetime is counted by.
 pub fn reaching_back<'a>(
     subscription: &Subscription,
     version: &'a BookVersion,

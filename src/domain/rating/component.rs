@@ -249,7 +249,10 @@ fn steps(
 ) -> Result<Vec<Step>, PriceError> {
     let Scope { component, currency, .. } = *scope;
     let mut steps = Vec::new();
-    steps.extend(explain::usage(&component.model, scope.source.meter, group.events, group.quantity));
+    steps.extend(match &component.milestones {
+        Some(milestones) => explain::milestones(milestones, scope.source.meter, group.events, group.quantity),
+        None => explain::usage(&component.model, scope.source.meter, group.events, group.quantity),
+    });
     if let Some(transform) = &component.modifiers.transform {
         steps.extend(explain::transform(transform, group.quantity.max(Decimal::ZERO), counted.transformed));
     }

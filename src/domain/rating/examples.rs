@@ -124,6 +124,7 @@ impl Case {
                 direction: Direction::Charge,
                 meter: "miles".to_owned(),
                 model,
+                milestones: None,
                 modifiers: Modifiers::default(),
                 caps: Vec::new(),
                 allowance: None,

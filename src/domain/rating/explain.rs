@@ -9,6 +9,7 @@ use crate::domain::book::plan::CapLimit;
 use crate::domain::book::plan::CapWindow;
 use crate::domain::book::plan::Commitment;
 use crate::domain::book::plan::Each;
+use crate::domain::book::plan::Milestones;
 use crate::domain::book::plan::Model;
 use crate::domain::book::plan::Percentage;
 use crate::domain::book::plan::Rounding;
@@ -75,6 +76,26 @@ pub fn usage(model: &Model, meter: &Meter, events: i64, measured: Decimal) -> Op
         text.push_str("; less than nothing counts as zero");
     }
     Some(Step { step: StepKind::Usage, text, before: Decimal::ZERO, after: counted, tiers: Vec::new() })
+}
+
+/// What was counted instead of what was measured.
+pub fn milestones(milestones: &Milestones, meter: &Meter, events: i64, reached: Decimal) -> Option<Step> {
+    if events == 0 && reached.is_zero() {
+        return None;
+    }
+    let times = plural(reached, "time", "times");
+    let text = match milestones {
+        Milestones::Every(size) => format!("every {} in all, {times}", units(*size)),
+        Milestones::At(quantities) => {
+            let all = plural(Decimal::from(quantities.len()), "milestone", "milestones");
+            format!("{} of {all} reached", number(reached))
+        }
+        Milestones::DaysInARow { days, .. } => {
+            format!("{} in a row, {times}", plural(Decimal::from(days.get()), "day", "days"))
+        }
+    };
+    let text = format!("{}: {text}", meter.id);
+    Some(Step { step: StepKind::Usage, text, before: Decimal::ZERO, after: reached, tiers: Vec::new() })
 }
 
 pub fn transform(transform: &Transform, before: Decimal, after: Decimal) -> Option<Step> {

@@ -5,6 +5,7 @@
 //! The order of arithmetic. Each step that changed the number is kept in the line's explanation.
 //! 1. The usage of the component's meter within the period, for a reward also within its program's window;
 //!    one line for each combination of values of the `group_by` dimensions ([`quantity`]).
+//!    Where `milestones` are counted, their number is the quantity ([`milestones`]).
 //! 2. `transform`, on the quantity so far; then `cap` by units, oldest bucket first ([`caps`]); then what an allowance of the
 //!    plan includes, oldest bucket first, for all components together that name it.
 //! 3. `free_quantity`, the model ([`models`], [`tiers`], [`course`]), `base_amount`, discount, commitment, maximum, minimum ([`modifiers`]).
@@ -26,6 +27,7 @@ pub mod explain;
 pub mod fees;
 mod life;
 pub mod line;
+mod milestones;
 pub mod models;
 pub mod modifiers;
 mod percentage;
@@ -39,6 +41,8 @@ mod examples;
 mod golden;
 #[cfg(test)]
 mod laws;
+#[cfg(test)]
+mod recipes;
 
 use std::collections::BTreeMap;
 
@@ -81,10 +85,10 @@ pub struct Inputs<'a> {
     pub period: Period,
     /// The whole billing period, which fees are prorated against.
     pub whole: Period,
-    /// Where the subscription begins, and with it what is capped for a lifetime.
+    /// Where the subscription begins, and with it what is capped for a lifetime or has milestones in it.
     pub life_from: Instant,
-    /// By meter. Rows after the period are left out, and so are those before it unless their meter carries over or what it
-    /// measures is capped for a lifetime. Their order does not matter.
+    /// By meter. Rows after the period are left out, and so are those before it unless their meter carries over, or what it
+    /// measures is capped for a lifetime or has milestones in it. Their order does not matter.
     pub usage: &'a BTreeMap<String, Vec<Usage>>,
 }
 
@@ -190,7 +194,7 @@ fn measured_charges<'a>(inputs: &Inputs<'a>) -> Result<BTreeMap<&'a str, Charge<
         if let Component::Usage(usage) = component
             && usage.direction == Direction::Charge
         {
-            let scope = scope(inputs, usage, inputs.period)?;
+            let scope = scope(inputs, usage, inputs.period, inputs.life_from)?;
             let mut lives = life::before(inputs, &scope, None)?;
             let measured = component::measure(&scope, &mut lives).map_err(|source| price_error(usage, source))?;
             charges.insert(usage.id.as_str(), Charge { scope, lives, measured });
@@ -232,7 +236,7 @@ fn rewards(
     };
     let Some(span) = inputs.period.intersect(program.window) else { return Ok(Vec::new()) };
     let mut rewards = Vec::new();
-    let scope = scope(inputs, component, span)?;
+    let scope = scope(inputs, component, span, inputs.life_from.max(program.window.from()))?;
     let mut lives = life::before(inputs, &scope, Some(program.window))?;
     let measured = component::measure(&scope, &mut lives).map_err(|source| price_error(component, source))?;
     let outcomes = component::rate(&scope, measured, &mut lives).map_err(|source| price_error(component, source))?;
@@ -247,7 +251,12 @@ fn rewards(
     Ok(rewards)
 }
 
-fn scope<'a>(inputs: &Inputs<'a>, component: &'a UsageComponent, span: Period) -> Result<Scope<'a>, RatingError> {
+fn scope<'a>(
+    inputs: &Inputs<'a>,
+    component: &'a UsageComponent,
+    span: Period,
+    life_from: Instant,
+) -> Result<Scope<'a>, RatingError> {
     let Some(meter) = inputs.meters.get(&component.meter) else {
         return Err(RatingError::UnknownMeter { component: component.id.clone(), meter: component.meter.clone() });
     };
@@ -257,7 +266,9 @@ fn scope<'a>(inputs: &Inputs<'a>, component: &'a UsageComponent, span: Period) -
         meters: inputs.meters,
         usage: inputs.usage,
         group_by: &component.group_by,
+        milestones: component.milestones.as_ref(),
         span,
+        life_from,
         zone: &inputs.plan.calendar.zone,
         every_point: component::goes_along(component),
     };

@@ -12,6 +12,7 @@ use crate::domain::book::meter::Meter;
 use crate::domain::book::plan::CapWindow;
 use crate::domain::book::plan::Each;
 use crate::domain::book::plan::Matrix;
+use crate::domain::book::plan::Milestones;
 use crate::domain::book::plan::Model;
 use crate::domain::measure::aggregate::Aggregate;
 use crate::domain::measure::item::AREA;
@@ -22,6 +23,7 @@ use crate::domain::rating::course;
 use crate::domain::rating::course::Point;
 use crate::domain::rating::exact;
 use crate::domain::rating::line::Usage;
+use crate::domain::rating::milestones;
 use crate::domain::time::Bucket;
 use crate::domain::time::Instant;
 use crate::domain::time::Zone;
@@ -48,7 +50,10 @@ pub struct Source<'a> {
     pub meters: &'a BTreeMap<String, Meter>,
     pub usage: &'a BTreeMap<String, Vec<Usage>>,
     pub group_by: &'a [String],
+    pub milestones: Option<&'a Milestones>,
     pub span: Period,
+    /// Where the subscription begins, or the program if that is later: milestones are counted from there.
+    pub life_from: Instant,
     pub zone: &'a Zone,
     /// Whether every bucket's point is wanted, or only the last.
     pub every_point: bool,
@@ -65,11 +70,12 @@ pub fn groups(source: &Source<'_>) -> Result<Vec<Group>, PriceError> {
     }
     let mut groups = Vec::with_capacity(gathered.len());
     for (dimensions, rows) in gathered {
-        let group = match source.model {
-            Model::Matrix(model) => matrix(source, model, rows)?,
-            Model::PerBucket { per, .. } => windows(source, *per, rows)?,
-            Model::GraduatedProrated { .. } => changes(source, rows)?,
-            _ => so_far(source, source.meter, rows, 0)?,
+        let group = match (source.milestones, source.model) {
+            (Some(milestones), _) => milestones::reached(source, milestones, rows)?,
+            (None, Model::Matrix(model)) => matrix(source, model, rows)?,
+            (None, Model::PerBucket { per, .. }) => windows(source, *per, rows)?,
+            (None, Model::GraduatedProrated { .. }) => changes(source, rows)?,
+            (None, _) => so_far(source, source.meter, rows, 0)?,
         };
         // What was all over before the span is no line in it.
         if !group.points.is_empty() {
@@ -85,7 +91,8 @@ pub fn groups(source: &Source<'_>) -> Result<Vec<Group>, PriceError> {
 /// The rows of a meter that decide about the span.
 fn rows<'a>(source: &Source<'a>, meter: &'a Meter) -> impl Iterator<Item = &'a Usage> {
     let span = source.span;
-    let counts = move |row: &&Usage| row.bucket < span.to() && (row.bucket >= span.from() || meter.carries_over());
+    let from = if source.milestones.is_some() { source.life_from } else { span.from() };
+    let counts = move |row: &&Usage| row.bucket < span.to() && (row.bucket >= from || meter.carries_over());
     source.usage.get(&meter.id).map_or(&[][..], Vec::as_slice).iter().filter(counts)
 }
 
@@ -95,7 +102,7 @@ fn dimensions(group_by: &[String], row: &Usage) -> BTreeMap<String, String> {
 }
 
 /// In order of time, and where each event is a row of its own, those of the same time in the order of their sources and ids.
-fn in_time<'a>(meter: &Meter, span: Period, mut rows: Vec<&'a Usage>) -> (Vec<&'a Usage>, Vec<&'a Usage>) {
+pub fn in_time<'a>(meter: &Meter, span: Period, mut rows: Vec<&'a Usage>) -> (Vec<&'a Usage>, Vec<&'a Usage>) {
     match meter.bucket {
         Bucket::Event => rows.sort_by(|a, b| (a.bucket, &a.item).cmp(&(b.bucket, &b.item))),
         _ => rows.sort_by_key(|row| row.bucket),
@@ -104,7 +111,8 @@ fn in_time<'a>(meter: &Meter, span: Period, mut rows: Vec<&'a Usage>) -> (Vec<&'
     (rows, within)
 }
 
-fn so_far(source: &Source<'_>, meter: &Meter, rows: Vec<&Usage>, strand: usize) -> Result<Group, PriceError> {
+/// The quantity after each bucket.
+pub fn so_far(source: &Source<'_>, meter: &Meter, rows: Vec<&Usage>, strand: usize) -> Result<Group, PriceError> {
     let (before, within) = in_time(meter, source.span, rows);
     let mut aggregate = Aggregate::new(meter, source.span);
     let mut points = Vec::with_capacity(within.len());
@@ -257,7 +265,9 @@ mod tests {
             meters: &meters,
             usage: &usage,
             group_by: &[],
+            milestones: None,
             span,
+            life_from: span.from(),
             zone: &zone,
             every_point: true,
         };

@@ -8,6 +8,7 @@ use crate::domain::book::meter::Meter;
 use crate::domain::book::parse::Known;
 use crate::domain::book::parse::calendar;
 use crate::domain::book::parse::commitment;
+use crate::domain::book::parse::milestones;
 use crate::domain::book::parse::model;
 use crate::domain::book::parse::named::Named;
 use crate::domain::book::parse::reader::Table;
@@ -122,6 +123,7 @@ fn usage(
     let direction = direction(table, kind, terms);
     let model = model::read(table, meter.and_then(|(_, meter)| meter), terms.known);
     model.iter().for_each(|model| fits_plan(table, model, kind, terms));
+    let milestones = milestones::read(table, model.as_ref(), meter.and_then(|(_, meter)| meter));
     let modifiers = modifiers(table, kind, terms);
     let caps = table.each("cap", |value| value.table("cap", |table| cap(table, terms)));
     if model.as_ref().is_some_and(|model| !model.is_of_quantity())
@@ -152,6 +154,7 @@ fn usage(
         direction: direction?,
         meter: meter?.0.to_owned(),
         model: model?,
+        milestones,
         modifiers,
         caps,
         allowance,

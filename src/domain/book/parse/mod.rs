@@ -12,6 +12,7 @@ mod example;
 mod fields;
 mod json;
 mod meters;
+mod milestones;
 mod model;
 mod named;
 mod plans;

@@ -185,7 +185,9 @@ fn matrix_differences(case: &Charge, matrix: &Matrix) -> Vec<String> {
         meters: &meters,
         usage: &usage,
         group_by: &names,
+        milestones: None,
         span,
+        life_from: span.from(),
         zone: &Zone::utc(),
         every_point: true,
     };

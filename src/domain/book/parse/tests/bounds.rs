@@ -127,3 +127,46 @@ when = "advance"
 "#,
     );
 }
+
+#[test]
+fn milestones_are_of_one_kind_and_of_what_grows() {
+    let component = |id: &str, milestones: &str| {
+        format!(
+            "[[plan.component]]\nid = \"{id}\"\nkind = \"charge\"\nmeter = \"miles\"\nmodel = \"per_unit\"\nunit_amount = \"1\"\nmilestones = {milestones}\n"
+        )
+    };
+    let plan = |components: &[String]| format!("[plan]\nid = \"airline\"\n{}", components.concat());
+    let right = plan(&[
+        component("a", "{ every = \"10\" }"),
+        component("b", "{ at = [\"1\", \"100\"] }"),
+        component("c", "{ days_in_a_row = \"7\", at_least = \"2.5\" }"),
+        component("d", "{ days_in_a_row = \"7\" }"),
+    ]);
+    let book = parse(&with("plans/airline.toml", &right)).unwrap_or_else(|mistakes| panic!("{mistakes:#?}"));
+    let facts = facts::of(&book);
+    let of_component = facts.iter().filter(|(subject, _)| subject.part.starts_with("component"));
+    let said = of_component.flat_map(|(_, facts)| &facts.0).filter(|(name, _)| name.starts_with("milestones"));
+    assert_eq!(
+        said.map(|(name, value)| format!("{name} {value}")).collect::<Vec<_>>(),
+        [
+            "milestones every 10",
+            "milestones at 1, 100",
+            "milestones days_in_a_row 7",
+            "milestones at_least 2.5",
+            "milestones days_in_a_row 7",
+            "milestones at_least 1",
+        ]
+    );
+    let wrong = plan(&[
+        component("a", "{ every = \"10\", at = [\"1\"] } #! milestones_without_one_kind"),
+        component("b", "{ at = [\"100\", \"100\"] } #! milestones_out_of_order"),
+        component("c", "{ days_in_a_row = \"1.5\" } #! not_whole"),
+        component("d", "{ at = [] } #! empty_list"),
+        component("e", "{ every = \"0\" } #! not_above_zero"),
+        component("f", "{ every = \"5\", at_least = \"3\" } #! unknown_key"),
+        component("g", "{ every = \"5\" } #! milestones_without_quantity")
+            .replace("per_unit", "percentage")
+            .replace("unit_amount", "rate"),
+    ]);
+    expect_marked("plans/airline.toml", &wrong);
+}
