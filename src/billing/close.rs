@@ -167,9 +167,16 @@ async fn close_together(db: &Db, at: Instant, items: &[Item], now: Instant) -> R
     let closing = Closing { seq: last_closing + 1, due_at: at, usage_seq, replayed, closed_at: now };
     let mut tx = db.write().await?;
     tx.record_closing(&closing, &due.iter().map(closed_period).collect::<Vec<_>>()).await.map_err(overtaken)?;
-    for item in items.iter().filter(|item| item.occasion == Occasion::Closing) {
+    for item in items {
         let period = item.period.covered;
-        if !tx.advance_closed_through(&item.subscription.id, period.from(), period.to()).await? {
+        let (to, advance) = match item.occasion {
+            Occasion::Opening => (period.from(), Some((period.to(), &*item.version.id))),
+            Occasion::Closing => {
+                let next = item.next.as_ref();
+                (period.to(), next.map(|(next, version)| (next.covered.to(), &*version.id)))
+            }
+        };
+        if !tx.advance_closed_through(&item.subscription, (period.from(), to), advance).await? {
             return Err(CloseError::Overtaken);
         }
     }
@@ -188,7 +195,7 @@ async fn gather(db: &Db, items: &[Item]) -> Result<Gathered, CloseError> {
         used.push(match item.occasion {
             Occasion::Opening => BTreeMap::new(),
             Occasion::Closing => {
-                let since = reaching_back(&item.subscription, &item.version)?;
+                let since = reaching_back(&item.subscription, item.period.covered.from(), &item.version)?;
                 usage_of(&mut tx, &item.subscription.consumer, item.period.covered, &since).await?
             }
         });
@@ -215,6 +222,7 @@ fn due<'a>(
         occasion: item.occasion,
         period: item.period,
         version: &item.version,
+        advance_through: item.advance_through,
         next: item.next.as_ref().map(|(period, version)| (*period, &**version)),
         usage,
     })
@@ -227,6 +235,7 @@ fn closed_period(due: &Due<'_>) -> ClosedPeriod {
         period: due.period.covered,
         book_version: due.version.id.clone(),
         next_book_version: due.next.map(|(_, version)| version.id.clone()),
+        next_period_to: due.next.map(|(period, _)| period.covered.to()),
         consumer: due.consumer.clone(),
     }
 }
@@ -249,7 +258,7 @@ async fn record(
     let (mut invoices, mut payouts): (Vec<Invoice>, Vec<Payout>) = (Vec::new(), Vec::new());
     let mut entries: Vec<Entry> = Vec::new();
     for (due, Documents { invoice, payout }) in due.iter().zip(documents) {
-        let zone = &plan_of(due.subscription, due.version)?.calendar.zone;
+        let zone = &plan_of(due.subscription, due.period.covered.from(), due.version)?.calendar.zone;
         if let Some(draft) = invoice {
             let number = numbers.invoice(tx, &due.version.book.invoice_prefix).await?;
             let invoice = invoice::Draft::finalize(draft, number, closing.closed_at);

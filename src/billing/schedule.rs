@@ -32,6 +32,8 @@ pub(in crate::billing) struct Item {
     pub subscription: Arc<Subscription>,
     pub occasion: Occasion,
     pub period: BillingPeriod,
+    /// Up to when fees in advance were charged on the document before, if they were.
+    pub advance_through: Option<Instant>,
     pub version: Arc<BookVersion>,
     pub next: Option<(BillingPeriod, Arc<BookVersion>)>,
 }
@@ -82,7 +84,7 @@ impl<'a> Schedule<'a> {
             if subscription.closed_through == subscription.starts_at && !opened.contains(&subscription.id) {
                 schedule.add_opening(&subscription)?;
             }
-            schedule.add_closing(&subscription, subscription.closed_through)?;
+            schedule.add_closing(&subscription, subscription.closed_through, subscription.advance_through)?;
         }
         Ok(schedule)
     }
@@ -103,7 +105,8 @@ impl<'a> Schedule<'a> {
     /// Adds what comes after items that were closed.
     pub fn follow(&mut self, closed: Vec<Item>) -> Result<(), CloseError> {
         for item in closed.into_iter().filter(|item| item.occasion == Occasion::Closing) {
-            self.add_closing(&item.subscription, item.period.covered.to())?;
+            let advance_through = item.next.map(|(next, _)| next.covered.to());
+            self.add_closing(&item.subscription, item.period.covered.to(), advance_through)?;
         }
         Ok(())
     }
@@ -111,25 +114,31 @@ impl<'a> Schedule<'a> {
     fn add_opening(&mut self, subscription: &Arc<Subscription>) -> Result<(), CloseError> {
         let at = subscription.starts_at;
         let Some((period, version)) = period_from(subscription, at, self.versions)? else { return Ok(()) };
-        let plan = plan_of(subscription, &version)?;
+        let plan = plan_of(subscription, at, &version)?;
         if !has_advance_fees(plan) || !self.is_due(at, &plan.calendar.zone) {
             return Ok(());
         }
         let subscription = subscription.clone();
-        let item = Item { subscription, occasion: Occasion::Opening, period, version, next: None };
+        let item =
+            Item { subscription, occasion: Occasion::Opening, period, advance_through: None, version, next: None };
         self.due.entry(at).or_default().push(item);
         Ok(())
     }
 
-    fn add_closing(&mut self, subscription: &Arc<Subscription>, from: Instant) -> Result<(), CloseError> {
+    fn add_closing(
+        &mut self,
+        subscription: &Arc<Subscription>,
+        from: Instant,
+        advance_through: Option<Instant>,
+    ) -> Result<(), CloseError> {
         let Some((period, version)) = period_from(subscription, from, self.versions)? else { return Ok(()) };
         let at = period.covered.to();
-        if !self.is_due(at, &plan_of(subscription, &version)?.calendar.zone) {
+        if !self.is_due(at, &plan_of(subscription, from, &version)?.calendar.zone) {
             return Ok(());
         }
         let next = period_from(subscription, at, self.versions)?;
         let subscription = subscription.clone();
-        let item = Item { subscription, occasion: Occasion::Closing, period, version, next };
+        let item = Item { subscription, occasion: Occasion::Closing, period, advance_through, version, next };
         self.due.entry(at).or_default().push(item);
         Ok(())
     }
@@ -139,7 +148,8 @@ impl<'a> Schedule<'a> {
     }
 }
 
-/// The billing period that begins at `from`, and the price book that it is rated under.
+/// The billing period that begins at `from`, and the price book that it is rated under: the one in effect when it begins, as
+/// was known when its fees in advance were charged.
 pub(in crate::billing) fn period_from(
     subscription: &Subscription,
     from: Instant,
@@ -149,7 +159,8 @@ pub(in crate::billing) fn period_from(
         return Ok(None);
     }
     let no_book = || CloseError::NoBook { subscription: subscription.id.clone(), at: from };
-    let version = versions.at(from).ok_or_else(no_book)?;
+    let pinned = subscription.book_version.as_deref().filter(|_| from == subscription.closed_through);
+    let version = pinned.map_or_else(|| versions.at(from), |id| versions.by_id(id)).ok_or_else(no_book)?;
     Ok(period_under(subscription, from, version)?.map(|period| (period, version.clone())))
 }
 
@@ -159,7 +170,7 @@ pub(in crate::billing) fn period_under(
     from: Instant,
     version: &BookVersion,
 ) -> Result<Option<BillingPeriod>, CloseError> {
-    let plan = plan_of(subscription, version)?;
+    let plan = plan_of(subscription, from, version)?;
     Ok(subscription.period_from(from, &plan.calendar)?)
 }
 

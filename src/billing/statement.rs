@@ -104,7 +104,8 @@ pub async fn statement(
     let state = if open.is_empty() && period.to() <= now { StatementState::Closed } else { StatementState::Open };
     let mut so_far = Vec::with_capacity(open.len());
     for item in &open {
-        let since = reaching_back(&item.subscription, &item.version).map_err(CloseError::from)?;
+        let since =
+            reaching_back(&item.subscription, item.period.covered.from(), &item.version).map_err(CloseError::from)?;
         so_far.push(usage_of(&mut tx, &consumer.id, item.period.covered, &since).await?);
     }
     let granted = tx.granted_by_program().await?;
@@ -133,7 +134,7 @@ fn window(
             .find(move |subscription| subscription.starts_at <= at && subscription.ends_at.is_none_or(|end| at < end))
     };
     let calendar_of = |subscription: &Subscription, at: Instant| {
-        let plan = versions.at(at).and_then(|version| version.book.plans.get(&subscription.plan))?;
+        let plan = versions.at(at).and_then(|version| version.book.plans.get(subscription.plan_at(at)))?;
         Some(plan.calendar.clone())
     };
     let wanted = match asked {
@@ -167,26 +168,28 @@ fn open_items(
 ) -> Result<Vec<Item>, StatementError> {
     let mut items = Vec::new();
     for subscription in subscriptions.iter().cloned().map(Arc::new) {
-        let mut from = subscription.closed_through;
+        let (mut from, mut advance_through) = (subscription.closed_through, subscription.advance_through);
         let unopened = from == subscription.starts_at && !opened.contains(&subscription.id);
         while from < window.to() && from <= now {
             let Some((period, version)) = period_from(&subscription, from, versions)? else { break };
             let to = period.covered.to();
-            let item = |occasion, next| Item {
+            let next = period_from(&subscription, to, versions)?;
+            let item = |occasion, advance_through, next| Item {
                 subscription: subscription.clone(),
                 occasion,
                 period,
+                advance_through,
                 version: version.clone(),
                 next,
             };
             let opens = unopened && from == subscription.starts_at && window.contains(from);
-            if opens && has_advance_fees(plan_of(&subscription, &version).map_err(CloseError::from)?) {
-                items.push(item(Occasion::Opening, None));
+            if opens && has_advance_fees(plan_of(&subscription, from, &version).map_err(CloseError::from)?) {
+                items.push(item(Occasion::Opening, None, None));
             }
             if window.from() < to && to <= window.to() {
-                items.push(item(Occasion::Closing, period_from(&subscription, to, versions)?));
+                items.push(item(Occasion::Closing, advance_through, next.clone()));
             }
-            from = to;
+            (from, advance_through) = (to, next.map(|(next, _)| next.covered.to()));
         }
     }
     Ok(items)
@@ -207,6 +210,7 @@ fn add_so_far(
             occasion: item.occasion,
             period: item.period,
             version: &item.version,
+            advance_through: item.advance_through,
             next: item.next.as_ref().map(|(period, version)| (*period, &**version)),
             usage,
         };

@@ -1,12 +1,14 @@
-//! Subscribing a consumer to a plan: what must hold before it is kept.
+//! Subscribing a consumer to a plan, changing it and ending it: what must hold before it is kept.
 
 use thiserror::Error;
 
 use crate::domain::ids::SubscriptionId;
 use crate::domain::money::Currency;
+use crate::domain::subscription;
 use crate::domain::subscription::Subscription;
 use crate::domain::time::Bucket;
 use crate::domain::time::Instant;
+use crate::domain::time::Zone;
 use crate::metering::versions::Versions;
 use crate::store;
 use crate::store::Db;
@@ -36,6 +38,12 @@ pub enum Error {
     OtherCurrency { plan: Currency, consumer: Currency },
     #[error("the idempotency key stands for another subscription, {0}")]
     OtherRequest(SubscriptionId),
+    #[error("there is no subscription {0}")]
+    UnknownSubscription(SubscriptionId),
+    #[error("{at} is not after {closed_through}, up to when it is closed")]
+    Closed { at: Instant, closed_through: Instant },
+    #[error("{at} is not before {end}, when it ends")]
+    Ended { at: Instant, end: Instant },
     #[error("no price book applies at {0}")]
     NoBook(Instant),
     #[error(transparent)]
@@ -59,8 +67,19 @@ pub async fn subscribe(
     if currency != known.currency {
         return Err(Error::OtherCurrency { plan: currency, consumer: known.currency });
     }
-    let subscription =
-        Subscription { id, consumer, plan, starts_at, ends_at, created_at: now, closed_through: starts_at };
+    let subscription = Subscription {
+        id,
+        consumer,
+        plan,
+        changes: Vec::new(),
+        starts_at,
+        ends_at,
+        created_at: now,
+        closed_through: starts_at,
+        advance_through: None,
+        book_version: None,
+        revision: 0,
+    };
     if let Some(known) = tx.subscription(&subscription.id).await? {
         return if is_same(&known, &subscription) { Ok(known) } else { Err(Error::OtherRequest(known.id)) };
     }
@@ -69,23 +88,88 @@ pub async fn subscribe(
     Ok(subscription)
 }
 
+/// What is to be otherwise. Dates are read in the zone of the plan that applies.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// From some time on it is billed under a plan, as the price book of then has it. That may be the plan that it is
+    /// billed under already: then it moves to that price book before its next period. What was to change at or after that
+    /// time does not any more.
+    Plan { plan: Option<String>, at: String },
+    /// It ends, or runs until further notice.
+    End(Option<String>),
+}
+
+/// Changes a subscription where nothing of it is closed, and gives it back.
+pub async fn change(
+    db: &Db,
+    versions: &Versions,
+    id: &SubscriptionId,
+    change: Change,
+    now: Instant,
+) -> Result<Subscription, Error> {
+    let mut tx = db.write().await?;
+    let mut subscription = tx.subscription(id).await?.ok_or_else(|| Error::UnknownSubscription(id.clone()))?;
+    match change {
+        Change::Plan { plan, at } => {
+            let named = plan.unwrap_or_else(|| subscription.plan_at(now.max(subscription.starts_at)).to_owned());
+            let at = time(&at, zone_of(versions, &named)?)?;
+            is_open(&subscription, at)?;
+            if let Some(end) = subscription.ends_at.filter(|end| *end <= at) {
+                return Err(Error::Ended { at, end });
+            }
+            let book = |at| versions.at(at).map(|version| &version.book).ok_or(Error::NoBook(at));
+            let plan = book(at)?.plans.get(&named).ok_or_else(|| unknown(versions, &named))?;
+            let consumer = tx.consumer(&subscription.consumer).await?;
+            let consumer = consumer.ok_or_else(|| Error::UnknownConsumer(subscription.consumer.clone()))?;
+            if plan.currency != consumer.currency {
+                return Err(Error::OtherCurrency { plan: plan.currency, consumer: consumer.currency });
+            }
+            subscription.changes.retain(|change| change.at < at);
+            subscription.changes.push(subscription::Change { at, plan: named, made_at: now });
+        }
+        Change::End(end) => {
+            let zone = zone_of(versions, subscription.plan_at(now.max(subscription.starts_at)))?;
+            subscription.ends_at = end.map(|end| time(&end, zone)).transpose()?;
+            if let Some(end) = subscription.ends_at {
+                is_open(&subscription, end)?;
+                subscription.changes.retain(|change| change.at < end);
+            }
+        }
+    }
+    tx.reschedule_subscription(&subscription).await?;
+    let changed = tx.subscription(id).await?.ok_or_else(|| Error::UnknownSubscription(id.clone()))?;
+    tx.commit().await?;
+    Ok(changed)
+}
+
+fn is_open(subscription: &Subscription, at: Instant) -> Result<(), Error> {
+    let closed_through = subscription.closed_through;
+    if closed_through < at { Ok(()) } else { Err(Error::Closed { at, closed_through }) }
+}
+
 fn is_same(known: &Subscription, asked: &Subscription) -> bool {
     let what = |it: &Subscription| (it.consumer.clone(), it.plan.clone(), it.starts_at, it.ends_at);
     what(known) == what(asked)
 }
 
 fn times(versions: &Versions, plan: &str, start: &str, end: Option<&str>) -> Result<(Instant, Option<Instant>), Error> {
-    let newest = versions.iter().rev().find_map(|version| version.book.plans.get(plan));
-    let zone = &newest.ok_or_else(|| unknown(versions, plan))?.calendar.zone;
-    let read = |text: &str| {
-        let at = Instant::parse_in(text, zone).ok_or_else(|| Error::NotATime(text.to_owned()))?;
-        if Bucket::Hour.floor(at) == at { Ok(at) } else { Err(Error::NotOnTheHour(at)) }
-    };
-    let (start, end) = (read(start)?, end.map(read).transpose()?);
+    let zone = zone_of(versions, plan)?;
+    let (start, end) = (time(start, zone)?, end.map(|end| time(end, zone)).transpose()?);
     if end.is_some_and(|end| end <= start) {
         return Err(Error::EndsBeforeItStarts);
     }
     Ok((start, end))
+}
+
+/// The time zone of a plan, as it was published last.
+fn zone_of<'a>(versions: &'a Versions, plan: &str) -> Result<&'a Zone, Error> {
+    let newest = versions.iter().rev().find_map(|version| version.book.plans.get(plan));
+    Ok(&newest.ok_or_else(|| unknown(versions, plan))?.calendar.zone)
+}
+
+fn time(text: &str, zone: &Zone) -> Result<Instant, Error> {
+    let at = Instant::parse_in(text, zone).ok_or_else(|| Error::NotATime(text.to_owned()))?;
+    if Bucket::Hour.floor(at) == at { Ok(at) } else { Err(Error::NotOnTheHour(at)) }
 }
 
 fn unknown(versions: &Versions, plan: &str) -> Error {

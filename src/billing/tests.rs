@@ -3,6 +3,7 @@
 //! UA and AA fly in January. The plan has a fee in advance, one in arrears, a charge a mile, and a reward for being on
 //! time out of a budget of 10.00 that both share. UA is taxed; AA leaves in the middle of February.
 
+mod changes;
 mod lifetime;
 
 use std::collections::BTreeMap;
@@ -199,10 +200,14 @@ async fn sign_up(db: &Db, id: &str, tier: &str, tax: Option<&str>, ends_at: Opti
         id: SubscriptionId::parse(&format!("sub_{id}")).expect("an id"),
         consumer: id.to_owned(),
         plan: "airline".to_owned(),
+        changes: Vec::new(),
         starts_at,
         ends_at,
         created_at: NOW,
         closed_through: starts_at,
+        advance_through: None,
+        book_version: None,
+        revision: 0,
     };
     let mut tx = db.write().await.expect("begins");
     tx.put_consumer(&consumer).await.expect("is put");

@@ -1,4 +1,6 @@
 //! Subscriptions: consumer × plan × time, and the billing periods that follow from them.
+//!
+//! A change of plan ends the running period there, and another one begins: what was closed before is never touched.
 
 use serde::Serialize;
 
@@ -13,7 +15,11 @@ use crate::domain::time::Instant;
 pub struct Subscription {
     pub id: SubscriptionId,
     pub consumer: String,
+    /// The plan that it started with.
     pub plan: String,
+    /// In the order of time.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub changes: Vec<Change>,
     #[serde(rename = "start")]
     pub starts_at: Instant,
     #[serde(rename = "end")]
@@ -21,6 +27,25 @@ pub struct Subscription {
     pub created_at: Instant,
     /// Everything before it is closed. Equal to the start until the first closing.
     pub closed_through: Instant,
+    /// Up to when its fees in advance are on documents; none if none are.
+    #[serde(skip)]
+    pub advance_through: Option<Instant>,
+    /// The price-book version of the period that is open, once a document has charged fees of it: another that is published
+    /// is for the next one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub book_version: Option<String>,
+    /// How often its changes or its end were set.
+    #[serde(skip)]
+    pub revision: i64,
+}
+
+/// From when a subscription is billed under another plan, or under the same one again as the price book of that time has
+/// it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Change {
+    pub at: Instant,
+    pub plan: String,
+    pub made_at: Instant,
 }
 
 /// A billing period of a subscription.
@@ -33,16 +58,23 @@ pub struct BillingPeriod {
 }
 
 impl Subscription {
-    /// The billing period that begins at `from`; none once the subscription has ended.
+    /// The plan that it is billed under at an instant.
+    pub fn plan_at(&self, at: Instant) -> &str {
+        let changed = self.changes.iter().rev().find(|change| change.at <= at);
+        changed.map_or(&self.plan, |change| &change.plan)
+    }
+
+    /// The billing period that begins at `from`, by the calendar of its plan of then; none once the subscription has ended.
     ///
-    /// It ends where the calendar says, or with the subscription. `from` may lie inside a calendar period: the first
-    /// one of a subscription that starts in the middle of a month does.
+    /// It ends where the calendar says, with a change of plan, or with the subscription. `from` may lie inside a calendar
+    /// period: the first one of a subscription that starts in the middle of a month does.
     pub fn period_from(&self, from: Instant, calendar: &Calendar) -> Result<Option<BillingPeriod>, PeriodError> {
         if self.ends_at.is_some_and(|end| end <= from) {
             return Ok(None);
         }
         let whole = calendar.period_at(self.starts_at, from)?;
-        let to = self.ends_at.map_or(whole.to(), |end| end.min(whole.to()));
+        let change = self.changes.iter().map(|change| change.at).find(|at| *at > from);
+        let to = [self.ends_at, change].into_iter().flatten().fold(whole.to(), Instant::min);
         Ok(Some(BillingPeriod { covered: Period::new(from, to)?, whole }))
     }
 }
@@ -59,16 +91,24 @@ mod tests {
     }
 
     #[test]
-    fn a_subscription_covers_parts_of_its_first_and_last_period() {
+    fn a_subscription_covers_parts_of_its_first_and_last_period_and_of_those_that_a_change_divides() {
         let calendar = Calendar { rhythm: Rhythm::MONTH, anchor: Anchor::Calendar, zone: Zone::utc() };
         let subscription = Subscription {
             id: SubscriptionId::parse("sub_1").expect("an id"),
             consumer: "UA".to_owned(),
             plan: "airline".to_owned(),
+            changes: vec![Change {
+                at: at("2013-02-20T00:00:00Z"),
+                plan: "alliance".to_owned(),
+                made_at: at("2013-01-02T00:00:00Z"),
+            }],
             starts_at: at("2013-01-15T00:00:00Z"),
             ends_at: Some(at("2013-03-10T00:00:00Z")),
             created_at: at("2013-01-01T00:00:00Z"),
             closed_through: at("2013-01-15T00:00:00Z"),
+            advance_through: None,
+            book_version: None,
+            revision: 0,
         };
         let mut from = subscription.starts_at;
         let mut covered = Vec::new();
@@ -77,6 +117,9 @@ mod tests {
             from = period.covered.to();
             covered.push(from.to_string()[..10].to_owned());
         }
-        assert_eq!(covered, ["2013-02-01", "2013-03-01", "2013-03-10"]);
+        assert_eq!(covered, ["2013-02-01", "2013-02-20", "2013-03-01", "2013-03-10"]);
+        let plans =
+            ["2013-02-19T23:59:59Z", "2013-02-20T00:00:00Z"].map(|time| subscription.plan_at(at(time)).to_owned());
+        assert_eq!(plans, ["airline", "alliance"]);
     }
 }

@@ -18,7 +18,7 @@ use crate::store::Tx;
 use crate::store::Write;
 use crate::store::on;
 
-/// Both engines take this many rows of eight values in one statement.
+/// Both engines take this many rows of nine values in one statement.
 const ROWS_A_STATEMENT: usize = 2_000;
 
 /// One closing: everything that fell due at one instant.
@@ -44,6 +44,8 @@ pub struct ClosedPeriod {
     pub book_version: String,
     /// Whose fees in advance it charged for the period after.
     pub next_book_version: Option<String>,
+    /// Up to when.
+    pub next_period_to: Option<Instant>,
     /// As it was.
     pub consumer: Consumer,
 }
@@ -74,11 +76,12 @@ impl<Mode> Tx<Mode> {
     pub async fn closed_periods(&mut self, closing: i64) -> Result<Vec<ClosedPeriod>> {
         const SQL: &str = "
             select subscription, occasion, period_from, period_to, book_version, next_book_version,
-                   consumer_as_of
+                   next_period_to, consumer_as_of
             from closed_period where closing = $1 order by subscription, period_from, occasion";
-        type Row = (String, String, i64, i64, String, Option<String>, String);
+        type Row = (String, String, i64, i64, String, Option<String>, Option<i64>, String);
         let rows: Vec<Row> = on!(self, conn => sqlx::query_as(SQL).bind(closing).fetch_all(conn).await?);
-        let closed_period = |(subscription, occasion, from, to, book_version, next_book_version, consumer): Row| {
+        let closed_period = |row: Row| {
+            let (subscription, occasion, from, to, book_version, next_book_version, next_period_to, consumer) = row;
             let damaged = |what: &str| Error::Damaged(format!("the {what} of a closed period of {subscription}"));
             let period = Period::new(Instant::from_micros(from), Instant::from_micros(to));
             Ok(ClosedPeriod {
@@ -86,6 +89,7 @@ impl<Mode> Tx<Mode> {
                 period: period.map_err(|_| damaged("end"))?,
                 book_version,
                 next_book_version,
+                next_period_to: next_period_to.map(Instant::from_micros),
                 consumer: serde_json::from_str(&consumer).map_err(|_| damaged("consumer"))?,
                 subscription: SubscriptionId::parse(&subscription).ok_or_else(|| damaged("id"))?,
             })
@@ -135,7 +139,7 @@ impl Tx<Write> {
                 let mut query = QueryBuilder::new(
                     "insert into closed_period
                      (subscription, period_from, occasion, period_to, closing, book_version, next_book_version,
-                      consumer_as_of) ",
+                      next_period_to, consumer_as_of) ",
                 );
                 query.push_values(chunk, |mut row, (closed, consumer)| {
                     row.push_bind(closed.subscription.as_str())
@@ -145,6 +149,7 @@ impl Tx<Write> {
                         .push_bind(closing.seq)
                         .push_bind(&closed.book_version)
                         .push_bind(&closed.next_book_version)
+                        .push_bind(closed.next_period_to.map(Instant::micros))
                         .push_bind(consumer);
                 });
                 query.build().execute(conn).await?;

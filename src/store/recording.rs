@@ -59,7 +59,12 @@ impl<Mode> Tx<Mode> {
     /// Every hold that ends by `by` and has not passed yet, oldest first.
     pub async fn holds_ending_by(&mut self, by: Instant) -> Result<Vec<Held>> {
         const SQL: &str = "
-            select document.id, document.consumer, subscription.plan, document.book_version, document.currency,
+            select document.id, document.consumer,
+                   coalesce((
+                       select plan from subscription_change
+                       where subscription = document.subscription and at <= document.period_from
+                       order by at desc limit 1), subscription.plan) as plan,
+                   document.book_version, document.currency,
                    payout_hold.program, payout_hold.amount, payout_hold.held_until
             from payout_hold
             join document on document.id = payout_hold.document

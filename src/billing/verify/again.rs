@@ -41,11 +41,14 @@ use crate::store::closings::Closing;
 use crate::store::documents::Wanted;
 
 /// What the closings so far came to.
+#[derive(Default)]
 struct Tally {
     /// What programs have granted.
     granted: BTreeMap<String, i64>,
     /// How far each subscription is closed.
     closed_through: BTreeMap<SubscriptionId, Instant>,
+    /// Up to when its fees in advance were charged.
+    advance_through: BTreeMap<SubscriptionId, Option<Instant>>,
     /// The last number of each series.
     numbers: BTreeMap<String, i64>,
 }
@@ -56,6 +59,7 @@ struct Member {
     subscription: Subscription,
     version: Arc<BookVersion>,
     period: BillingPeriod,
+    advance_through: Option<Instant>,
     next: Option<(BillingPeriod, Arc<BookVersion>)>,
     usage: BTreeMap<String, Vec<Usage>>,
 }
@@ -68,6 +72,7 @@ impl Member {
             occasion: self.closed.occasion,
             period: self.period,
             version: &self.version,
+            advance_through: self.advance_through,
             next: self.next.as_ref().map(|(period, version)| (*period, &**version)),
             usage: &self.usage,
         }
@@ -84,7 +89,7 @@ pub(super) async fn repeat(
 ) -> Result<(), VerifyError> {
     let subscriptions = tx.subscriptions(None, None, i64::MAX).await?;
     let subscriptions: BTreeMap<_, _> = subscriptions.into_iter().map(|known| (known.id.clone(), known)).collect();
-    let mut tally = Tally { granted: BTreeMap::new(), closed_through: BTreeMap::new(), numbers: BTreeMap::new() };
+    let mut tally = Tally::default();
     let closings = tx.closings().await?;
     verified.closings = closings.len();
     for (index, closing) in closings.iter().enumerate() {
@@ -102,7 +107,7 @@ pub(super) async fn repeat(
         let payouts = tx.payouts(Wanted::Closing(closing.seq)).await?;
         verified.documents += invoices.len() + payouts.len();
         tally.check_numbers(&invoices, &payouts, &mut verified.differences);
-        let members = members(closed, &subscriptions, versions, &usage);
+        let members = members(closed, &subscriptions, versions, &usage, &mut tally.advance_through);
         let differences = match members.and_then(|members| tally.close_again(closing, &members, invoices, payouts)) {
             Ok(differences) => differences,
             Err(why) => vec![Difference::NotRepeatable { closing: closing.seq, why: why.to_string() }],
@@ -118,6 +123,7 @@ fn members(
     subscriptions: &BTreeMap<SubscriptionId, Subscription>,
     versions: &Versions,
     usage: &BTreeMap<Key, Delta>,
+    advance_through: &mut BTreeMap<SubscriptionId, Option<Instant>>,
 ) -> Result<Vec<Member>, CloseError> {
     let mut members = Vec::with_capacity(closed.len());
     for closed in closed {
@@ -125,23 +131,35 @@ fn members(
         let lost = |at| CloseError::NoBook { subscription: closed.subscription.clone(), at };
         let subscription = subscriptions.get(&closed.subscription).ok_or_else(|| lost(from))?.clone();
         let version = versions.by_id(&closed.book_version).ok_or_else(|| lost(from))?.clone();
-        let period = period_under(&subscription, from, &version)?.ok_or_else(|| lost(from))?;
+        let mut period = period_under(&subscription, from, &version)?.ok_or_else(|| lost(from))?;
+        if closed.occasion == Occasion::Opening {
+            // As it was known then; it may have ended sooner since.
+            period.covered = closed.period;
+        }
         let to = period.covered.to();
         let next = match &closed.next_book_version {
             Some(id) => {
                 let version = versions.by_id(id).ok_or_else(|| lost(to))?.clone();
-                period_under(&subscription, to, &version)?.map(|period| (period, version))
+                let mut next = period_under(&subscription, to, &version)?.ok_or_else(|| lost(to))?;
+                let known_end = closed.next_period_to.unwrap_or(next.covered.to());
+                next.covered = Period::new(to, known_end)?;
+                Some((next, version))
             }
             None => None,
         };
+        let charged_through = match closed.occasion {
+            Occasion::Opening => Some(to),
+            Occasion::Closing => next.as_ref().map(|(next, _)| next.covered.to()),
+        };
+        let advance_through = advance_through.insert(closed.subscription.clone(), charged_through).flatten();
         let usage = match closed.occasion {
             Occasion::Opening => BTreeMap::new(),
             Occasion::Closing => {
-                let since = reaching_back(&subscription, &version)?;
+                let since = reaching_back(&subscription, from, &version)?;
                 usage_of(usage, &version, (&subscription.consumer, period.covered), &since)
             }
         };
-        members.push(Member { closed, subscription, version, period, next, usage });
+        members.push(Member { closed, subscription, version, period, advance_through, next, usage });
     }
     Ok(members)
 }

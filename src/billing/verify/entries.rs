@@ -12,6 +12,8 @@ use crate::domain::document::invoice::Invoice;
 use crate::domain::document::payout::Payout;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::ledger::entry::Entry;
+use crate::domain::period::Period;
+use crate::domain::subscription::Subscription;
 use crate::domain::time::Zone;
 use crate::metering::versions::Versions;
 use crate::store::Read;
@@ -58,8 +60,8 @@ async fn expected(
     differences: &mut Vec<Difference>,
 ) -> Result<Expected, VerifyError> {
     let subscriptions = tx.subscriptions(None, None, i64::MAX).await?;
-    let plans = subscriptions.into_iter().map(|known| (known.id, known.plan)).collect();
-    let books = Books { versions, plans };
+    let subscriptions = subscriptions.into_iter().map(|known| (known.id.clone(), known)).collect();
+    let books = Books { versions, subscriptions };
     let mut expected = Expected::new();
     for closing in tx.closings().await? {
         for invoice in tx.invoices(Wanted::Closing(closing.seq)).await? {
@@ -91,7 +93,7 @@ fn keep(
 /// What entries are made with.
 struct Books<'a> {
     versions: &'a Versions,
-    plans: BTreeMap<SubscriptionId, String>,
+    subscriptions: BTreeMap<SubscriptionId, Subscription>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -104,13 +106,13 @@ enum NotBookable {
 
 impl Books<'_> {
     fn of_invoice(&self, invoice: &Invoice) -> Result<Vec<Entry>, NotBookable> {
-        let (_, zone) = self.version(&invoice.subscription, &invoice.book_version)?;
+        let (_, zone) = self.version(&invoice.subscription, invoice.period, &invoice.book_version)?;
         Ok(booking::of_invoice(invoice, zone)?.into_iter().collect())
     }
 
     /// The reward, and the holds that have passed.
     fn of_payout(&self, payout: &Payout) -> Result<Vec<Entry>, NotBookable> {
-        let (version, zone) = self.version(&payout.subscription, &payout.book_version)?;
+        let (version, zone) = self.version(&payout.subscription, payout.period, &payout.book_version)?;
         let mut entries: Vec<Entry> = booking::of_payout(payout, version, zone)?.into_iter().collect();
         for hold in &payout.holds {
             if let Some(passed_at) = hold.passed_at {
@@ -120,9 +122,14 @@ impl Books<'_> {
         Ok(entries)
     }
 
-    fn version(&self, subscription: &SubscriptionId, version: &str) -> Result<(&BookVersion, &Zone), NotBookable> {
-        let found = self.versions.by_id(version).zip(self.plans.get(subscription));
-        let plan = found.and_then(|(known, plan)| Some((known, known.book.plans.get(plan)?)));
+    fn version(
+        &self,
+        subscription: &SubscriptionId,
+        period: Period,
+        version: &str,
+    ) -> Result<(&BookVersion, &Zone), NotBookable> {
+        let found = self.versions.by_id(version).zip(self.subscriptions.get(subscription));
+        let plan = found.and_then(|(known, of)| Some((known, known.book.plans.get(of.plan_at(period.from()))?)));
         let (known, plan) = plan.ok_or_else(|| NotBookable::UnknownPlan(version.to_owned()))?;
         Ok((known, &plan.calendar.zone))
     }

@@ -43,6 +43,8 @@ pub struct Due<'a> {
     pub period: BillingPeriod,
     /// The price book in effect when the period begins.
     pub version: &'a BookVersion,
+    /// Up to when fees in advance were charged on the document before, if they were.
+    pub advance_through: Option<Instant>,
     /// The period that follows and its price book, whose fees in advance are due now; none at the end.
     pub next: Option<(BillingPeriod, &'a BookVersion)>,
     /// What the consumer used in the period, by meter, and before it as far as [`reaching_back`] says.
@@ -82,7 +84,7 @@ impl Due<'_> {
     }
 
     fn plan(&self) -> Result<&Plan, ClosingError> {
-        plan_of(self.subscription, self.version)
+        plan_of(self.subscription, self.period.covered.from(), self.version)
     }
 
     /// A consumer's tax must be known: to charge none would be to guess.
@@ -105,22 +107,28 @@ impl Due<'_> {
     }
 }
 
-/// The plan of a subscription, as a price-book version has it.
-pub fn plan_of<'a>(subscription: &Subscription, version: &'a BookVersion) -> Result<&'a Plan, ClosingError> {
-    version.book.plans.get(&subscription.plan).ok_or_else(|| ClosingError::UnknownPlan {
+/// The plan of a subscription at an instant, as a price-book version has it.
+pub fn plan_of<'a>(
+    subscription: &Subscription,
+    at: Instant,
+    version: &'a BookVersion,
+) -> Result<&'a Plan, ClosingError> {
+    let plan = subscription.plan_at(at);
+    version.book.plans.get(plan).ok_or_else(|| ClosingError::UnknownPlan {
         subscription: subscription.id.to_string(),
-        plan: subscription.plan.clone(),
+        plan: plan.to_owned(),
         version: version.id.clone(),
     })
 }
 
-/// The meters of which a period of a subscription needs usage from before it, and since when: all of those whose value carries
+/// The meters of which the period of a subscription at an instant needs usage from before it, and since when: all of those whose value carries
 /// over, and since the subscription began of those that a lifetime is counted by.
 pub fn reaching_back<'a>(
     subscription: &Subscription,
+    at: Instant,
     version: &'a BookVersion,
 ) -> Result<BTreeMap<&'a str, Instant>, ClosingError> {
-    let capped = plan_of(subscription, version)?.lifetime_meters();
+    let capped = plan_of(subscription, at, version)?.lifetime_meters();
     let mut since: BTreeMap<&str, Instant> = capped.into_iter().map(|id| (id, subscription.starts_at)).collect();
     let carrying = version.book.meters.values().filter(|meter| meter.carries_over());
     since.extend(carrying.map(|meter| (meter.id.as_str(), Instant::BEGINNING)));
@@ -170,8 +178,13 @@ fn rated<'a>(due: &Due<'a>) -> Result<(Vec<Line>, Earned<'a>), ClosingError> {
     let inputs = Inputs { plan, programs, meters, period, whole, life_from, usage: due.usage };
     let rated = rating::rate(&inputs).map_err(|source| due.rating(source))?;
     let mut lines = rated.lines;
+    if let Some(through) = due.advance_through {
+        let corrections =
+            rating::advance_corrections(plan, period, whole, through).map_err(|source| due.rating(source))?;
+        lines.extend(corrections);
+    }
     if let Some((next, version)) = due.next {
-        let plan = plan_of(due.subscription, version)?;
+        let plan = plan_of(due.subscription, next.covered.from(), version)?;
         let fees = rating::advance_fees(plan, next.covered, next.whole).map_err(|source| due.rating(source))?;
         lines.extend(fees);
     }

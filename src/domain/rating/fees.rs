@@ -19,6 +19,7 @@ use crate::domain::rating::line::Line;
 use crate::domain::rating::line::LineKind;
 use crate::domain::rating::line::Step;
 use crate::domain::rating::line::StepKind;
+use crate::domain::time::Instant;
 use crate::domain::time::Zone;
 
 /// The fees that are due when `period` opens, in the order of the plan.
@@ -29,6 +30,40 @@ pub fn advance_fees(plan: &Plan, period: Period, whole: Period) -> Result<Vec<Li
             && fee.when == When::Advance
         {
             lines.push(line(plan, fee, period, whole)?);
+        }
+    }
+    Ok(lines)
+}
+
+/// What fees in advance were charged too much or too little, because the period ended elsewhere than was known then: they
+/// were charged through `through`. The part that is not used is credited, and a part that was not charged is.
+pub fn advance_corrections(
+    plan: &Plan,
+    period: Period,
+    whole: Period,
+    through: Instant,
+) -> Result<Vec<Line>, RatingError> {
+    let end = period.to();
+    let Ok(part) = Period::new(end.min(through), end.max(through)) else { return Ok(Vec::new()) };
+    let mut lines = advance_fees(plan, part, whole)?;
+    // A fee that every part owes whole is neither owed again nor given back.
+    let is_prorated = |line: &Line| {
+        let fee = plan.components.iter().find(|component| component.id() == line.component);
+        matches!(fee, Some(Component::Fee(fee)) if fee.prorate != Prorate::None)
+    };
+    lines.retain(is_prorated);
+    if end < through {
+        for line in &mut lines {
+            line.amount = line.amount.checked_neg()?;
+            line.quantity = Decimal::NEGATIVE_ONE;
+            let credited = line.amount.decimal();
+            line.explanation.steps.push(Step {
+                step: StepKind::Credit,
+                text: format!("not used: {}", explain::amount(credited, plan.currency)),
+                before: Decimal::ZERO.checked_sub(credited).unwrap_or_default(),
+                after: credited,
+                tiers: Vec::new(),
+            });
         }
     }
     Ok(lines)

@@ -107,6 +107,8 @@ pub enum StepKind {
     FreeQuantity,
     Price,
     Proration,
+    /// What was charged in advance and is not used.
+    Credit,
     BaseAmount,
     Discount,
     /// What is beyond a commitment, times its factor.

@@ -51,6 +51,7 @@ use thiserror::Error;
 
 pub use crate::domain::rating::budget::eligible;
 pub use crate::domain::rating::budget::settle_budget;
+pub use crate::domain::rating::fees::advance_corrections;
 pub use crate::domain::rating::fees::advance_fees;
 
 use crate::domain::book::meter::Meter;

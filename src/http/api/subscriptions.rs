@@ -5,6 +5,7 @@ use axum::http::HeaderMap;
 use axum::http::StatusCode;
 use axum::response::Json;
 use serde::Deserialize;
+use serde::Deserializer;
 use utoipa::IntoParams;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -30,7 +31,7 @@ use crate::http::query::limit;
 use crate::random;
 
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(get))
+    OpenApiRouter::new().routes(routes!(create, list)).routes(routes!(get, change))
 }
 
 /// Who is billed under which plan, and from when.
@@ -44,6 +45,26 @@ struct SubscriptionRequest {
     start: String,
     /// Exclusive. Without it, until further notice.
     end: Option<String>,
+}
+
+/// One thing that is to be otherwise: the plan from some time on, or the end.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ChangeRequest {
+    /// Billed under this plan from `at` on. Without it under the same plan, as the price book of then has it.
+    plan: Option<String>,
+    /// RFC 3339, or a date in the plan's time zone. On an hour, and after what is closed.
+    #[schema(example = "2013-02-10")]
+    at: Option<String>,
+    /// When it ends, exclusive; `null`, and it runs until further notice. Fees in advance of what is not used are credited.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<String>)]
+    end: Option<Option<String>>,
+}
+
+/// Tells `null` from what is left out.
+fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -96,6 +117,16 @@ impl From<subscribe::Error> for Problem {
             subscribe::Error::UnknownPlan { .. } => {
                 unprocessable("/plan", "unknown_plan", detail, "choose one of them, or publish a book that has it")
             }
+            subscribe::Error::UnknownSubscription(_) => {
+                Problem::new(StatusCode::NOT_FOUND, "unknown_subscription", detail)
+                    .fix("GET /v1/subscriptions lists them")
+            }
+            subscribe::Error::Closed { .. } => {
+                unprocessable("/at", "period_is_closed", detail, "choose a later time; what is invoiced stays as it is")
+            }
+            subscribe::Error::Ended { .. } => {
+                unprocessable("/at", "subscription_has_ended", detail, "choose an earlier time, or set end first")
+            }
             subscribe::Error::NotATime(_) => {
                 unprocessable("/start", "invalid_time", detail, "write it like 2013-01-31 or 2013-01-31T00:00:00Z")
             }
@@ -121,6 +152,43 @@ impl From<subscribe::Error> for Problem {
             subscribe::Error::Store(error) => error.into(),
         }
     }
+}
+
+/// Bill a subscription under another plan from some time on, move it to the price book of then, or end it.
+///
+/// What is closed stays as it is. A running period ends with the change, and the fees in advance of its rest are credited.
+#[utoipa::path(
+    patch, path = "/v1/subscriptions/{id}", tag = "subscriptions", params(("id" = String, Path)),
+    request_body = ChangeRequest,
+    responses(
+        (status = 200, description = "The subscription", body = Object),
+        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 404, body = Problem), (status = 422, description = "A plan or time that cannot be", body = Problem),
+    ),
+)]
+async fn change(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(request): Body<ChangeRequest>,
+) -> Result<Json<Subscription>, Problem> {
+    caller.require(&[Role::Finance])?;
+    let id = SubscriptionId::parse(&id).ok_or_else(|| unknown(&id))?;
+    let change = match request {
+        ChangeRequest { plan, at: Some(at), end: None } => subscribe::Change::Plan { plan, at },
+        ChangeRequest { plan: None, at: None, end: Some(end) } => subscribe::Change::End(end),
+        _ => {
+            let detail = "a change is either a plan with the time from which it applies, or an end";
+            let fix = r#"send {"plan": …, "at": …}, {"at": …} or {"end": …}"#;
+            return Err(unprocessable("", "unclear_change", detail.to_owned(), fix));
+        }
+    };
+    Ok(Json(subscribe::change(&app.db, &app.metering.versions(), &id, change, clock::now()).await?))
+}
+
+fn unknown(id: &str) -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "unknown_subscription", format!("there is no subscription {id}"))
+        .fix("GET /v1/subscriptions lists them")
 }
 
 /// Subscriptions, by id; a consumer's key sees its own.
@@ -157,12 +225,8 @@ async fn list(
     ),
 )]
 async fn get(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<Json<Subscription>, Problem> {
-    let unknown = || {
-        Problem::new(StatusCode::NOT_FOUND, "unknown_subscription", format!("there is no subscription {id}"))
-            .fix("GET /v1/subscriptions lists them")
-    };
-    let known = SubscriptionId::parse(&id).ok_or_else(unknown)?;
-    let subscription = app.db.read().await?.subscription(&known).await?.ok_or_else(unknown)?;
+    let known = SubscriptionId::parse(&id).ok_or_else(|| unknown(&id))?;
+    let subscription = app.db.read().await?.subscription(&known).await?.ok_or_else(|| unknown(&id))?;
     caller.require_consumer(&subscription.consumer, &[Role::Finance])?;
     Ok(Json(subscription))
 }

@@ -29,6 +29,7 @@ pub fn closed(name: &str, consumer_id: &str, occasion: Occasion) -> ClosedPeriod
         period: period(),
         book_version: VERSION.to_owned(),
         next_book_version: (occasion == Occasion::Closing).then(|| VERSION.to_owned()),
+        next_period_to: (occasion == Occasion::Closing).then(|| hour(9)),
         consumer: consumer(consumer_id),
     }
 }

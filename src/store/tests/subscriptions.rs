@@ -1,10 +1,13 @@
 //! Subscriptions on both engines.
 
+use super::closings::VERSION;
+use super::closings::prepare;
 use super::consumers::consumer;
 use super::consumers::put;
 use super::*;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::money::Currency;
+use crate::domain::subscription::Change;
 use crate::domain::subscription::Subscription;
 use crate::domain::time::Instant;
 
@@ -20,10 +23,14 @@ pub fn subscription(name: &str, consumer: &str) -> Subscription {
         id: SubscriptionId::parse(&format!("sub_{name}")).expect("an id"),
         consumer: consumer.to_owned(),
         plan: "airline".to_owned(),
+        changes: Vec::new(),
         starts_at: hour(0),
         ends_at: None,
         created_at: hour(0),
         closed_through: hour(0),
+        advance_through: None,
+        book_version: None,
+        revision: 0,
     }
 }
 
@@ -43,7 +50,7 @@ async fn subscriptions_are_listed_by_consumer_and_those_not_closed_to_their_end(
         create(&db, subscription).await.expect("is created");
     }
     let mut tx = db.write().await.expect("begins");
-    assert!(tx.advance_closed_through(&ended.id, hour(0), hour(5)).await.expect("writes"));
+    assert!(tx.advance_closed_through(&ended, (hour(0), hour(5)), None).await.expect("writes"));
     tx.commit().await.expect("commits");
 
     let mut tx = db.read().await.expect("begins");
@@ -60,7 +67,7 @@ async fn a_subscription_is_closed_once_from_where_it_stood(db: Db) {
     create(&db, &subscription).await.expect("is created");
     for (from, moved) in [(hour(1), false), (hour(0), true), (hour(0), false)] {
         let mut tx = db.write().await.expect("begins");
-        assert_eq!(tx.advance_closed_through(&subscription.id, from, hour(2)).await.expect("writes"), moved);
+        assert_eq!(tx.advance_closed_through(&subscription, (from, hour(2)), None).await.expect("writes"), moved);
         tx.commit().await.expect("commits");
     }
 }
@@ -83,8 +90,46 @@ async fn what_is_closed_of_a_subscription_stays_as_it_was(db: Db) {
     assert!(reason.contains("keeps its currency"), "{reason}");
 }
 
+async fn an_open_subscription_is_changed_and_whoever_read_it_before_cannot_close_it(db: Db) {
+    prepare(&db).await;
+    let read = subscription("UA", "UA");
+    let change = |at, plan: &str| Change { at: hour(at), plan: plan.to_owned(), made_at: hour(1) };
+    let reschedule = async |changed: &Subscription| {
+        let mut tx = db.write().await?;
+        tx.reschedule_subscription(changed).await?;
+        tx.commit().await
+    };
+    let two = Subscription { changes: vec![change(3, "a"), change(5, "b")], ..read.clone() };
+    reschedule(&two).await.expect("is changed");
+    let one = Subscription { changes: vec![change(4, "c")], ends_at: Some(hour(9)), ..read.clone() };
+    reschedule(&one).await.expect("is changed");
+    let known = db.read().await.expect("begins").subscription(&read.id).await.expect("reads").expect("is there");
+    assert_eq!(known, Subscription { revision: 2, ..one });
+
+    let mut tx = db.write().await.expect("begins");
+    assert!(!tx.advance_closed_through(&read, (hour(0), hour(4)), None).await.expect("writes"));
+    assert!(tx.advance_closed_through(&known, (hour(0), hour(4)), Some((hour(8), VERSION))).await.expect("writes"));
+    tx.commit().await.expect("commits");
+    let closed = db.read().await.expect("begins").subscriptions(Some("UA"), None, 9).await.expect("reads");
+    assert_eq!(closed[0].advance_through, Some(hour(8)));
+    assert_eq!(closed[0].book_version.as_deref(), Some(VERSION));
+    // What is closed stays, also if it is asked for otherwise.
+    reschedule(&Subscription { changes: vec![change(6, "d")], ..closed[0].clone() }).await.expect("is changed");
+    let kept = db.read().await.expect("begins").subscription(&read.id).await.expect("reads").expect("is there");
+    assert_eq!(kept.changes, [change(4, "c"), change(6, "d")]);
+    for sql in [
+        "insert into subscription_change values ('sub_UA', 14400000000, 'x', 0)",
+        "insert into subscription_change values ('sub_UA', 36000000000, 'x', 0)",
+        "update subscription_change set plan = 'x'",
+        "delete from subscription_change",
+    ] {
+        assert!(refused(&db, &[sql]).await.contains("stays as it was"), "{sql}");
+    }
+}
+
 both_engines!(
     subscriptions_are_listed_by_consumer_and_those_not_closed_to_their_end,
     a_subscription_is_closed_once_from_where_it_stood,
     what_is_closed_of_a_subscription_stays_as_it_was,
+    an_open_subscription_is_changed_and_whoever_read_it_before_cannot_close_it,
 );

@@ -172,10 +172,14 @@ fn cycles(case: &Any, zone: &Zone) -> Decimal {
         id: SubscriptionId::parse("sub_1").expect("an id"),
         consumer: "c".to_owned(),
         plan: "p".to_owned(),
+        changes: Vec::new(),
         starts_at,
         ends_at: case.input["end"].is_string().then(|| instant(&case.input, "end", zone)),
         created_at: starts_at,
         closed_through: starts_at,
+        advance_through: None,
+        book_version: None,
+        revision: 0,
     };
     let calendar = Calendar { rhythm: rhythm(case), anchor: anchor(case), zone: zone.clone() };
     let (mut cycles, mut from) = (Decimal::ZERO, starts_at);

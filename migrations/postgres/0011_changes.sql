@@ -1,0 +1,58 @@
+-- From when a subscription is billed under another plan, or the same one again under the price book of that time. Until
+-- the first change it is the plan that it started with.
+create table subscription_change (
+    subscription text   collate "C" not null references subscription (id),
+    at           bigint not null,
+    plan         text   collate "C" not null,
+    made_at      bigint not null,
+    primary key (subscription, at)
+);
+
+create function subscription_change_is_in_what_is_open() returns trigger language plpgsql as $$
+begin
+    -- Nothing is closed of it meanwhile.
+    perform 1 from subscription where id = new.subscription for update;
+    if exists (
+        select 1 from subscription
+        where id = new.subscription and (new.at <= closed_through or new.at >= coalesce(ends_at, new.at + 1)))
+    then
+        raise exception 'what is closed of a subscription stays as it was' using errcode = '23514';
+    end if;
+    return new;
+end $$;
+
+create trigger subscription_change_is_in_what_is_open before insert on subscription_change
+for each row execute function subscription_change_is_in_what_is_open();
+
+create function subscription_change_is_final() returns trigger language plpgsql as $$
+begin raise exception 'what is closed of a subscription stays as it was' using errcode = '23514'; end $$;
+
+create trigger subscription_change_is_never_changed before update on subscription_change
+for each row execute function subscription_change_is_final();
+create trigger subscription_change_is_never_emptied before truncate on subscription_change
+for each statement execute function subscription_change_is_final();
+
+create function subscription_change_is_only_taken_back_while_open() returns trigger language plpgsql as $$
+begin
+    perform 1 from subscription where id = old.subscription for update;
+    if exists (select 1 from subscription where id = old.subscription and old.at <= closed_through) then
+        raise exception 'what is closed of a subscription stays as it was' using errcode = '23514';
+    end if;
+    return old;
+end $$;
+
+create trigger subscription_change_is_only_taken_back_while_open before delete on subscription_change
+for each row execute function subscription_change_is_only_taken_back_while_open();
+
+-- Up to when its fees in advance are on documents; none if none are.
+alter table subscription add column advance_through bigint;
+
+-- The price book of the period that is open, once a document has charged fees of it: another that is published is for the
+-- next one.
+alter table subscription add column book_version text collate "C" references book_version (id);
+
+-- How often its changes or its end were set: a closing that began before is not to close past them.
+alter table subscription add column revision bigint not null default 0;
+
+-- Up to when a closing charged fees in advance of the period after; none where the subscription ends.
+alter table closed_period add column next_period_to bigint;
