@@ -38,7 +38,7 @@ impl<Mode> Tx<Mode> {
                    book_version, revision
             from subscription where id = $1";
         let row: Option<Row> = on!(self, conn => sqlx::query_as(SQL).bind(id.as_str()).fetch_optional(conn).await?);
-        let mut found = row.map(subscription).transpose()?.into_iter().collect();
+        let mut found: Vec<Subscription> = row.map(subscription).transpose()?.into_iter().collect();
         self.add_changes(&mut found).await?;
         Ok(found.pop())
     }
@@ -59,7 +59,7 @@ impl<Mode> Tx<Mode> {
         let after = after.map(SubscriptionId::as_str).unwrap_or_default();
         let rows: Vec<Row> = on!(self, conn => sqlx::query_as(SQL)
             .bind(consumer).bind(after).bind(limit).fetch_all(conn).await?);
-        let mut found = rows.into_iter().map(subscription).collect::<Result<_>>()?;
+        let mut found = rows.into_iter().map(subscription).collect::<Result<Vec<_>>>()?;
         self.add_changes(&mut found).await?;
         Ok(found)
     }
@@ -73,13 +73,13 @@ impl<Mode> Tx<Mode> {
             where closed_through <= $1 and (ends_at is null or ends_at > closed_through)
             order by id";
         let rows: Vec<Row> = on!(self, conn => sqlx::query_as(SQL).bind(by.micros()).fetch_all(conn).await?);
-        let mut found = rows.into_iter().map(subscription).collect::<Result<_>>()?;
+        let mut found = rows.into_iter().map(subscription).collect::<Result<Vec<_>>>()?;
         self.add_changes(&mut found).await?;
         Ok(found)
     }
 
     /// Adds their changes to subscriptions that are sorted by id. Few ever change, so those of a range are read together.
-    async fn add_changes(&mut self, subscriptions: &mut Vec<Subscription>) -> Result<()> {
+    async fn add_changes(&mut self, subscriptions: &mut [Subscription]) -> Result<()> {
         const SQL: &str = "
             select subscription, at, plan, made_at from subscription_change
             where subscription >= $1 and subscription <= $2 order by subscription, at";
