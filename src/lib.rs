@@ -26,7 +26,8 @@
 //! # A period, start to finish
 //! [`billing::close`] gathers what is due (read), rates usage with [`domain::rating`] and makes documents and balanced
 //! entries of it with [`domain::document`] and [`domain::ledger`] (think), and records all of it in one transaction
-//! (write). [`billing::verify`] does the thinking again, from the log up, and compares.
+//! (write). [`billing::verify`] does the thinking again, from the log up, and compares. [`billing::simulate`] does it under a
+//! price book that is not published.
 
 pub mod billing;
 pub mod cli;

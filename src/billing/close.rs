@@ -33,7 +33,8 @@ use crate::billing::booking::BookingError;
 use crate::billing::schedule::Item;
 use crate::billing::schedule::Schedule;
 pub use crate::billing::schedule::Through;
-use crate::billing::usage::usage_of;
+use crate::billing::usage::Together;
+use crate::billing::usage::UsageOfAll;
 use crate::domain::consumer::Consumer;
 use crate::domain::document::Number;
 use crate::domain::document::Occasion;
@@ -42,7 +43,6 @@ use crate::domain::document::closing::Documents;
 use crate::domain::document::closing::Due;
 use crate::domain::document::closing::documents;
 use crate::domain::document::closing::plan_of;
-use crate::domain::document::closing::reaching_back;
 use crate::domain::document::invoice;
 use crate::domain::document::invoice::Invoice;
 use crate::domain::document::payout;
@@ -51,6 +51,7 @@ use crate::domain::ids::SubscriptionId;
 use crate::domain::ledger::entry::Entry;
 use crate::domain::money::Money;
 use crate::domain::money::MoneyError;
+use crate::domain::period::Period;
 use crate::domain::period::PeriodError;
 use crate::domain::rating::line::Usage;
 use crate::domain::time::Instant;
@@ -62,6 +63,7 @@ use crate::store::Write;
 use crate::store::closings::ClosedPeriod;
 use crate::store::closings::Closing;
 use crate::store::recording::Held;
+use crate::store::subscriptions::Advance;
 
 /// How the numbers of payout statements begin.
 const PAYOUT_PREFIX: &str = "PO-";
@@ -167,18 +169,9 @@ async fn close_together(db: &Db, at: Instant, items: &[Item], now: Instant) -> R
     let closing = Closing { seq: last_closing + 1, due_at: at, usage_seq, replayed, closed_at: now };
     let mut tx = db.write().await?;
     tx.record_closing(&closing, &due.iter().map(closed_period).collect::<Vec<_>>()).await.map_err(overtaken)?;
-    for item in items {
-        let period = item.period.covered;
-        let (to, advance) = match item.occasion {
-            Occasion::Opening => (period.from(), Some((period.to(), &*item.version.id))),
-            Occasion::Closing => {
-                let next = item.next.as_ref();
-                (period.to(), next.map(|(next, version)| (next.covered.to(), &*version.id)))
-            }
-        };
-        if !tx.advance_closed_through(&item.subscription, (period.from(), to), advance).await? {
-            return Err(CloseError::Overtaken);
-        }
+    let advances: Vec<Advance<'_>> = items.iter().map(advance).collect();
+    if usize::try_from(tx.advance_closed_through(&advances).await?) != Ok(advances.len()) {
+        return Err(CloseError::Overtaken);
     }
     let summary = record(&mut tx, &closing, &due, documents).await?;
     tx.commit().await?;
@@ -190,16 +183,23 @@ async fn gather(db: &Db, items: &[Item]) -> Result<Gathered, CloseError> {
     let mut ids: Vec<&str> = items.iter().map(|item| item.subscription.consumer.as_str()).collect();
     ids.sort_unstable();
     ids.dedup();
-    let mut used = Vec::with_capacity(items.len());
-    for item in items {
-        used.push(match item.occasion {
-            Occasion::Opening => BTreeMap::new(),
-            Occasion::Closing => {
-                let since = reaching_back(&item.subscription, item.period.covered.from(), &item.version)?;
-                usage_of(&mut tx, &item.subscription.consumer, item.period.covered, &since).await?
-            }
-        });
+    let mut together: BTreeMap<Period, Together<'_>> = BTreeMap::new();
+    for item in items.iter().filter(|item| item.occasion == Occasion::Closing) {
+        let of_period = together.entry(item.period.covered).or_default();
+        of_period.add(&item.subscription, item.period.covered.from(), &item.version, |_| true)?;
     }
+    let mut usage: BTreeMap<Period, UsageOfAll> = BTreeMap::new();
+    for (period, together) in &together {
+        usage.insert(*period, together.read(&mut tx, *period).await?);
+    }
+    let used = items.iter().map(|item| match item.occasion {
+        Occasion::Opening => BTreeMap::new(),
+        Occasion::Closing => {
+            let of_all = usage.get(&item.period.covered);
+            of_all.and_then(|of_all| of_all.get(&item.subscription.consumer)).cloned().unwrap_or_default()
+        }
+    });
+    let used = used.collect();
     Ok(Gathered {
         last_closing: tx.last_closing().await?,
         usage_seq: tx.applied_seq().await?,
@@ -226,6 +226,18 @@ fn due<'a>(
         next: item.next.as_ref().map(|(period, version)| (*period, &**version)),
         usage,
     })
+}
+
+fn advance(item: &Item) -> Advance<'_> {
+    let period = item.period.covered;
+    let (to, charged) = match item.occasion {
+        Occasion::Opening => (period.from(), Some((period.to(), &*item.version.id))),
+        Occasion::Closing => {
+            let next = item.next.as_ref();
+            (period.to(), next.map(|(next, version)| (next.covered.to(), &*version.id)))
+        }
+    };
+    Advance { read: &item.subscription, from: period.from(), to, charged }
 }
 
 fn closed_period(due: &Due<'_>) -> ClosedPeriod {

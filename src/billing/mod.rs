@@ -4,6 +4,7 @@ pub mod booking;
 pub mod close;
 pub mod export;
 mod schedule;
+pub mod simulate;
 pub mod statement;
 pub mod subscribe;
 #[cfg(test)]

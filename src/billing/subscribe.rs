@@ -67,19 +67,7 @@ pub async fn subscribe(
     if currency != known.currency {
         return Err(Error::OtherCurrency { plan: currency, consumer: known.currency });
     }
-    let subscription = Subscription {
-        id,
-        consumer,
-        plan,
-        changes: Vec::new(),
-        starts_at,
-        ends_at,
-        created_at: now,
-        closed_through: starts_at,
-        advance_through: None,
-        book_version: None,
-        revision: 0,
-    };
+    let subscription = Subscription::new(id, consumer, plan, (starts_at, ends_at), now);
     if let Some(known) = tx.subscription(&subscription.id).await? {
         return if is_same(&known, &subscription) { Ok(known) } else { Err(Error::OtherRequest(known.id)) };
     }

@@ -42,9 +42,9 @@ use crate::store::tests::is_sqlite;
 use crate::store::tests::sent;
 
 /// 2014-05-13: long after everything.
-const NOW: Instant = Instant::from_micros(1_400_000_000_000_000);
+pub(in crate::billing) const NOW: Instant = Instant::from_micros(1_400_000_000_000_000);
 
-const BOOK: [(&str, &str); 5] = [
+pub(in crate::billing) const BOOK: [(&str, &str); 5] = [
     (
         "book.toml",
         r#"
@@ -136,12 +136,12 @@ const BOOK: [(&str, &str); 5] = [
     ),
 ];
 
-fn at(text: &str) -> Instant {
+pub(in crate::billing) fn at(text: &str) -> Instant {
     Instant::parse(text).expect("a time")
 }
 
 /// A meter, and the folder of its index, which is gone with it.
-struct Meter {
+pub(in crate::billing) struct Meter {
     metering: Metering,
     _seen: TempDir,
 }
@@ -172,7 +172,7 @@ async fn metering_under(db: &Db, book: [(&str, String); 5]) -> Meter {
 }
 
 /// `count` flights on time in one hour.
-async fn fly(metering: &Metering, carrier: &str, time: &str, count: u32, distance: u32) {
+pub(in crate::billing) async fn fly(metering: &Metering, carrier: &str, time: &str, count: u32, distance: u32) {
     let event = |number| {
         format!(
             r#"{{"specversion":"1.0","id":"{carrier} {time} {number}","source":"/t","type":"flight.completed","subject":"{carrier}","time":"{time}","data":{{"distance":{distance},"delay":0}}}}"#
@@ -196,19 +196,9 @@ async fn sign_up(db: &Db, id: &str, tier: &str, tax: Option<&str>, ends_at: Opti
         updated_at: NOW,
     };
     let starts_at = at("2013-01-01T05:00:00Z");
-    let subscription = Subscription {
-        id: SubscriptionId::parse(&format!("sub_{id}")).expect("an id"),
-        consumer: id.to_owned(),
-        plan: "airline".to_owned(),
-        changes: Vec::new(),
-        starts_at,
-        ends_at,
-        created_at: NOW,
-        closed_through: starts_at,
-        advance_through: None,
-        book_version: None,
-        revision: 0,
-    };
+    let subscription = SubscriptionId::parse(&format!("sub_{id}")).expect("an id");
+    let plan = "airline".to_owned();
+    let subscription = Subscription::new(subscription, id.to_owned(), plan, (starts_at, ends_at), NOW);
     let mut tx = db.write().await.expect("begins");
     tx.put_consumer(&consumer).await.expect("is put");
     tx.create_subscription(&subscription).await.expect("is created");
@@ -216,7 +206,7 @@ async fn sign_up(db: &Db, id: &str, tier: &str, tax: Option<&str>, ends_at: Opti
 }
 
 /// The two carriers and their January.
-async fn january(db: &Db) -> Meter {
+pub(in crate::billing) async fn january(db: &Db) -> Meter {
     let metering = metering(db).await;
     sign_up(db, "UA", "gold", Some("ny"), None).await;
     sign_up(db, "AA", "silver", None, Some(at("2013-02-15T05:00:00Z"))).await;
@@ -228,7 +218,7 @@ async fn january(db: &Db) -> Meter {
     metering
 }
 
-async fn closed(db: &Db, metering: &Metering, through: &str) -> Closed {
+pub(in crate::billing) async fn closed(db: &Db, metering: &Metering, through: &str) -> Closed {
     let through = Through::parse(through).expect("a date");
     close(db, &metering.versions(), through, NOW, |_| {}).await.expect("closes")
 }

@@ -1,7 +1,7 @@
 //! The pure half: values in, values out. Nothing here waits, reads a clock, draws a random number or touches a disk.
 //!
 //! From the ground up: [`money`], [`time`], [`ids`], [`hex`], [`walk`] → [`period`], [`event`] → [`shape`] → [`book`] → [`measure`], [`rating`]
-//! → [`document`] → [`ledger`]. Beside them stands [`credit`], which needs no price book.
+//! → [`document`] → [`ledger`], [`simulation`]. Beside them stands [`credit`], which needs no price book.
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::float_arithmetic, clippy::panic))]
 
@@ -20,6 +20,7 @@ pub mod money;
 pub mod period;
 pub mod rating;
 pub mod shape;
+pub mod simulation;
 pub mod subscription;
 pub mod time;
 pub mod walk;

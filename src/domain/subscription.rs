@@ -58,6 +58,29 @@ pub struct BillingPeriod {
 }
 
 impl Subscription {
+    /// One of which nothing is closed or to be changed.
+    pub fn new(
+        id: SubscriptionId,
+        consumer: String,
+        plan: String,
+        (starts_at, ends_at): (Instant, Option<Instant>),
+        created_at: Instant,
+    ) -> Self {
+        Self {
+            id,
+            consumer,
+            plan,
+            changes: Vec::new(),
+            starts_at,
+            ends_at,
+            created_at,
+            closed_through: starts_at,
+            advance_through: None,
+            book_version: None,
+            revision: 0,
+        }
+    }
+
     /// The plan that it is billed under at an instant.
     pub fn plan_at(&self, at: Instant) -> &str {
         let changed = self.changes.iter().rev().find(|change| change.at <= at);
@@ -69,10 +92,14 @@ impl Subscription {
     /// It ends where the calendar says, with a change of plan, or with the subscription. `from` may lie inside a calendar
     /// period: the first one of a subscription that starts in the middle of a month does.
     pub fn period_from(&self, from: Instant, calendar: &Calendar) -> Result<Option<BillingPeriod>, PeriodError> {
+        self.part_from(from, calendar.period_at(self.starts_at, from)?)
+    }
+
+    /// The part of a whole period that begins at `from`, and ends with it or with the subscription.
+    pub fn part_from(&self, from: Instant, whole: Period) -> Result<Option<BillingPeriod>, PeriodError> {
         if self.ends_at.is_some_and(|end| end <= from) {
             return Ok(None);
         }
-        let whole = calendar.period_at(self.starts_at, from)?;
         let change = self.changes.iter().map(|change| change.at).find(|at| *at > from);
         let to = [self.ends_at, change].into_iter().flatten().fold(whole.to(), Instant::min);
         Ok(Some(BillingPeriod { covered: Period::new(from, to)?, whole }))

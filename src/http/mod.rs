@@ -45,6 +45,8 @@ pub struct Parts {
     pub(in crate::http) keyring: Keyring,
     pub(in crate::http) counters: Counters,
     pub(in crate::http) last_replay: LastReplay,
+    /// Held by the simulation that runs: there is one at a time, so that events go on coming in.
+    pub(in crate::http) simulating: tokio::sync::Mutex<()>,
 }
 
 impl App {
@@ -56,6 +58,7 @@ impl App {
             keyring: Keyring::default(),
             counters: Counters::default(),
             last_replay: LastReplay::default(),
+            simulating: tokio::sync::Mutex::default(),
         }))
     }
 }

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use hashbrown::DefaultHashBuilder;
+use tokio::sync::OwnedMutexGuard;
 use tokio::sync::oneshot;
 
 use crate::domain::event::Event;
@@ -27,10 +28,12 @@ use crate::metering::ingest::PreparedEvent;
 use crate::metering::log::DamagedBatch;
 use crate::metering::log::Draft;
 use crate::metering::originals::TAKEN_BACK_BYTES_MAX;
+use crate::metering::replay::Replaying;
 use crate::metering::retract::RETRACTED;
 use crate::metering::retract::Retracted;
 use crate::metering::retract::Retraction;
 use crate::metering::seen::SeenKey;
+use crate::metering::writer::unavailable;
 use crate::store;
 use crate::store::Db;
 
@@ -47,10 +50,14 @@ pub(in crate::metering) enum Outcome {
     Refused(Box<Prepared>, Vec<Faulty>),
 }
 
+/// Bodies that one group takes at most, and text after which it takes no further one.
+pub(in crate::metering) const BODIES_MAX: usize = 128;
+const BYTES_MAX: usize = 16 << 20;
+
 /// What a group will change, if its commit succeeds.
 #[derive(Default)]
 pub(in crate::metering) struct Group {
-    /// The number of the batch that it becomes.
+    /// The number of the batch that it becomes, if it holds an event.
     pub seq: i64,
     pub draft: Draft,
     pub new: HashMap<SeenKey, New, DefaultHashBuilder>,
@@ -58,6 +65,8 @@ pub(in crate::metering) struct Group {
     pub answers: Vec<(Reply<Outcome>, Receipt)>,
     pub quarantined: Vec<Prepared>,
     pub taken_back: Vec<Retraction>,
+    /// Keeps a replay from committing, from the first rare body on until the group has landed.
+    pub replays_wait: Option<OwnedMutexGuard<Replaying>>,
 }
 
 /// An event of the group itself, for the rare duplicate within it.
@@ -83,14 +92,38 @@ struct Resolved {
 
 impl Group {
     /// Begins to be the batch of this number.
-    pub fn begin(&mut self, seq: i64, events: usize) {
+    pub fn begin(&mut self, seq: i64) {
         self.seq = seq;
-        self.new.reserve(events);
+    }
+
+    /// Whether nobody waits for it.
+    pub fn is_empty(&self) -> bool {
+        self.answers.is_empty()
+    }
+
+    pub fn is_full(&self) -> bool {
+        self.answers.len() >= BODIES_MAX || self.draft.lines().len() >= BYTES_MAX
+    }
+
+    /// The number of its batch, if there is one.
+    pub fn batch(&self) -> Option<i64> {
+        (!self.draft.is_empty()).then_some(self.seq)
+    }
+
+    pub fn events(&self) -> usize {
+        self.new.len()
     }
 
     /// An empty group with the room that this one has.
-    pub fn emptied(self) -> Self {
+    pub fn emptied(mut self) -> Self {
+        self.new.clear();
+        self.deltas.clear();
         Self { draft: self.draft.emptied(), new: self.new, deltas: self.deltas, ..Self::default() }
+    }
+
+    /// Tells everybody who waits that nothing of theirs is known to be stored.
+    pub fn fail(self, error: &Error) {
+        self.answers.into_iter().for_each(|(reply, _)| unavailable(reply, error));
     }
 
     /// Adds the events of a body that are new to the self. Whatever can go wrong with a body is found before the

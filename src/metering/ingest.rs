@@ -119,8 +119,11 @@ impl Prepared {
         self.text.get(event.line.clone()).unwrap_or_default()
     }
 
-    pub fn bytes(&self) -> usize {
-        self.text.len()
+    /// Whether it does more than add events: it takes some back, or something into quarantine or out of it.
+    pub fn is_rare(&self) -> bool {
+        !self.quarantined.is_empty()
+            || self.released.is_some()
+            || self.events.iter().any(|event| event.retracts.is_some())
     }
 
     /// Takes events out that turned out to be invalid, in their order, and gives their texts.

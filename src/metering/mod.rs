@@ -14,6 +14,7 @@ pub mod archive;
 mod aside;
 mod coverage;
 mod distinct;
+mod flight;
 pub mod fold;
 mod group;
 pub mod ingest;
@@ -104,8 +105,8 @@ pub struct Metering {
 pub(in crate::metering) struct Shared {
     versions: RwLock<Arc<Versions>>,
     coverage: RwLock<Coverage>,
-    /// Held by the writer while it appends, and by a replay while it commits.
-    replaying: tokio::sync::Mutex<Replaying>,
+    /// Held by the writer while it appends what takes events back, and by a replay while it commits.
+    replaying: Arc<tokio::sync::Mutex<Replaying>>,
     seen: Seen,
     fold: Fold,
 }
@@ -190,7 +191,7 @@ impl Metering {
         let shared = Arc::new(Shared {
             versions: RwLock::new(Arc::new(versions)),
             coverage: RwLock::new(coverage),
-            replaying: tokio::sync::Mutex::default(),
+            replaying: Arc::default(),
             seen,
             fold,
         });

@@ -1,7 +1,10 @@
 //! Publishing a price book: what must hold before it becomes a version.
 
+use std::collections::BTreeSet;
+
 use thiserror::Error;
 
+use crate::domain::book::Book;
 use crate::domain::book::Mistake;
 use crate::domain::book::SourceFile;
 use crate::domain::book::diff;
@@ -10,6 +13,11 @@ use crate::domain::time::Bucket;
 use crate::domain::time::Instant;
 use crate::metering;
 use crate::metering::Metering;
+use crate::metering::versions::Versions;
+use crate::store::Db;
+
+/// Subscriptions that are named of those that a book would break.
+const NAMED_MAX: i64 = 3;
 
 /// What became of a book.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +37,9 @@ pub enum Refused {
     Mistakes(Vec<Mistake>),
     #[error("the price book changes what must stay: {}", .0.join("; "))]
     Conflicts(Vec<String>),
+    /// Each names subscriptions.
+    #[error("running subscriptions would break: {}", .0.join("; "))]
+    Breaks(Vec<String>),
     #[error("{0} is not on an hour, where usage buckets begin")]
     NotOnTheHour(Instant),
     #[error("the version before it takes effect at {0}: choose a later time")]
@@ -82,9 +93,39 @@ pub async fn publish(
     if !conflicts.is_empty() {
         return Err(Refused::Conflicts(conflicts).into());
     }
+    let breaks = breaks(&metering.db, &versions, &version.book, effective_from).await?;
+    if !breaks.is_empty() {
+        return Err(Refused::Breaks(breaks).into());
+    }
     let id = version.id.clone();
     metering.publish(version, by, note, now).await?;
     Ok(Published { id, new: true, effective_from, changes })
+}
+
+/// What a book would break: subscriptions that run at or after `from`, by what they run on. Closing could not go on there.
+pub async fn breaks(db: &Db, versions: &Versions, book: &Book, from: Instant) -> Result<Vec<String>, metering::Error> {
+    let plans: BTreeSet<&str> =
+        versions.iter().flat_map(|version| version.book.plans.keys()).map(String::as_str).collect();
+    let mut breaks = Vec::new();
+    let mut tx = db.read().await?;
+    for plan in plans {
+        let newest = versions.iter().rev().find_map(|version| version.book.plans.get(plan));
+        let what = match (newest, book.plans.get(plan)) {
+            (Some(before), Some(after)) if before.currency != after.currency => {
+                format!("plan {plan} would be in {} instead of {}", after.currency, before.currency)
+            }
+            (_, Some(_)) => continue,
+            (_, None) => format!("plan {plan} is removed"),
+        };
+        let (count, some) = tx.subscriptions_running_on(plan, from, NAMED_MAX).await?;
+        if count > 0 {
+            let named: Vec<String> = some.iter().map(|(id, consumer)| format!("{id} of {consumer}")).collect();
+            let rest = usize::try_from(count).unwrap_or(0).saturating_sub(named.len());
+            let more = if rest > 0 { format!(" and {rest} more") } else { String::new() };
+            breaks.push(format!("{what}, on which {}{more} run", named.join(", ")));
+        }
+    }
+    Ok(breaks)
 }
 
 fn next_hour(now: Instant) -> Instant {

@@ -16,6 +16,7 @@
 //!
 //! An event that a younger meter cannot measure adds nothing to it. These are counted and the first is named.
 
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::num::NonZero;
 use std::sync::Arc;
@@ -202,6 +203,20 @@ async fn chunks(db: &Db, stretches: Vec<Stretch>) -> Result<Vec<Chunk>, Error> {
         chunks.push(Chunk { stretch: Stretch { first_seq, ..stretch }, batches });
     }
     Ok(chunks)
+}
+
+/// Those of some meters that may not count everything that happened in a period: they are younger than batches which may
+/// hold events of it, and it was not replayed.
+pub async fn without_history(db: &Db, meters: &BTreeSet<&str>, period: Period) -> Result<Vec<String>, Error> {
+    let coverage = Coverage::read(&mut db.read().await?, i64::MAX).await?;
+    let mut without = Vec::new();
+    for meter in meters {
+        let chunks = chunks(db, coverage.missing(meter, period)).await?;
+        if chunks.iter().any(|chunk| !chunk.batches.is_empty()) {
+            without.push((*meter).to_owned());
+        }
+    }
+    Ok(without)
 }
 
 impl Replay {

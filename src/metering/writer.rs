@@ -1,5 +1,9 @@
 //! The one writer of the log. For everything that waits at one moment: find duplicates, append one batch, fold it,
 //! answer. So one fsync serves many requests, and the order of the log decides which of two duplicates came first.
+//!
+//! While one group is made durable the next one is gathered. A body whose fate depends on the one under way (it repeats an
+//! event of it, or takes one back) waits until that has landed. If it fails, so does what was gathered behind it: nobody
+//! knows then where the log ends.
 
 use std::sync::Arc;
 use std::sync::PoisonError;
@@ -7,7 +11,6 @@ use std::sync::PoisonError;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 
-use crate::clock;
 use crate::domain::book::version::BookVersion;
 use crate::domain::book::version::files_to_json;
 use crate::domain::time::Instant;
@@ -16,25 +19,23 @@ use crate::metering::Shared;
 use crate::metering::archive;
 use crate::metering::aside::aside;
 use crate::metering::coverage::Coverage;
+use crate::metering::flight::Flight;
+use crate::metering::flight::Landed;
+use crate::metering::group::BODIES_MAX;
 use crate::metering::group::Group;
 use crate::metering::group::Outcome;
 use crate::metering::group::Reply;
 use crate::metering::ingest::Prepared;
 use crate::metering::log::Sealer;
 use crate::metering::recover;
-use crate::metering::replay::Replaying;
 use crate::store;
 use crate::store::Db;
 use crate::store::batches::Appender;
-use crate::store::batches::Batch;
 use crate::store::books::PublishedBook;
 
-/// Bodies that one group commit takes at most, and text after which it takes no further one.
-const GROUP_MAX: usize = 128;
-const GROUP_BYTES_MAX: usize = 16 << 20;
 /// Bodies that are a group without waiting for more.
 const GATHERED_MIN: usize = 16;
-/// Events of a group that are worked on between the turns of others: about a millisecond.
+/// Events that are worked on between the turns of others: about a millisecond.
 const EVENTS_INLINE_MAX: usize = 2_048;
 
 /// Events that are worth a second thread to be added to the seen index and to the fold at the same time.
@@ -52,24 +53,28 @@ pub(in crate::metering) struct Publication {
     pub now: Instant,
 }
 
-type Body = (Box<Prepared>, Reply<Outcome>);
-
 pub(in crate::metering) struct Writer {
     db: Db,
-    appender: Appender,
     shared: Arc<Shared>,
+    /// The newest batch that is durable and counted.
     last_seq: i64,
     /// Whether a commit was not answered: its batch may be in the log or not.
     is_unsure: bool,
     sealer: Sealer,
-    /// Empty, with the room that the last group needed.
+    /// Where it is not with the flight.
+    appender: Option<Appender>,
+    flight: Option<Flight>,
+    /// What is gathered for the next one.
+    group: Group,
+    /// Empty, with the room that an earlier group needed.
     spare: Group,
 }
 
 impl Writer {
     pub(in crate::metering) fn new(db: Db, shared: Arc<Shared>, last_seq: i64) -> std::io::Result<Self> {
-        let (appender, sealer) = (db.appender(), Sealer::new()?);
-        Ok(Self { db, appender, shared, last_seq, is_unsure: false, sealer, spare: Group::default() })
+        let sealer = Sealer::new()?;
+        let (group, spare) = (Group::default(), Group::default());
+        Ok(Self { db, shared, last_seq, is_unsure: false, sealer, appender: None, flight: None, group, spare })
     }
 
     /// Works until every sender is gone.
@@ -80,94 +85,174 @@ impl Writer {
     }
 
     async fn serve(mut self, mut commands: mpsc::Receiver<Command>) -> Result<(), Error> {
-        let mut waiting = Vec::with_capacity(GROUP_MAX);
-        while commands.recv_many(&mut waiting, GROUP_MAX).await > 0 {
-            gather(&mut commands, &mut waiting).await;
-            let mut bodies = Vec::with_capacity(waiting.len());
-            let mut bytes: usize = 0;
-            for command in waiting.drain(..) {
-                match command {
-                    Command::Append { prepared, reply } => {
-                        bytes = bytes.saturating_add(prepared.bytes());
-                        bodies.push((prepared, reply));
-                        if bytes >= GROUP_BYTES_MAX {
-                            bytes = 0;
-                            self = self.append(std::mem::take(&mut bodies)).await?;
-                        }
-                    }
-                    Command::Publish { publication, reply } => {
-                        self = self.append(std::mem::take(&mut bodies)).await?;
-                        // Whoever asked may be gone; the version is published all the same.
-                        let _ = reply.send(self.publish(publication).await);
+        let mut waiting = Vec::with_capacity(BODIES_MAX);
+        loop {
+            match &mut self.flight {
+                None if commands.recv_many(&mut waiting, BODIES_MAX).await == 0 => return Ok(()),
+                None => gather(&mut commands, &mut waiting).await,
+                Some(flight) => {
+                    // Not woken by everything that comes meanwhile: that costs more than it saves.
+                    flight.land().await;
+                    while waiting.len() < BODIES_MAX
+                        && let Ok(command) = commands.try_recv()
+                    {
+                        waiting.push(command);
                     }
                 }
             }
-            self = self.append(bodies).await?;
-        }
-        Ok(())
-    }
-
-    /// Appends what many bodies hold. An error only if that panics: then nothing can be written any more.
-    async fn append(mut self, bodies: Vec<Body>) -> Result<Self, Error> {
-        let events: usize = bodies.iter().map(|(prepared, _)| prepared.events.len()).sum();
-        if events <= EVENTS_INLINE_MAX {
-            self.append_group(bodies, events).await;
-            return Ok(self);
-        }
-        let runtime = Handle::current();
-        aside(move || {
-            runtime.block_on(self.append_group(bodies, events));
-            self
-        })
-        .await
-    }
-
-    async fn append_group(&mut self, bodies: Vec<Body>, events: usize) {
-        let shared = self.shared.clone();
-        // A replay waits: under a retraction it does not change whether the original is counted.
-        let replaying = shared.replaying.lock().await;
-        if let Err(error) = self.catch_up(&replaying).await {
-            tracing::error!("events cannot be stored: {error}");
-            return bodies.into_iter().for_each(|(_, reply)| unavailable(reply, &error));
-        }
-        let current = shared.versions();
-        let mut group = std::mem::take(&mut self.spare);
-        group.begin(self.last_seq.saturating_add(1), events);
-        for (prepared, reply) in bodies {
-            if !Arc::ptr_eq(&prepared.versions, &current) {
-                let _ = reply.send(Ok(Outcome::OutOfDate(prepared)));
+            let flying = self.flight.as_ref().map_or(0, |flight| flight.group.events());
+            if flying.saturating_add(waiting.iter().map(Command::events).sum()) <= EVENTS_INLINE_MAX {
+                self.advance(&mut waiting).await;
                 continue;
             }
-            match group.join(&self.db, &shared, prepared).await {
-                Ok(Outcome::Taken(receipt)) => group.answers.push((reply, receipt)),
-                refused => {
-                    let _ = reply.send(refused);
+            let runtime = Handle::current();
+            (self, waiting) = aside(move || {
+                runtime.block_on(self.advance(&mut waiting));
+                (self, waiting)
+            })
+            .await?;
+        }
+    }
+
+    /// Takes in what waits, sends it off, and makes known what has landed.
+    async fn advance(&mut self, waiting: &mut Vec<Command>) {
+        for command in waiting.drain(..) {
+            match command {
+                Command::Append { prepared, reply } => {
+                    if self.group.is_full() {
+                        self.settle(true).await;
+                    }
+                    self.join(prepared, reply).await;
+                }
+                Command::Publish { publication, reply } => {
+                    // Whoever asked may be gone; the version is published all the same.
+                    let _ = reply.send(self.publish(publication).await);
                 }
             }
         }
-        let answers = std::mem::take(&mut group.answers);
-        let retractions = std::mem::take(&mut group.taken_back);
-        match self.commit(group).await {
-            Ok(()) => {
-                replaying.note(self.last_seq, retractions);
-                for (reply, receipt) in answers {
-                    let _ = reply.send(Ok(Outcome::Taken(receipt)));
-                }
+        self.settle(true).await;
+    }
+
+    /// Adds a body to the group.
+    async fn join(&mut self, prepared: Box<Prepared>, reply: Reply<Outcome>) {
+        if self.flight.as_ref().is_some_and(|flight| !flight.lets_join(&prepared)) {
+            self.settle(false).await;
+        }
+        let shared = self.shared.clone();
+        if self.is_unsure
+            && let Err(error) = self.catch_up().await
+        {
+            tracing::error!("events cannot be stored: {error}");
+            return unavailable(reply, &error);
+        }
+        if !Arc::ptr_eq(&prepared.versions, &shared.versions()) {
+            let _ = reply.send(Ok(Outcome::OutOfDate(prepared)));
+            return;
+        }
+        if self.group.is_empty() {
+            let before = self.flight.as_ref().and_then(|flight| flight.group.batch());
+            self.group = std::mem::take(&mut self.spare);
+            self.group.begin(before.unwrap_or(self.last_seq).saturating_add(1));
+        }
+        if prepared.is_rare() && self.group.replays_wait.is_none() {
+            // Under a retraction a replay does not change whether the original is counted.
+            self.group.replays_wait = Some(shared.replaying.clone().lock_owned().await);
+        }
+        match self.group.join(&self.db, &shared, prepared).await {
+            Ok(Outcome::Taken(receipt)) => self.group.answers.push((reply, receipt)),
+            refused => {
+                let _ = reply.send(refused);
             }
-            Err(error) => {
+        }
+        if self.group.is_empty() {
+            self.spare = std::mem::take(&mut self.group).emptied();
+        }
+    }
+
+    /// Sends the group off. Nothing is under way.
+    async fn depart(&mut self) {
+        if self.group.is_empty() {
+            return;
+        }
+        let appender = self.appender.take().unwrap_or_else(|| self.db.appender());
+        let group = std::mem::take(&mut self.group);
+        self.flight = Some(Flight::begin(group, &self.db, &mut self.sealer, appender).await);
+    }
+
+    /// Waits until the flight has landed, if there is one, and makes known what it has made durable. If the next one
+    /// `departs`, it is under way by then.
+    async fn settle(&mut self, departs: bool) {
+        let landed = match self.flight.take() {
+            Some(flight) => Some(flight.landed().await),
+            None => None,
+        };
+        let mut counted = None;
+        if let Some((group, Landed { appender, result })) = landed {
+            self.appender = Some(appender);
+            if let Err(error) = result {
                 self.is_unsure = true;
                 tracing::error!("events could not be stored: {error}");
-                answers.into_iter().for_each(|(reply, _)| unavailable(reply, &error));
+                return [group, std::mem::take(&mut self.group)].into_iter().for_each(|group| group.fail(&error));
+            }
+            counted = Some(group);
+        }
+        if departs {
+            self.depart().await;
+        }
+        if let Some(group) = counted {
+            self.count(group);
+        }
+    }
+
+    /// Takes a durable group into memory, and answers.
+    fn count(&mut self, mut group: Group) {
+        let seq = group.seq;
+        let counted = match group.batch() {
+            Some(_) => self.fold(&mut group),
+            None => Ok(()),
+        };
+        if let Some(replaying) = group.replays_wait.take() {
+            replaying.note(seq, std::mem::take(&mut group.taken_back));
+        }
+        match counted {
+            Ok(()) => {
+                for (reply, receipt) in std::mem::take(&mut group.answers) {
+                    let _ = reply.send(Ok(Outcome::Taken(receipt)));
+                }
+                self.spare = group.emptied();
+            }
+            Err(error) => {
+                tracing::error!("events were stored, and could not be counted: {error}");
+                group.fail(&error);
             }
         }
+    }
+
+    fn fold(&mut self, group: &mut Group) -> Result<(), Error> {
+        let (seq, events) = (group.seq, group.draft.event_count());
+        self.last_seq = seq;
+        let Group { new, deltas, .. } = group;
+        let mut index = || self.shared.seen.insert(seq, new.drain().map(|(key, new)| (key, new.content)));
+        let (folded, is_indexed) = std::thread::scope(|scope| {
+            let is_much = events > SIDE_BY_SIDE_EVENTS_MIN;
+            let beside = is_much.then(|| std::thread::Builder::new().spawn_scoped(scope, &mut index));
+            let folded = self.shared.fold.add(seq, events, deltas.drain(..));
+            (folded, beside.is_some_and(|thread| thread.is_ok()))
+        });
+        if !is_indexed {
+            index();
+        }
+        // Only now: whatever became of usage, the log holds these events, and they must be known when they come again.
+        Ok(folded?)
     }
 
     /// After a commit that failed: it may have been made although the answer was lost. Then the log holds events that
     /// nobody was told of, and that are to be known when they come again.
-    async fn catch_up(&mut self, replaying: &Replaying) -> Result<(), Error> {
+    async fn catch_up(&mut self) -> Result<(), Error> {
         if !self.is_unsure {
             return Ok(());
         }
+        let replaying = self.shared.replaying.lock().await;
         let last_seq = self.db.settled_last_seq().await?;
         while self.last_seq < last_seq {
             let seq = self.last_seq.saturating_add(1);
@@ -180,68 +265,13 @@ impl Writer {
         Ok(())
     }
 
-    async fn commit(&mut self, mut group: Group) -> Result<(), Error> {
-        if group.draft.is_empty() && group.quarantined.is_empty() {
-            return Ok(());
-        }
-        let now = clock::now();
-        let seq = group.seq;
-        let full = |error| store::Error::Unavailable(format!("the batch cannot be compressed: {error}"));
-        let batch = match group.draft.is_empty() {
-            true => None,
-            false => Some(self.sealer.seal(&group.draft, seq, now).map_err(full)?),
-        };
-        match &batch {
-            Some(batch) if group.quarantined.is_empty() => self.appender.append(batch).await?,
-            batch => self.commit_with_quarantined(batch.as_ref(), &group.quarantined, now).await?,
-        }
-        if batch.is_none() {
-            return Ok(());
-        }
-        self.last_seq = seq;
-        let events = group.draft.event_count();
-        let Group { new, deltas, .. } = &mut group;
-        let mut index = || self.shared.seen.insert(seq, new.drain().map(|(key, new)| (key, new.content)));
-        let (folded, is_indexed) = std::thread::scope(|scope| {
-            let is_much = events > SIDE_BY_SIDE_EVENTS_MIN;
-            let beside = is_much.then(|| std::thread::Builder::new().spawn_scoped(scope, &mut index));
-            let folded = self.shared.fold.add(seq, events, deltas.drain(..));
-            (folded, beside.is_some_and(|thread| thread.is_ok()))
-        });
-        if !is_indexed {
-            index();
-        }
-        // Only now: whatever became of usage, the log holds these events, and they must be known when they come again.
-        folded?;
-        self.spare = group.emptied();
-        Ok(())
-    }
-
-    async fn commit_with_quarantined(
-        &self,
-        batch: Option<&Batch>,
-        quarantined: &[Prepared],
-        now: Instant,
-    ) -> Result<(), Error> {
-        let mut tx = self.db.write_log().await?;
-        if let Some(batch) = batch {
-            tx.append_batch(batch).await?;
-        }
-        for (id, event, faulty) in quarantined.iter().flat_map(|prepared| &prepared.quarantined) {
-            let faults = serde_json::to_string(&faulty.errors).unwrap_or_default();
-            tx.quarantine(id, now, event.as_bytes(), &faults).await?;
-        }
-        for id in quarantined.iter().filter_map(|prepared| prepared.released.as_ref()) {
-            tx.release(id).await?;
-        }
-        Ok(tx.commit().await?)
-    }
-
     /// Everything before is flushed first, so that a new meter has a clean place in the log to begin at.
     async fn publish(&mut self, publication: Publication) -> Result<(), Error> {
-        let shared = self.shared.clone();
+        while self.flight.is_some() || !self.group.is_empty() {
+            self.settle(true).await;
+        }
         // A batch whose commit was not answered was checked without the new meters.
-        self.catch_up(&*shared.replaying.lock().await).await?;
+        self.catch_up().await?;
         self.shared.fold.flush(&self.db).await?;
         let Publication { version, by, note, now } = publication;
         let mut tx = self.db.write().await?;
@@ -276,14 +306,14 @@ impl Writer {
 }
 
 /// Takes what comes while others have their turn, for as long as anything comes and it is few: one commit for all of it.
-/// A commit costs as much as reading a dozen small bodies. Not until everybody has come: while half of them are being
-/// made durable, the other half is read.
+/// A commit costs as much as reading a dozen small bodies. Not until everybody has come: while one group is being made
+/// durable, the next one is read.
 async fn gather(commands: &mut mpsc::Receiver<Command>, waiting: &mut Vec<Command>) {
     let mut before = 0;
     while before < waiting.len() && waiting.len() < GATHERED_MIN {
         before = waiting.len();
         tokio::task::yield_now().await;
-        while waiting.len() < GROUP_MAX
+        while waiting.len() < BODIES_MAX
             && let Ok(command) = commands.try_recv()
         {
             waiting.push(command);
@@ -291,7 +321,16 @@ async fn gather(commands: &mut mpsc::Receiver<Command>, waiting: &mut Vec<Comman
     }
 }
 
-fn unavailable(reply: Reply<Outcome>, error: &Error) {
+impl Command {
+    fn events(&self) -> usize {
+        match self {
+            Self::Append { prepared, .. } => prepared.events.len(),
+            Self::Publish { .. } => 0,
+        }
+    }
+}
+
+pub(in crate::metering) fn unavailable(reply: Reply<Outcome>, error: &Error) {
     // Whoever asked may be gone.
     let _ = reply.send(Err(store::Error::Unavailable(error.to_string()).into()));
 }

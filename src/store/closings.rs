@@ -50,6 +50,15 @@ pub struct ClosedPeriod {
     pub consumer: Consumer,
 }
 
+/// What a program granted to subscriptions of one plan that fell due together, in the minor unit of its currency.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Granted {
+    pub program: String,
+    pub plan: String,
+    pub due_at: Instant,
+    pub amount: i64,
+}
+
 impl<Mode> Tx<Mode> {
     /// Every closing, in order.
     pub async fn closings(&mut self) -> Result<Vec<Closing>> {
@@ -111,6 +120,27 @@ impl<Mode> Tx<Mode> {
             from document_line where program is not null group by program";
         let rows: Vec<(String, i64)> = on!(self, conn => sqlx::query_as(SQL).fetch_all(conn).await?);
         Ok(rows.into_iter().collect())
+    }
+
+    /// The same of what was due by some time, by when it was due and by plan.
+    pub async fn granted_until(&mut self, due_by: Instant) -> Result<Vec<Granted>> {
+        const SQL: &str = "
+            select document_line.program, subscription.plan, closing.due_at,
+                   cast(coalesce(sum(document_line.amount), 0) as bigint)
+            from document_line
+            join document on document.id = document_line.document
+            join subscription on subscription.id = document.subscription
+            join closing on closing.seq = document.closing
+            where document_line.program is not null and closing.due_at <= $1
+            group by document_line.program, subscription.plan, closing.due_at
+            order by document_line.program, subscription.plan, closing.due_at";
+        let rows: Vec<(String, String, i64, i64)> =
+            on!(self, conn => sqlx::query_as(SQL).bind(due_by.micros()).fetch_all(conn).await?);
+        let granted = |(program, plan, due_at, amount)| {
+            let due_at = Instant::from_micros(due_at);
+            Granted { program, plan, due_at, amount }
+        };
+        Ok(rows.into_iter().map(granted).collect())
     }
 }
 

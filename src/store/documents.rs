@@ -116,6 +116,13 @@ impl<Mode> Tx<Mode> {
         heads.into_iter().map(payout).collect()
     }
 
+    /// How many lines all documents have.
+    pub async fn count_lines(&mut self) -> Result<i64> {
+        const SQL: &str = "select cast(count(*) as bigint) from document_line";
+        let (count,): (i64,) = on!(self, conn => sqlx::query_as(SQL).fetch_one(conn).await?);
+        Ok(count)
+    }
+
     async fn heads(&mut self, kind: Kind, wanted: Wanted<'_>) -> Result<Vec<Head>> {
         const WITH_ID: &str = "
             select id, prefix, ordinal, consumer, subscription, occasion, period_from, period_to,

@@ -1,7 +1,9 @@
-//! A row an event with a unique key: the baseline that `tallystick bench` compares with. Nothing is kept in it.
+//! What `tallystick bench` compares with: a row an event with a unique key, and what closings write, copied plainly. Nothing
+//! is kept in either.
 
 use std::path::Path;
 
+use sqlx::AssertSqlSafe;
 use sqlx::QueryBuilder;
 use sqlx::Sqlite;
 use sqlx::Transaction;
@@ -77,6 +79,39 @@ impl NaiveLog {
             Engine::Postgres(_) => Err(Error::Unavailable("the baseline is a SQLite file".to_owned())),
         }
     }
+}
+
+/// The tables that closings write.
+const CLOSED: [&str; 9] = [
+    "closing",
+    "closed_period",
+    "document",
+    "document_line",
+    "document_tax",
+    "payout_hold",
+    "journal_batch",
+    "journal_entry",
+    "posting",
+];
+
+/// Copies everything that closings wrote from one SQLite file into tables of a new one that have no key, no index and no
+/// rule, in one durable transaction. Gives the number of rows.
+pub async fn copy_plainly(from: &Path, to: &Path) -> Result<u64> {
+    let Pools::Sqlite { writer, .. } = open_sqlite(to, 1).await? else { return Ok(0) };
+    let mut connection = writer.acquire().await?;
+    sqlx::query("attach database $1 as books").bind(from.display().to_string()).execute(&mut *connection).await?;
+    sqlx::raw_sql("begin immediate").execute(&mut *connection).await?;
+    let mut rows: u64 = 0;
+    for table in CLOSED {
+        let copy = format!("create table {table} as select * from books.{table}");
+        sqlx::raw_sql(AssertSqlSafe(copy)).execute(&mut *connection).await?;
+        let (copied,): (i64,) = sqlx::query_as(AssertSqlSafe(format!("select count(*) from main.{table}")))
+            .fetch_one(&mut *connection)
+            .await?;
+        rows = rows.saturating_add(u64::try_from(copied).unwrap_or(0));
+    }
+    sqlx::raw_sql("commit").execute(&mut *connection).await?;
+    Ok(rows)
 }
 
 #[cfg(test)]

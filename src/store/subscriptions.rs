@@ -1,5 +1,7 @@
 //! Subscriptions, and how far each is closed.
 
+use sqlx::QueryBuilder;
+
 use crate::domain::ids::SubscriptionId;
 use crate::domain::subscription::Change;
 use crate::domain::subscription::Subscription;
@@ -10,8 +12,22 @@ use crate::store::Tx;
 use crate::store::Write;
 use crate::store::on;
 
+/// Both engines take this many rows of six values in one statement.
+const ROWS_A_STATEMENT: usize = 5_000;
+
 type Row = (String, String, String, i64, Option<i64>, i64, i64, Option<i64>, Option<String>, i64);
 type ChangeRow = (String, i64, String, i64);
+
+/// A subscription that a closing moves on.
+#[derive(Clone, Copy, Debug)]
+pub struct Advance<'a> {
+    /// As it was read.
+    pub read: &'a Subscription,
+    pub from: Instant,
+    pub to: Instant,
+    /// Up to when its fees in advance are on documents by now, and under which price book.
+    pub charged: Option<(Instant, &'a str)>,
+}
 
 fn subscription(row: Row) -> Result<Subscription> {
     let (id, consumer, plan, starts_at, ends_at, created_at, closed_through, advance_through, book_version, revision) =
@@ -96,6 +112,43 @@ impl<Mode> Tx<Mode> {
         }
         Ok(())
     }
+
+    /// How many subscriptions run on a plan at or after an instant, and the ids and consumers of the first of them.
+    pub async fn subscriptions_running_on(
+        &mut self,
+        plan: &str,
+        from: Instant,
+        limit: i64,
+    ) -> Result<(i64, Vec<(String, String)>)> {
+        // What it started with until a change, and each change until the one after it.
+        macro_rules! running_on {
+            ($select:literal, $order:literal) => {
+                concat!(
+                    "select ",
+                    $select,
+                    " from subscription
+                    where (ends_at is null or ends_at > $2) and (
+                        plan = $1 and not exists (
+                            select 1 from subscription_change as change
+                            where change.subscription = subscription.id and change.at <= $2)
+                        or exists (
+                            select 1 from subscription_change as change
+                            where change.subscription = subscription.id and change.plan = $1 and not exists (
+                                select 1 from subscription_change as later
+                                where later.subscription = subscription.id
+                                    and later.at > change.at and later.at <= $2))) ",
+                    $order
+                )
+            };
+        }
+        const COUNT: &str = running_on!("cast(count(*) as bigint)", "");
+        const FIRST: &str = running_on!("id, consumer", "order by id limit $3");
+        let (count,): (i64,) =
+            on!(self, conn => sqlx::query_as(COUNT).bind(plan).bind(from.micros()).fetch_one(conn).await?);
+        let first: Vec<(String, String)> = on!(self, conn => sqlx::query_as(FIRST)
+            .bind(plan).bind(from.micros()).bind(limit).fetch_all(conn).await?);
+        Ok((count, first))
+    }
 }
 
 impl Tx<Write> {
@@ -118,28 +171,32 @@ impl Tx<Write> {
         Ok(())
     }
 
-    /// Moves a subscription on to `to`, if it still is as it was read. `advance` says up to when its fees in advance are on
-    /// documents by now, and under which price book.
-    pub async fn advance_closed_through(
-        &mut self,
-        read: &Subscription,
-        (from, to): (Instant, Instant),
-        advance: Option<(Instant, &str)>,
-    ) -> Result<bool> {
-        const SQL: &str = "
-            update subscription set closed_through = $4, advance_through = $5, book_version = $6
-            where id = $1 and revision = $2 and closed_through = $3";
-        let moved = on!(self, conn => sqlx::query(SQL)
-            .bind(read.id.as_str())
-            .bind(read.revision)
-            .bind(from.micros())
-            .bind(to.micros())
-            .bind(advance.map(|(through, _)| through.micros()))
-            .bind(advance.map(|(_, version)| version))
-            .execute(conn)
-            .await?
-            .rows_affected());
-        Ok(moved == 1)
+    /// Moves subscriptions on to where each was closed, as many as still are as they were read. Gives how many moved.
+    pub async fn advance_closed_through(&mut self, closed: &[Advance<'_>]) -> Result<u64> {
+        let mut moved: u64 = 0;
+        for chunk in closed.chunks(ROWS_A_STATEMENT) {
+            let rows = on!(self, conn => {
+                let mut query = QueryBuilder::new("with closed (id, revision, begins, ends, through, version) as (");
+                query.push_values(chunk, |mut row, advance| {
+                    row.push_bind(advance.read.id.as_str())
+                        .push_bind(advance.read.revision)
+                        .push_bind(advance.from.micros())
+                        .push_bind(advance.to.micros())
+                        .push_bind(advance.charged.map(|(through, _)| through.micros()))
+                        .push_bind(advance.charged.map(|(_, version)| version));
+                });
+                query.push(
+                    ") update subscription
+                      set closed_through = closed.ends, advance_through = closed.through, book_version = closed.version
+                      from closed
+                      where subscription.id = closed.id and subscription.revision = closed.revision
+                          and subscription.closed_through = closed.begins",
+                );
+                query.build().execute(conn).await?.rows_affected()
+            });
+            moved = moved.saturating_add(rows);
+        }
+        Ok(moved)
     }
 
     /// Gives an open subscription other changes and another end; what it had is replaced. `Refused` where that is closed.

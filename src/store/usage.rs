@@ -68,6 +68,8 @@ macro_rules! packed {
 }
 
 type PackedRow = (i64, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>);
+/// A meter, a party, and their rows.
+type PackedUsage = (String, String, String, String, String, String, String);
 
 /// How far usage is folded, and the stored rows of `$meter`: one statement, so that both are of one moment.
 macro_rules! usage_in {
@@ -114,26 +116,28 @@ fn unpacked(meter: &str, packed: Vec<PackedRow>) -> Result<(i64, Vec<(Key, Delta
             continue;
         };
         let party: Arc<str> = party.into();
-        let (mut dimensions, mut items) = (dimensions.split(SEPARATOR), items.split(SEPARATOR));
-        let (mut amounts, mut counts) = (amounts.split(SEPARATOR), counts.split(SEPARATOR));
-        for bucket in buckets.split(SEPARATOR) {
-            let key = Key {
-                meter: meter.clone(),
-                party: party.clone(),
-                bucket: Instant::from_micros(bucket.parse().map_err(|_| damaged())?),
-                dimensions: shared(dimensions.next().ok_or_else(damaged)?),
-                item: shared(items.next().ok_or_else(damaged)?),
-            };
-            let value = amounts.next().and_then(Nano::parse).ok_or_else(damaged)?;
-            let count = counts.next().and_then(|count| count.parse().ok()).ok_or_else(damaged)?;
-            rows.push((key, Delta { value, count }));
-        }
-        // As many of each; an item with a separator in it would have moved all that follow.
-        if [dimensions, items, amounts, counts].iter_mut().any(|rest| rest.next().is_some()) {
-            return Err(damaged());
-        }
+        let each = |bucket, dimensions: &str, item: &str, delta| {
+            let (meter, party) = (meter.clone(), party.clone());
+            rows.push((Key { meter, party, bucket, dimensions: shared(dimensions), item: shared(item) }, delta));
+            Some(())
+        };
+        unpack([&buckets, &dimensions, &items, &amounts, &counts], each).ok_or_else(damaged)?;
     }
     Ok((applied_seq, rows))
+}
+
+/// Gives each row that is packed in buckets, dimensions, items, amounts and counts; nothing if they are not as many of each:
+/// an item with a separator in it would have moved all that follow.
+fn unpack(packed: [&str; 5], mut each: impl FnMut(Instant, &str, &str, Delta) -> Option<()>) -> Option<()> {
+    let [buckets, dimensions, items, amounts, counts] = packed.map(|values| values.split(SEPARATOR));
+    let [mut dimensions, mut items, mut amounts, mut counts] = [dimensions, items, amounts, counts];
+    for bucket in buckets {
+        let bucket = Instant::from_micros(bucket.parse().ok()?);
+        let (dimensions, item) = (dimensions.next()?, items.next()?);
+        let delta = Delta { value: Nano::parse(amounts.next()?)?, count: counts.next()?.parse().ok()? };
+        each(bucket, dimensions, item, delta)?;
+    }
+    [dimensions, items, amounts, counts].iter_mut().all(|rest| rest.next().is_none()).then_some(())
 }
 
 impl Db {
@@ -206,6 +210,65 @@ impl<Mode> Tx<Mode> {
             meters.entry(meter).or_default().push(Usage { bucket, dimensions, item, value: value.0, count });
         }
         Ok(meters)
+    }
+
+    /// What each of these parties used in a period by these meters, by party and meter. Those without usage are left out.
+    pub async fn usage_of_parties(
+        &mut self,
+        parties: &[&str],
+        meters: &[&str],
+        period: Period,
+    ) -> Result<HashMap<String, BTreeMap<String, Vec<Usage>>>> {
+        let mut found: HashMap<String, BTreeMap<String, Vec<Usage>>> = HashMap::with_capacity(parties.len());
+        if meters.is_empty() {
+            return Ok(found);
+        }
+        for parties in parties.chunks(ROWS_A_STATEMENT) {
+            let packed: Vec<PackedUsage> = on!(self, conn => {
+                let mut query = QueryBuilder::new("with party (id) as (");
+                query.push_values(parties, |mut row, party| {
+                    row.push_bind(*party);
+                });
+                query.push("), wanted (id) as (").push_values(meters, |mut row, meter| {
+                    row.push_bind(*meter);
+                });
+                // `cross join`: one range of the primary key for each meter and party, never a scan.
+                query.push(") select usage.meter, usage.party, string_agg(cast(usage.bucket as text), ")
+                    .push_bind(SEPARATOR.to_string())
+                    .push("), string_agg(usage.dimensions, ").push_bind(SEPARATOR.to_string())
+                    .push("), string_agg(usage.item, ").push_bind(SEPARATOR.to_string())
+                    .push("), string_agg(cast(usage.value as text), ").push_bind(SEPARATOR.to_string())
+                    .push("), string_agg(cast(usage.count as text), ").push_bind(SEPARATOR.to_string())
+                    .push(") from wanted cross join party cross join usage
+                        where usage.meter = wanted.id and usage.party = party.id and usage.bucket >= ")
+                    .push_bind(period.from().micros())
+                    .push(" and usage.bucket < ").push_bind(period.to().micros())
+                    .push(" group by usage.meter, usage.party");
+                query.build_query_as().fetch_all(conn).await?
+            });
+            let mut known: HashMap<String, BTreeMap<String, String>> = HashMap::new();
+            for (meter, party, buckets, dimensions, items, amounts, counts) in packed {
+                let mut rows = Vec::new();
+                let each = |bucket, dimensions: &str, item: &str, delta: Delta| {
+                    if !known.contains_key(dimensions) {
+                        known.insert(dimensions.to_owned(), serde_json::from_str(dimensions).ok()?);
+                    }
+                    let dimensions = known.get(dimensions)?.clone();
+                    rows.push(Usage {
+                        bucket,
+                        dimensions,
+                        item: item.to_owned(),
+                        value: delta.value,
+                        count: delta.count,
+                    });
+                    Some(())
+                };
+                unpack([&buckets, &dimensions, &items, &amounts, &counts], each)
+                    .ok_or_else(|| Error::Damaged(format!("usage of {meter} by {party}")))?;
+                found.entry(party).or_default().insert(meter, rows);
+            }
+        }
+        Ok(found)
     }
 
     /// All stored usage, for `verify`.

@@ -74,3 +74,24 @@ fn a_benchmark_of_ingest_counts_every_event_once_and_leaves_nothing_behind() {
     let left: Vec<_> = std::fs::read_dir(folder.path()).expect("a folder").collect();
     assert!(left.is_empty(), "{left:?}");
 }
+
+#[test]
+fn a_benchmark_of_closing_makes_what_it_measures_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut command = tallystick();
+    command.args(["bench", "close", "--subscriptions", "300", "--months", "2", "--json"]);
+    command.env("TMPDIR", folder.path()).current_dir(folder.path()).stdin(Stdio::null());
+    let output = command.output().expect("the binary can be run");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{stderr}", String::from_utf8_lossy(&output.stdout));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    // An invoice of a fee and four charges, and a payout statement of a reward, for each but whom nobody answered.
+    let count =
+        |place: &str| report.pointer(place).and_then(Value::as_u64).unwrap_or_else(|| panic!("{place}: {report}"));
+    let payouts = count("/closing/documents") - 300;
+    assert!((290..=300).contains(&payouts), "{report}");
+    assert_eq!(count("/closing/lines"), 5 * 300 + payouts);
+    assert_eq!((count("/usage_rows"), count("/simulation/periods")), (300 * 3 * 2, 300 * 2 * 2));
+    assert!(count("/limit/rows") > count("/closing/lines") && count("/rating/lines") >= 300 * 5, "{report}");
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0, "nothing is left behind");
+}

@@ -19,6 +19,7 @@ mod openapi;
 mod overload;
 mod quarantine;
 mod replay;
+mod simulate;
 mod statement;
 mod support;
 mod validation;

@@ -141,7 +141,7 @@ pub fn documents(due: &[Due<'_>], granted: &BTreeMap<String, i64>) -> Result<Vec
     let mut charges = Vec::with_capacity(due.len());
     let mut rewards: BTreeMap<&str, Vec<(usize, UnbudgetedReward)>> = BTreeMap::new();
     for (index, due) in due.iter().enumerate() {
-        let (lines, earned) = rated(due)?;
+        let Rated { lines, rewards: earned } = rated(due, rating::rate)?;
         charges.push(lines);
         for (program, reward) in earned {
             rewards.entry(program).or_default().push((index, reward));
@@ -149,7 +149,10 @@ pub fn documents(due: &[Due<'_>], granted: &BTreeMap<String, i64>) -> Result<Vec
     }
     let mut earned: Vec<Vec<Line>> = due.iter().map(|_| Vec::new()).collect();
     for (program, rewards) in rewards {
-        for (index, line) in settle(program, due, rewards, granted)? {
+        let versions = rewards.iter().filter_map(|(index, _)| due.get(*index)).map(|due| due.version);
+        // Rewards are made from programs that their version has, so there is one.
+        let Some(latest) = versions.max_by_key(|version| version.effective_from) else { continue };
+        for (index, line) in settle(program, latest, rewards, granted)? {
             if let Some(lines) = earned.get_mut(index) {
                 lines.push(line);
             }
@@ -163,20 +166,30 @@ pub fn documents(due: &[Due<'_>], granted: &BTreeMap<String, i64>) -> Result<Vec
         .collect()
 }
 
-type Earned<'a> = Vec<(&'a str, UnbudgetedReward)>;
+/// What one period comes to before budgets.
+#[derive(Clone, Debug, Default)]
+pub struct Rated<'a> {
+    /// The lines of the invoice.
+    pub lines: Vec<Line>,
+    /// Rewards of programs that the consumer is eligible for, each with its program.
+    pub rewards: Vec<(&'a str, UnbudgetedReward)>,
+}
 
-/// The lines of the invoice, and the rewards of programs that the consumer is eligible for.
-fn rated<'a>(due: &Due<'a>) -> Result<(Vec<Line>, Earned<'a>), ClosingError> {
+/// Rates a period, with or without explanations.
+pub type Rate = fn(&Inputs<'_>) -> Result<rating::Rated, RatingError>;
+
+/// What is due, before the rewards of all parties share the budgets of their programs.
+pub fn rated<'a>(due: &Due<'a>, rate: Rate) -> Result<Rated<'a>, ClosingError> {
     let Book { plans: _, programs, meters, .. } = &due.version.book;
     let plan = due.plan()?;
     let BillingPeriod { covered: period, whole } = due.period;
     if due.occasion == Occasion::Opening {
         let lines = rating::advance_fees(plan, period, whole).map_err(|source| due.rating(source))?;
-        return Ok((lines, Vec::new()));
+        return Ok(Rated { lines, rewards: Vec::new() });
     }
     let life_from = due.subscription.starts_at;
     let inputs = Inputs { plan, programs, meters, period, whole, life_from, usage: due.usage };
-    let rated = rating::rate(&inputs).map_err(|source| due.rating(source))?;
+    let rated = rate(&inputs).map_err(|source| due.rating(source))?;
     let mut lines = rated.lines;
     if let Some(through) = due.advance_through {
         let corrections =
@@ -192,21 +205,19 @@ fn rated<'a>(due: &Due<'a>) -> Result<(Vec<Line>, Earned<'a>), ClosingError> {
         let (id, program) = programs.get_key_value(reward.line.program.as_deref()?)?;
         rating::eligible(program, &|path| due.consumer.field(path)).then_some(id.as_str())
     };
-    let earned = rated.rewards.into_iter().filter_map(|reward| Some((eligible(&reward)?, reward))).collect();
-    Ok((lines, earned))
+    let rewards = rated.rewards.into_iter().filter_map(|reward| Some((eligible(&reward)?, reward))).collect();
+    Ok(Rated { lines, rewards })
 }
 
-fn settle(
+/// Settles all rewards of one program that fall due together, by the program as the latest of their price books has it.
+pub fn settle<K: Ord>(
     id: &str,
-    due: &[Due<'_>],
-    rewards: Vec<(usize, UnbudgetedReward)>,
+    latest: &BookVersion,
+    rewards: Vec<(K, UnbudgetedReward)>,
     granted: &BTreeMap<String, i64>,
-) -> Result<Vec<(usize, Line)>, ClosingError> {
+) -> Result<Vec<(K, Line)>, ClosingError> {
     let failed = |source| ClosingError::Budget { program: id.to_owned(), source };
-    let versions = rewards.iter().filter_map(|(index, _)| due.get(*index)).map(|due| due.version);
-    let latest = versions.max_by_key(|version| version.effective_from);
-    // Rewards are made from programs that their version has, so there is one.
-    let Some(program) = latest.and_then(|version| version.book.programs.get(id)) else { return Ok(Vec::new()) };
+    let Some(program) = latest.book.programs.get(id) else { return Ok(Vec::new()) };
     let left = left_of(program, granted.get(id).copied().unwrap_or(0)).map_err(|source| failed(source.into()))?;
     rating::settle_budget(program, left, rewards).map_err(failed)
 }

@@ -11,6 +11,7 @@ use crate::domain::book::plan::Share;
 use crate::domain::book::plan::UsageComponent;
 use crate::domain::money::Currency;
 use crate::domain::period::Period;
+use crate::domain::rating::Explained;
 use crate::domain::rating::Marginal;
 use crate::domain::rating::PriceError;
 use crate::domain::rating::allowance;
@@ -39,6 +40,7 @@ pub struct Scope<'a> {
     pub currency: Currency,
     /// The whole billing period, of which `source.span` is a part.
     pub whole: Period,
+    pub explained: Explained,
 }
 
 /// What one line comes to, exact and unrounded.
@@ -120,7 +122,10 @@ pub fn rate(scope: &Scope<'_>, measured: Measured, lives: &mut Lives) -> Result<
             true => priced.amounts.total,
             false => exact::sum(marginals.iter().map(|marginal| marginal.amount))?,
         };
-        let steps = steps(scope, &group, &counted, &priced, exact)?;
+        let steps = match scope.explained {
+            Explained::Yes => steps(scope, &group, &counted, &priced, exact)?,
+            Explained::No => Vec::new(),
+        };
         outcomes.push(Outcome {
             quantity: group.quantity.max(Decimal::ZERO),
             dimensions: group.dimensions,

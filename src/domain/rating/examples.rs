@@ -45,6 +45,7 @@ use crate::domain::rating::line::LineKind;
 use crate::domain::rating::line::StepKind;
 use crate::domain::rating::line::Usage;
 use crate::domain::rating::rate;
+use crate::domain::rating::rate_unexplained;
 use crate::domain::rating::settle_budget;
 use crate::domain::time::Bucket;
 use crate::domain::time::Instant;
@@ -163,7 +164,7 @@ impl Case {
         let mut plan = self.plan.clone();
         plan.components.push(Component::Usage(self.component.clone()));
         let meter = Meter::example(self.aggregation);
-        rate(&Inputs {
+        let inputs = Inputs {
             plan: &plan,
             programs: &BTreeMap::from([("program".to_owned(), self.program.clone())]),
             meters: &BTreeMap::from([("miles".to_owned(), meter)]),
@@ -171,8 +172,21 @@ impl Case {
             whole: self.whole,
             life_from: self.life_from,
             usage: &BTreeMap::from([("miles".to_owned(), rows.to_vec())]),
-        })
+        };
+        let rated = rate(&inputs);
+        // Whatever is rated, it comes to the same without explanations.
+        if let (Ok(rated), Ok(unexplained)) = (&rated, rate_unexplained(&inputs)) {
+            assert_eq!(without_steps(rated), without_steps(&unexplained));
+        }
+        rated
     }
+}
+
+fn without_steps(rated: &Rated) -> Rated {
+    let mut rated = rated.clone();
+    let rewards = rated.rewards.iter_mut().map(|reward| &mut reward.line);
+    rated.lines.iter_mut().chain(rewards).for_each(|line| line.explanation.steps.clear());
+    rated
 }
 
 fn per_unit(unit_amount: &str) -> Model {

@@ -20,6 +20,7 @@ mod allowance;
 mod bounds;
 pub mod budget;
 pub mod caps;
+pub mod cliff;
 mod component;
 mod course;
 mod exact;
@@ -157,9 +158,26 @@ pub enum RatingError {
 
 /// Rates one subscription's period.
 pub fn rate(inputs: &Inputs<'_>) -> Result<Rated, RatingError> {
+    rate_with(inputs, Explained::Yes)
+}
+
+/// The same without saying why: the amounts are those of [`rate`], the steps of usage components are left out. For
+/// simulations, where nobody reads them and writing them is most of the work.
+pub fn rate_unexplained(inputs: &Inputs<'_>) -> Result<Rated, RatingError> {
+    rate_with(inputs, Explained::No)
+}
+
+/// Whether lines say why they are what they are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::domain::rating) enum Explained {
+    Yes,
+    No,
+}
+
+fn rate_with(inputs: &Inputs<'_>, explained: Explained) -> Result<Rated, RatingError> {
     let plan = inputs.plan;
     let mut rated = Rated::default();
-    let mut charges = measured_charges(inputs)?;
+    let mut charges = measured_charges(inputs, explained)?;
     for component in &plan.components {
         match component {
             Component::Fee(fee) if fee.when == When::Arrears => {
@@ -172,7 +190,7 @@ pub fn rate(inputs: &Inputs<'_>) -> Result<Rated, RatingError> {
                         rated.lines.extend(charge(inputs, counted)?);
                     }
                 }
-                Direction::Reward { program } => rated.rewards.extend(rewards(inputs, usage, program)?),
+                Direction::Reward { program } => rated.rewards.extend(rewards(inputs, usage, program, explained)?),
             },
         }
     }
@@ -188,14 +206,17 @@ struct Charge<'a> {
 }
 
 /// The usage of every charge by its id, less what the plan's allowances include.
-fn measured_charges<'a>(inputs: &Inputs<'a>) -> Result<BTreeMap<&'a str, Charge<'a>>, RatingError> {
+fn measured_charges<'a>(
+    inputs: &Inputs<'a>,
+    explained: Explained,
+) -> Result<BTreeMap<&'a str, Charge<'a>>, RatingError> {
     let plan = inputs.plan;
     let mut charges = BTreeMap::new();
     for component in &plan.components {
         if let Component::Usage(usage) = component
             && usage.direction == Direction::Charge
         {
-            let scope = scope(inputs, usage, inputs.period, inputs.life_from)?;
+            let scope = scope(inputs, usage, (inputs.period, inputs.life_from), explained)?;
             let mut lives = life::before(inputs, &scope, None)?;
             let measured = component::measure(&scope, &mut lives).map_err(|source| price_error(usage, source))?;
             charges.insert(usage.id.as_str(), Charge { scope, lives, measured });
@@ -231,13 +252,14 @@ fn rewards(
     inputs: &Inputs<'_>,
     component: &UsageComponent,
     program: &str,
+    explained: Explained,
 ) -> Result<Vec<UnbudgetedReward>, RatingError> {
     let Some(program) = inputs.programs.get(program) else {
         return Err(RatingError::UnknownProgram { component: component.id.clone(), program: program.to_owned() });
     };
     let Some(span) = inputs.period.intersect(program.window) else { return Ok(Vec::new()) };
     let mut rewards = Vec::new();
-    let scope = scope(inputs, component, span, inputs.life_from.max(program.window.from()))?;
+    let scope = scope(inputs, component, (span, inputs.life_from.max(program.window.from())), explained)?;
     let mut lives = life::before(inputs, &scope, Some(program.window))?;
     let measured = component::measure(&scope, &mut lives).map_err(|source| price_error(component, source))?;
     let outcomes = component::rate(&scope, measured, &mut lives).map_err(|source| price_error(component, source))?;
@@ -255,8 +277,8 @@ fn rewards(
 fn scope<'a>(
     inputs: &Inputs<'a>,
     component: &'a UsageComponent,
-    span: Period,
-    life_from: Instant,
+    (span, life_from): (Period, Instant),
+    explained: Explained,
 ) -> Result<Scope<'a>, RatingError> {
     let Some(meter) = inputs.meters.get(&component.meter) else {
         return Err(RatingError::UnknownMeter { component: component.id.clone(), meter: component.meter.clone() });
@@ -273,7 +295,7 @@ fn scope<'a>(
         zone: &inputs.plan.calendar.zone,
         every_point: component::goes_along(component),
     };
-    Ok(Scope { component, source, currency: inputs.plan.currency, whole: inputs.whole })
+    Ok(Scope { component, source, currency: inputs.plan.currency, whole: inputs.whole, explained })
 }
 
 /// Whether a line's amount is final, so that its explanation ends with the rounding.

@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod pricing;
 pub mod quarantine;
 pub mod replay;
+pub mod simulate;
 pub mod statement;
 pub mod subscriptions;
 pub mod usage;
@@ -37,6 +38,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(ledger::routes())
         .merge(exports::routes())
         .merge(pricing::routes())
+        .merge(simulate::routes())
         .merge(keys::routes())
         .merge(health::routes())
         .merge(metrics::routes())

@@ -106,7 +106,16 @@ async fn publish_version(
     }
 }
 
-fn refusal(refused: Refused) -> Problem {
+/// Subscriptions that a book would leave without a plan.
+pub(in crate::http) fn breaks_of(breaks: Vec<String>) -> Problem {
+    let detail = "running subscriptions would break under the price book";
+    let fix = "keep the plan, or end the subscriptions first";
+    let places = breaks.into_iter().map(|text| Place::new("", "subscription_breaks", text, fix));
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "subscriptions_break", detail).with(places)
+}
+
+/// What stands in the way of a book.
+pub(in crate::http) fn refusal(refused: Refused) -> Problem {
     let problem = |code, detail: &str| Problem::new(StatusCode::UNPROCESSABLE_ENTITY, code, detail);
     match refused {
         Refused::Mistakes(mistakes) => problem("price_book_has_mistakes", "the price book cannot be published").with(
@@ -117,6 +126,7 @@ fn refusal(refused: Refused) -> Problem {
         ),
         Refused::Conflicts(conflicts) => problem("price_book_conflicts", "the price book changes what must stay")
             .with(conflicts.into_iter().map(|text| Place::new("", "meaning_changed", text, "give it a new id"))),
+        Refused::Breaks(breaks) => breaks_of(breaks),
         Refused::NotOnTheHour(at) => problem("not_on_the_hour", &format!("{at} is not on an hour"))
             .fix("a version takes effect where a usage bucket begins"),
         Refused::NotAfter(last) => {

@@ -176,7 +176,7 @@ async fn start_replay(
 }
 
 /// Half of the machine: events come in meanwhile.
-fn threads() -> NonZero<usize> {
+pub(in crate::http) fn threads() -> NonZero<usize> {
     let all = std::thread::available_parallelism().map_or(1, NonZero::get);
     NonZero::new(all / 2).unwrap_or(NonZero::<usize>::MIN)
 }

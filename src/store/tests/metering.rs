@@ -169,6 +169,14 @@ async fn usage_is_read_by_key_by_meter_and_by_party(db: Db) {
     let of_one = tx.usage_of("UA", period).await.expect("reads");
     assert_eq!((of_one.len(), of_one["miles"][0].value), (1, exact.value));
     assert_eq!(of_one["miles"][0].dimensions["origin"], "EWR");
+    let of_some = tx.usage_of_parties(&["UA", "LH"], &["miles", "none"], period).await.expect("reads");
+    assert_eq!((of_some.len(), &of_some["UA"]), (1, &of_one));
+    let both = tx.usage_of_parties(&["UA", "AA"], &["miles"], period).await.expect("reads");
+    let mut hours: Vec<i64> = both["AA"]["miles"].iter().map(|row| row.bucket.micros()).collect();
+    hours.sort_unstable();
+    assert_eq!((both.len(), hours), (2, vec![1, 2]));
+    assert!(tx.usage_of_parties(&["UA"], &[], period).await.expect("reads").is_empty());
+    assert!(tx.usage_of_parties(&[], &["miles"], period).await.expect("reads").is_empty());
 }
 
 async fn a_meter_keeps_the_place_it_was_first_published_at(db: Db) {

@@ -32,6 +32,7 @@ use crate::domain::rating::line::Line;
 use crate::domain::rating::line::LineKind;
 use crate::domain::rating::line::Step;
 use crate::domain::rating::line::StepKind;
+use crate::domain::time::Instant;
 use crate::store::documents::Wanted;
 
 fn usd(minor: i64) -> Money {
@@ -118,8 +119,17 @@ async fn documents_read_back_as_they_were_recorded(db: Db) {
     assert_eq!(tx.invoices(Wanted::Closing(1)).await.expect("reads"), invoices);
     assert_eq!(tx.payouts(Wanted::Closing(1)).await.expect("reads"), payouts);
     assert!(tx.payouts(Wanted::Id("inv_UA")).await.expect("reads").is_empty());
+    let lines = invoices.iter().map(|invoice| invoice.totals.lines.len());
+    let lines = lines.chain(payouts.iter().map(|payout| payout.lines.len())).sum::<usize>();
+    assert_eq!(tx.count_lines().await.expect("reads"), i64::try_from(lines).expect("few"));
     let granted = tx.granted_by_program().await.expect("reads");
     assert_eq!(granted, BTreeMap::from([("bounty".to_owned(), 30), ("loyalty".to_owned(), 70)]));
+    let due_at = closing(1).due_at;
+    let just_before = Instant::from_micros(due_at.micros() - 1);
+    let until = tx.granted_until(due_at).await.expect("reads");
+    assert_eq!(until.iter().map(|of| (of.program.clone(), of.amount)).collect::<BTreeMap<_, _>>(), granted);
+    assert!(until.iter().all(|of| of.plan == "airline" && of.due_at == due_at), "{until:?}");
+    assert!(tx.granted_until(just_before).await.expect("reads").is_empty());
 }
 
 async fn pages_go_from_the_newest_to_the_oldest(db: Db) {

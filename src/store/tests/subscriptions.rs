@@ -10,6 +10,7 @@ use crate::domain::money::Currency;
 use crate::domain::subscription::Change;
 use crate::domain::subscription::Subscription;
 use crate::domain::time::Instant;
+use crate::store::subscriptions::Advance;
 
 pub const HOUR: i64 = 3_600_000_000;
 
@@ -19,19 +20,8 @@ pub fn hour(count: i64) -> Instant {
 
 /// A subscription of `consumer` from hour 0 on.
 pub fn subscription(name: &str, consumer: &str) -> Subscription {
-    Subscription {
-        id: SubscriptionId::parse(&format!("sub_{name}")).expect("an id"),
-        consumer: consumer.to_owned(),
-        plan: "airline".to_owned(),
-        changes: Vec::new(),
-        starts_at: hour(0),
-        ends_at: None,
-        created_at: hour(0),
-        closed_through: hour(0),
-        advance_through: None,
-        book_version: None,
-        revision: 0,
-    }
+    let id = SubscriptionId::parse(&format!("sub_{name}")).expect("an id");
+    Subscription::new(id, consumer.to_owned(), "airline".to_owned(), (hour(0), None), hour(0))
 }
 
 pub async fn create(db: &Db, subscription: &Subscription) -> Result<()> {
@@ -50,7 +40,8 @@ async fn subscriptions_are_listed_by_consumer_and_those_not_closed_to_their_end(
         create(&db, subscription).await.expect("is created");
     }
     let mut tx = db.write().await.expect("begins");
-    assert!(tx.advance_closed_through(&ended, (hour(0), hour(5)), None).await.expect("writes"));
+    let of_ended = Advance { read: &ended, from: hour(0), to: hour(5), charged: None };
+    assert_eq!(tx.advance_closed_through(&[of_ended]).await.expect("writes"), 1);
     tx.commit().await.expect("commits");
 
     let mut tx = db.read().await.expect("begins");
@@ -58,16 +49,28 @@ async fn subscriptions_are_listed_by_consumer_and_those_not_closed_to_their_end(
     assert_eq!(tx.subscriptions(Some("UA"), None, 9).await.expect("reads"), [first.clone(), late.clone()]);
     assert_eq!(tx.subscriptions(None, Some(&first.id), 1).await.expect("reads").len(), 1);
     assert_eq!(tx.unfinished_subscriptions(hour(8)).await.expect("reads"), std::slice::from_ref(&first));
-    assert_eq!(tx.unfinished_subscriptions(hour(9)).await.expect("reads"), [first, late]);
+    assert_eq!(tx.unfinished_subscriptions(hour(9)).await.expect("reads"), [first.clone(), late.clone()]);
+    let named = |these: &[&Subscription]| -> Vec<(String, String)> {
+        these.iter().map(|it| (it.id.to_string(), it.consumer.clone())).collect()
+    };
+    let running = tx.subscriptions_running_on("airline", hour(4), 9).await.expect("reads");
+    assert_eq!(running, (3, named(&[&first, &ended, &late])));
+    let running = tx.subscriptions_running_on("airline", hour(5), 1).await.expect("reads");
+    assert_eq!(running, (2, named(&[&first])));
+    assert_eq!(tx.subscriptions_running_on("other", hour(0), 9).await.expect("reads"), (0, Vec::new()));
 }
 
 async fn a_subscription_is_closed_once_from_where_it_stood(db: Db) {
     put(&db, &consumer("UA")).await.expect("is put");
-    let subscription = subscription("1", "UA");
+    let (subscription, other) = (subscription("1", "UA"), subscription("2", "UA"));
     create(&db, &subscription).await.expect("is created");
-    for (from, moved) in [(hour(1), false), (hour(0), true), (hour(0), false)] {
+    create(&db, &other).await.expect("is created");
+    for (from, moved) in [(1, 1), (0, 1), (0, 0)] {
         let mut tx = db.write().await.expect("begins");
-        assert_eq!(tx.advance_closed_through(&subscription, (from, hour(2)), None).await.expect("writes"), moved);
+        // The other one moves from 0 to 1 the first time, and stays there.
+        let advance = |read, from, to| Advance { read, from: hour(from), to: hour(to), charged: None };
+        let both = [advance(&subscription, from, 2), advance(&other, 0, 1)];
+        assert_eq!(tx.advance_closed_through(&both).await.expect("writes"), moved, "from {from}");
         tx.commit().await.expect("commits");
     }
 }
@@ -105,10 +108,17 @@ async fn an_open_subscription_is_changed_and_whoever_read_it_before_cannot_close
     reschedule(&one).await.expect("is changed");
     let known = db.read().await.expect("begins").subscription(&read.id).await.expect("reads").expect("is there");
     assert_eq!(known, Subscription { revision: 2, ..one });
+    let mut tx = db.read().await.expect("begins");
+    for (plan, from, running) in [("airline", 3, 1), ("airline", 4, 0), ("c", 0, 1), ("c", 9, 0), ("a", 0, 0)] {
+        let (count, _) = tx.subscriptions_running_on(plan, hour(from), 9).await.expect("reads");
+        assert_eq!(count, running + i64::from(plan == "airline"), "{plan} from {from}: AA stays");
+    }
+    drop(tx);
 
     let mut tx = db.write().await.expect("begins");
-    assert!(!tx.advance_closed_through(&read, (hour(0), hour(4)), None).await.expect("writes"));
-    assert!(tx.advance_closed_through(&known, (hour(0), hour(4)), Some((hour(8), VERSION))).await.expect("writes"));
+    let advance = |read| Advance { read, from: hour(0), to: hour(4), charged: Some((hour(8), VERSION)) };
+    assert_eq!(tx.advance_closed_through(&[advance(&read)]).await.expect("writes"), 0);
+    assert_eq!(tx.advance_closed_through(&[advance(&known)]).await.expect("writes"), 1);
     tx.commit().await.expect("commits");
     let closed = db.read().await.expect("begins").subscriptions(Some("UA"), None, 9).await.expect("reads");
     assert_eq!(closed[0].advance_through, Some(hour(8)));

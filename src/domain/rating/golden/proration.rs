@@ -168,19 +168,9 @@ fn results(case: &Any) -> Vec<(&'static str, String)> {
 fn cycles(case: &Any, zone: &Zone) -> Decimal {
     let target = instant(&case.input, "target_date", zone);
     let starts_at = instant(&case.input, "start", zone);
-    let subscription = Subscription {
-        id: SubscriptionId::parse("sub_1").expect("an id"),
-        consumer: "c".to_owned(),
-        plan: "p".to_owned(),
-        changes: Vec::new(),
-        starts_at,
-        ends_at: case.input["end"].is_string().then(|| instant(&case.input, "end", zone)),
-        created_at: starts_at,
-        closed_through: starts_at,
-        advance_through: None,
-        book_version: None,
-        revision: 0,
-    };
+    let ends_at = case.input["end"].is_string().then(|| instant(&case.input, "end", zone));
+    let id = SubscriptionId::parse("sub_1").expect("an id");
+    let subscription = Subscription::new(id, "c".to_owned(), "p".to_owned(), (starts_at, ends_at), starts_at);
     let calendar = Calendar { rhythm: rhythm(case), anchor: anchor(case), zone: zone.clone() };
     let (mut cycles, mut from) = (Decimal::ZERO, starts_at);
     while from <= target

@@ -1,4 +1,7 @@
-//! `tallystick pricing`: check a price book, publish it, show what is published.
+//! `tallystick pricing`: check a price book, try it on history, publish it, show what is published.
+
+mod plan;
+mod simulate;
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -24,6 +27,8 @@ use crate::domain::book::catalog::Validation;
 use crate::domain::book::parse;
 use crate::domain::book::version;
 use crate::domain::book::version::files_from_json;
+use crate::domain::rating::cliff::Cliff;
+use crate::domain::rating::cliff::cliffs;
 use crate::domain::time::Instant;
 use crate::metering::ingest::Limits;
 use crate::metering::publish;
@@ -39,6 +44,10 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// What publishing a price book would change, in words and in the money of the last month
+    Plan(plan::Args),
+    /// What a price book would have made of real usage, beside what the published one makes of it
+    Simulate(simulate::Args),
     /// Publish a price book as a new version
     Apply {
         #[command(flatten)]
@@ -82,6 +91,8 @@ fn instant(text: &str) -> Result<Instant, String> {
 pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Check { book, json } => check(&book.pricing, json),
+        Command::Plan(args) => plan::run(args).await,
+        Command::Simulate(args) => simulate::run(args).await,
         Command::Apply { book, effective, note, json, place } => {
             let files = read_book(&book.pricing)?;
             apply(files, effective, &note, json, &place).await
@@ -111,9 +122,11 @@ fn check(folder: &Path, json: bool) -> anyhow::Result<ExitCode> {
         Err(mistakes) => (None, mistakes),
     };
     if json {
-        println!("{}", serde_json::json!({ "errors": mistakes }));
+        let cliffs = book.as_ref().map(cliffs).unwrap_or_default();
+        println!("{}", serde_json::json!({ "errors": mistakes, "cliffs": cliffs }));
     } else if let Some(book) = &book {
         println!("{}", summary(&files, book));
+        print!("{}", cliff_warnings(&cliffs(book)));
     } else {
         eprint!("{}", told(&files, &mistakes));
     }
@@ -144,6 +157,11 @@ fn summary(files: &[SourceFile], book: &Book) -> String {
     row("taxes", book.taxes.keys().collect());
     let id = version::id(&version::hash(files));
     format!("{}: no mistakes. {}, {}; as a version it is {id}\n{table}", book.name, book.currency, book.zone.name())
+}
+
+/// Prices that fall where there is one unit more: allowed, and seldom meant.
+fn cliff_warnings(cliffs: &[Cliff]) -> String {
+    cliffs.iter().map(|cliff| format!("Warning: more costs less. {cliff}\n")).collect()
 }
 
 /// Each mistake with the line it is in and a mark under what is meant.
@@ -186,9 +204,8 @@ async fn apply(
 ) -> anyhow::Result<ExitCode> {
     let answer: serde_json::Value = match place.server() {
         Some(server) => {
-            let files: serde_json::Map<String, serde_json::Value> =
-                files.into_iter().map(|file| (file.path, file.text.into())).collect();
-            let body = serde_json::json!({ "files": files, "effective_from": effective, "note": note }).to_string();
+            let body = serde_json::json!({ "files": files_body(files), "effective_from": effective, "note": note })
+                .to_string();
             tokio::task::block_in_place(|| server.post("/v1/pricing/versions", "application/json", body.as_bytes()))?
         }
         None => {
@@ -222,6 +239,11 @@ async fn apply(
 fn refuse(refused: &Refused) -> ExitCode {
     eprintln!("tallystick: {refused}");
     ExitCode::from(NO)
+}
+
+/// The files of a book as the API takes them: path → text.
+fn files_body(files: Vec<SourceFile>) -> serde_json::Map<String, serde_json::Value> {
+    files.into_iter().map(|file| (file.path, file.text.into())).collect()
 }
 
 async fn show(id: Option<&str>, output: Option<&Path>, json: bool, place: &PlaceArgs) -> anyhow::Result<ExitCode> {

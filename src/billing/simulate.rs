@@ -1,0 +1,432 @@
+//! Tries a price book on real usage: every subscription's periods between two times, under the published books and under
+//! the one that is tried.
+//!
+//! Promise: both sides are rated from the same usage by the code that closings use, budgets of programs included, and
+//! nothing is written. A book against itself changes nothing.
+//!
+//! How: a period counts if it ends after `from` and by `to`, as a closing would find it due, on each side by that side's
+//! calendar. What ends at one instant is cut into chunks of subscriptions; some chunks are read and rated at once, each
+//! on a thread of its own, and merged in their order, so that rewards spend budgets as closings do. So memory goes with
+//! the chunks in flight, the rewards of one instant, and the sums. Budgets begin with what closings until `from` have
+//! granted. Usage that is not flushed is not seen.
+
+mod agenda;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::collections::HashMap;
+use std::collections::VecDeque;
+use std::num::NonZero;
+use std::sync::Arc;
+
+use serde::Deserialize;
+use serde::Serialize;
+use thiserror::Error;
+use tokio::task::JoinHandle;
+
+use crate::billing::close::CloseError;
+use crate::billing::schedule::Through;
+use crate::billing::simulate::agenda::Agenda;
+use crate::billing::simulate::agenda::Half;
+use crate::billing::simulate::agenda::Item;
+use crate::billing::usage::Together;
+use crate::billing::usage::UsageOfAll;
+use crate::domain::book::version::BookVersion;
+use crate::domain::consumer::Consumer;
+use crate::domain::document::closing::ClosingError;
+use crate::domain::document::closing::settle;
+use crate::domain::money::MoneyError;
+use crate::domain::period::Period;
+use crate::domain::period::PeriodError;
+use crate::domain::rating::UnbudgetedReward;
+use crate::domain::rating::cliff::Cliff;
+use crate::domain::rating::cliff::cliffs;
+use crate::domain::rating::line::Line;
+use crate::domain::simulation;
+use crate::domain::simulation::Candidate;
+use crate::domain::simulation::LeftOut;
+use crate::domain::simulation::Outcome;
+use crate::domain::simulation::Side;
+use crate::domain::simulation::Tally;
+use crate::domain::simulation::Trial;
+use crate::domain::subscription::Subscription;
+use crate::domain::time::Instant;
+use crate::domain::time::Zone;
+use crate::metering;
+use crate::metering::publish;
+use crate::metering::replay;
+use crate::metering::versions::Versions;
+use crate::store;
+use crate::store::Db;
+use crate::store::Read;
+use crate::store::Tx;
+use crate::store::closings::Granted;
+
+/// Subscriptions that are read and rated together: enough that a question to the store is worth it, and few enough that
+/// the usage of some chunks is no burden, also where each has a row an hour. One in tests, so that there are several.
+const CHUNK: usize = if cfg!(test) { 1 } else { 256 };
+const PAGE: i64 = 10_000;
+
+/// What is to be tried.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub candidate: BookVersion,
+    pub from: Through,
+    pub to: Through,
+    /// How many consumers are named whose amounts change most, each way.
+    pub largest: usize,
+    pub threads: NonZero<usize>,
+}
+
+/// What it came to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Simulated {
+    pub periods: Periods,
+    /// Subscriptions of which no period ends in this time.
+    pub without_period: usize,
+    /// Components that have no price here, since nothing is counted by their meters.
+    pub left_out: Vec<LeftOut>,
+    /// Prices of the candidate that fall where there is one unit more.
+    pub cliffs: Vec<Cliff>,
+    /// Meters that did not count everything that happened in this time: they are younger, and it was not replayed.
+    pub partly_counted: Vec<String>,
+    #[serde(flatten)]
+    pub outcome: Outcome,
+}
+
+/// How many periods were rated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Periods {
+    pub before: u64,
+    pub after: u64,
+}
+
+/// How far a simulation has come: the time over which periods end, and the number of those that were rated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    pub from: Instant,
+    pub at: Instant,
+    pub to: Instant,
+    pub periods: u64,
+}
+
+#[derive(Debug, Error)]
+pub enum SimulateError {
+    #[error("there is no time between: `to` has to come after `from`")]
+    Empty,
+    /// Each names a subscription.
+    #[error("running subscriptions would break: {}", .0.join("; "))]
+    Breaks(Vec<String>),
+    #[error("the simulation was stopped")]
+    Stopped,
+    #[error(transparent)]
+    Close(#[from] CloseError),
+    #[error(transparent)]
+    Closing(#[from] ClosingError),
+    #[error(transparent)]
+    Period(#[from] PeriodError),
+    #[error(transparent)]
+    Money(#[from] MoneyError),
+    #[error(transparent)]
+    Metering(#[from] metering::Error),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// A subscription and whose it is.
+struct Subscribed {
+    subscription: Subscription,
+    consumer: Arc<Consumer>,
+}
+
+/// What all chunks are rated from.
+struct Context {
+    db: Db,
+    subscribed: Vec<Subscribed>,
+}
+
+/// What one subscription's period came to, before budgets.
+struct RatedItem {
+    subscription: usize,
+    periods: Periods,
+    lines: Vec<(Side, Line)>,
+    rewards: Vec<(Side, String, Arc<BookVersion>, UnbudgetedReward)>,
+}
+
+/// A chunk that is being rated, of what ends at one instant.
+struct Running {
+    at: Instant,
+    rated: JoinHandle<Result<Vec<RatedItem>, SimulateError>>,
+}
+
+/// Tries a price book. The sums by consumer and component come beside what they add up to.
+pub async fn simulate(
+    db: &Db,
+    versions: &Versions,
+    request: Request,
+    now: Instant,
+    mut progress: impl FnMut(Progress),
+) -> Result<(Simulated, Tally), SimulateError> {
+    let Request { candidate, from, to, largest, threads } = request;
+    let (first, last) = (from.in_zone(&Zone::utc()), to.latest().min(now));
+    if to.in_zone(&Zone::utc()) <= first {
+        return Err(SimulateError::Empty);
+    }
+    let breaks = publish::breaks(db, versions, &candidate.book, first).await?;
+    if !breaks.is_empty() {
+        return Err(SimulateError::Breaks(breaks));
+    }
+    let cliffs = cliffs(&candidate.book);
+    let mut tx = db.read().await?;
+    let counted = tx.meters().await?;
+    let Candidate { version, left_out } = Candidate::new(candidate, &counted.keys().map(|id| &**id).collect());
+    let granted = granted(tx.granted_until(from.latest()).await?, versions, from);
+    let subscribed = subscribed(&mut tx).await?;
+    drop(tx);
+    let candidate = Arc::new(version);
+    let partly_counted = partly_counted(db, versions, &candidate, first, last).await?;
+    let context = Arc::new(Context { db: db.clone(), subscribed });
+    let mut agenda = Agenda::new(&context.subscribed, versions, candidate, (from, to), now)?;
+    let without_period = agenda.without_period();
+
+    let mut merger = Merger::new(context.clone(), granted);
+    let mut running: VecDeque<Running> = VecDeque::new();
+    while let Some((at, items)) = agenda.pop()? {
+        for (period, items) in chunks(items) {
+            // One more than threads, so that none waits for the store.
+            if running.len() > threads.get()
+                && let Some(oldest) = running.pop_front()
+            {
+                merger = merger.take(oldest).await?;
+                progress(Progress { from: first, at, to: last, periods: merger.periods() });
+            }
+            running.push_back(Running { at, rated: tokio::spawn(rate_chunk(context.clone(), period, items)) });
+        }
+    }
+    for chunk in running {
+        merger = merger.take(chunk).await?;
+    }
+    let (tally, periods) = merger.finish().await?;
+    let outcome = Outcome::of(&tally, largest)?;
+    Ok((Simulated { periods, without_period, left_out, cliffs, partly_counted, outcome }, tally))
+}
+
+/// What programs had granted when this time began, in the zone of each plan.
+fn granted(granted: Vec<Granted>, versions: &Versions, from: Through) -> BTreeMap<String, i64> {
+    let mut sums: BTreeMap<String, i64> = BTreeMap::new();
+    for Granted { program, plan, due_at, amount } in granted {
+        let plan = versions.iter().rev().find_map(|version| version.book.plans.get(&plan));
+        if plan.is_some_and(|plan| due_at <= from.in_zone(&plan.calendar.zone)) {
+            let sum = sums.entry(program).or_default();
+            *sum = sum.saturating_add(amount);
+        }
+    }
+    sums
+}
+
+/// Every subscription with its consumer, in the order of their ids: that is the order in which budgets are shared out.
+async fn subscribed(tx: &mut Tx<Read>) -> Result<Vec<Subscribed>, SimulateError> {
+    let mut all: Vec<Subscribed> = Vec::new();
+    let mut consumers: HashMap<String, Arc<Consumer>> = HashMap::new();
+    loop {
+        let after = all.last().map(|last| &last.subscription.id);
+        let page = tx.subscriptions(None, after, PAGE).await?;
+        let mut unknown: Vec<&str> = page.iter().map(|subscription| subscription.consumer.as_str()).collect();
+        unknown.retain(|id| !consumers.contains_key(*id));
+        unknown.sort_unstable();
+        unknown.dedup();
+        let named = tx.consumers_named(&unknown).await?;
+        consumers.extend(named.into_iter().map(|(id, consumer)| (id, Arc::new(consumer))));
+        let is_last = i64::try_from(page.len()).is_ok_and(|rows| rows < PAGE);
+        for subscription in page {
+            let consumer = consumers.get(&subscription.consumer).cloned();
+            let consumer = consumer.ok_or_else(|| CloseError::UnknownConsumer(subscription.consumer.clone()))?;
+            all.push(Subscribed { subscription, consumer });
+        }
+        if is_last {
+            return Ok(all);
+        }
+    }
+}
+
+/// Meters of either side that are younger than events of this time, which were not replayed into them.
+async fn partly_counted(
+    db: &Db,
+    versions: &Versions,
+    candidate: &BookVersion,
+    from: Instant,
+    to: Instant,
+) -> Result<Vec<String>, SimulateError> {
+    let Ok(period) = Period::new(from, to) else { return Ok(Vec::new()) };
+    let books = versions.iter().map(|version| &version.book).chain([&candidate.book]);
+    let plans = books.flat_map(|book| book.plans.keys().map(move |plan| (book, plan)));
+    let meters: BTreeSet<&str> = plans.flat_map(|(book, plan)| simulation::meters_of(book, plan)).collect();
+    Ok(replay::without_history(db, &meters, period).await?)
+}
+
+/// Items whose usage is of the same time, some at a time.
+fn chunks(items: Vec<Item>) -> Vec<(Period, Vec<Item>)> {
+    let mut by_period: BTreeMap<Period, Vec<Item>> = BTreeMap::new();
+    for item in items {
+        if let Some(period) = item.period() {
+            by_period.entry(period).or_default().push(item);
+        }
+    }
+    let mut chunks = Vec::new();
+    for (period, items) in by_period {
+        let mut items = items.into_iter().peekable();
+        while items.peek().is_some() {
+            chunks.push((period, items.by_ref().take(CHUNK).collect()));
+        }
+    }
+    chunks
+}
+
+async fn rate_chunk(context: Arc<Context>, period: Period, items: Vec<Item>) -> Result<Vec<RatedItem>, SimulateError> {
+    let usage = read_usage(&context, period, &items).await?;
+    let rated = tokio::task::spawn_blocking(move || {
+        items.into_iter().map(|item| rate_item(&context, &usage, item)).collect::<Result<_, _>>()
+    });
+    Ok(rated.await.map_err(|_| SimulateError::Stopped)??)
+}
+
+/// What the consumers of a chunk used in its time, and before it by meters that carry over.
+async fn read_usage(context: &Context, period: Period, items: &[Item]) -> Result<UsageOfAll, SimulateError> {
+    let mut together = Together::default();
+    let mut used: HashMap<(&str, &str), BTreeSet<&str>> = HashMap::new();
+    for item in items {
+        let subscription = &context.subscribed[item.subscription].subscription;
+        for half in [&item.before, &item.after].into_iter().flatten() {
+            let from = half.period.covered.from();
+            let plan = subscription.plan_at(from);
+            let meters = used.entry((plan, &half.version.id));
+            let meters = meters.or_insert_with(|| simulation::meters_of(&half.version.book, plan));
+            together.add(subscription, from, &half.version, |meter| meters.contains(meter))?;
+        }
+    }
+    let mut tx = context.db.read().await?;
+    Ok(together.read(&mut tx, period).await?)
+}
+
+fn rate_item(context: &Context, usage: &UsageOfAll, item: Item) -> Result<RatedItem, ClosingError> {
+    let Subscribed { subscription, consumer } = &context.subscribed[item.subscription];
+    let nothing = BTreeMap::new();
+    let usage = usage.get(&subscription.consumer).unwrap_or(&nothing);
+    let periods = Periods { before: u64::from(item.before.is_some()), after: u64::from(item.after.is_some()) };
+    let (lines, rewards) = (Vec::new(), Vec::new());
+    let mut rated = RatedItem { subscription: item.subscription, periods, lines, rewards };
+    let mut rate = |half: &Half, sides: &[Side]| -> Result<(), ClosingError> {
+        let trial = Trial { subscription, consumer, period: half.period, version: &half.version, usage };
+        let found = simulation::rate(&trial)?;
+        for side in sides {
+            rated.lines.extend(found.lines.iter().map(|line| (*side, line.clone())));
+            let reward = |(program, reward): &(&str, UnbudgetedReward)| {
+                (*side, (*program).to_owned(), half.version.clone(), reward.clone())
+            };
+            rated.rewards.extend(found.rewards.iter().map(reward));
+        }
+        Ok(())
+    };
+    match (&item.before, &item.after) {
+        (Some(before), Some(_)) if item.is_same => rate(before, &[Side::Before, Side::After])?,
+        (before, after) => {
+            before.iter().try_for_each(|half| rate(half, &[Side::Before]))?;
+            after.iter().try_for_each(|half| rate(half, &[Side::After]))?;
+        }
+    }
+    Ok(rated)
+}
+
+/// Rewards of one program on one side that fall due together, and the latest price book among theirs.
+struct Waiting {
+    latest: Arc<BookVersion>,
+    rewards: Vec<(usize, UnbudgetedReward)>,
+}
+
+/// Adds up chunks in their order, and shares out budgets when everything of one instant is there.
+struct Merger {
+    context: Arc<Context>,
+    at: Option<Instant>,
+    waiting: BTreeMap<(Side, String), Waiting>,
+    granted: BTreeMap<Side, BTreeMap<String, i64>>,
+    periods: Periods,
+    /// By subscription: the number of its consumer in the tally.
+    numbers: Vec<usize>,
+    tally: Tally,
+}
+
+impl Merger {
+    fn new(context: Arc<Context>, granted: BTreeMap<String, i64>) -> Self {
+        let granted = BTreeMap::from([(Side::Before, granted.clone()), (Side::After, granted)]);
+        let mut tally = Tally::default();
+        let numbers = context.subscribed.iter().map(|of| tally.consumer(&of.consumer.id)).collect();
+        Self { context, at: None, waiting: BTreeMap::new(), granted, periods: Periods::default(), numbers, tally }
+    }
+
+    fn periods(&self) -> u64 {
+        self.periods.before.max(self.periods.after)
+    }
+
+    /// Waits for a chunk and adds it, on a thread where that holds up nothing.
+    async fn take(mut self, chunk: Running) -> Result<Self, SimulateError> {
+        let rated = chunk.rated.await.map_err(|_| SimulateError::Stopped)??;
+        let merged = tokio::task::spawn_blocking(move || {
+            self.merge(chunk.at, rated)?;
+            Ok(self)
+        });
+        merged.await.map_err(|_| SimulateError::Stopped)?
+    }
+
+    async fn finish(mut self) -> Result<(Tally, Periods), SimulateError> {
+        let settled = tokio::task::spawn_blocking(move || {
+            self.settle()?;
+            Ok((self.tally, self.periods))
+        });
+        settled.await.map_err(|_| SimulateError::Stopped)?
+    }
+
+    fn merge(&mut self, at: Instant, rated: Vec<RatedItem>) -> Result<(), SimulateError> {
+        if self.at != Some(at) {
+            self.settle()?;
+            self.at = Some(at);
+        }
+        for RatedItem { subscription, periods, lines, rewards } in rated {
+            self.periods.before += periods.before;
+            self.periods.after += periods.after;
+            for (side, line) in lines {
+                self.add(subscription, side, &line)?;
+            }
+            for (side, program, version, reward) in rewards {
+                let waiting = self.waiting.entry((side, program));
+                let waiting = waiting.or_insert_with(|| Waiting { latest: version.clone(), rewards: Vec::new() });
+                if waiting.latest.effective_from < version.effective_from {
+                    waiting.latest = version;
+                }
+                waiting.rewards.push((subscription, reward));
+            }
+        }
+        Ok(())
+    }
+
+    fn settle(&mut self) -> Result<(), SimulateError> {
+        for ((side, program), Waiting { latest, rewards }) in std::mem::take(&mut self.waiting) {
+            let granted = self.granted.entry(side).or_default();
+            let lines = settle(&program, &latest, rewards, granted)?;
+            let sum = granted.entry(program).or_default();
+            for (_, line) in &lines {
+                *sum = sum.checked_add(line.amount.minor()).ok_or(MoneyError::Overflow)?;
+            }
+            for (subscription, line) in lines {
+                self.add(subscription, side, &line)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, subscription: usize, side: Side, line: &Line) -> Result<(), MoneyError> {
+        let plan = self.context.subscribed[subscription].subscription.plan_at(line.from);
+        self.tally.add(self.numbers[subscription], plan, (&line.component, line.kind), side, line.amount)
+    }
+}

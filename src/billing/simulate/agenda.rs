@@ -1,0 +1,191 @@
+//! Which periods end when, on both sides of a simulation. What follows a period is found when it is taken.
+
+use std::collections::BTreeMap;
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use crate::billing::close::CloseError;
+use crate::billing::schedule::Through;
+use crate::billing::simulate::SimulateError;
+use crate::billing::simulate::Subscribed;
+use crate::domain::book::version::BookVersion;
+use crate::domain::document::closing::plan_of;
+use crate::domain::period::Anchor;
+use crate::domain::period::Period;
+use crate::domain::period::PeriodError;
+use crate::domain::simulation;
+use crate::domain::simulation::Side;
+use crate::domain::subscription::BillingPeriod;
+use crate::domain::subscription::Subscription;
+use crate::domain::time::Instant;
+use crate::domain::time::Zone;
+use crate::metering::versions::Versions;
+
+/// A period on one side, and the price book that it is rated under.
+#[derive(Clone, Debug)]
+pub(in crate::billing::simulate) struct Half {
+    pub period: BillingPeriod,
+    pub version: Arc<BookVersion>,
+}
+
+/// What ends at one instant of one subscription.
+pub(in crate::billing::simulate) struct Item {
+    /// By its place among all.
+    pub subscription: usize,
+    pub before: Option<Half>,
+    pub after: Option<Half>,
+    /// Both sides are of the same time and come to the same.
+    pub is_same: bool,
+}
+
+impl Item {
+    /// The time of which usage decides about it.
+    pub fn period(&self) -> Option<Period> {
+        let halves = || [&self.before, &self.after].into_iter().flatten().map(|half| half.period.covered);
+        let from = halves().map(Period::from).min()?;
+        let to = halves().map(Period::to).max()?;
+        Period::new(from, to).ok()
+    }
+}
+
+pub(in crate::billing::simulate) struct Agenda<'a> {
+    subscribed: &'a [Subscribed],
+    versions: &'a Versions,
+    candidate: Arc<BookVersion>,
+    from: Through,
+    to: Through,
+    now: Instant,
+    due: BTreeMap<Instant, Vec<(usize, Side, Half)>>,
+    /// Whole periods of calendars that are the same for everybody, by plan and an instant in them.
+    known: HashMap<(usize, Instant), Period>,
+    /// Whether a plan comes to the same under a published version and the candidate.
+    same: HashMap<(String, String), bool>,
+}
+
+impl<'a> Agenda<'a> {
+    pub fn new(
+        subscribed: &'a [Subscribed],
+        versions: &'a Versions,
+        candidate: Arc<BookVersion>,
+        (from, to): (Through, Through),
+        now: Instant,
+    ) -> Result<Self, SimulateError> {
+        let (due, known, same) = (BTreeMap::new(), HashMap::new(), HashMap::new());
+        let mut agenda = Self { subscribed, versions, candidate, from, to, now, due, known, same };
+        for (index, Subscribed { subscription, .. }) in subscribed.iter().enumerate() {
+            for side in [Side::Before, Side::After] {
+                agenda.begin(index, subscription, side)?;
+            }
+        }
+        Ok(agenda)
+    }
+
+    /// Subscriptions of which no period ends in this time. To be asked before anything is taken.
+    pub fn without_period(&self) -> usize {
+        let mut with: Vec<usize> = self.due.values().flatten().map(|(subscription, ..)| *subscription).collect();
+        with.sort_unstable();
+        with.dedup();
+        self.subscribed.len().saturating_sub(with.len())
+    }
+
+    /// What ends next, in the order of subscriptions.
+    pub fn pop(&mut self) -> Result<Option<(Instant, Vec<Item>)>, SimulateError> {
+        let Some((at, mut halves)) = self.due.pop_first() else { return Ok(None) };
+        halves.sort_by_key(|(subscription, side, _)| (*subscription, *side));
+        let mut items: Vec<Item> = Vec::with_capacity(halves.len());
+        for (index, side, half) in halves {
+            self.follow(index, side, &half)?;
+            if items.last().is_none_or(|last| last.subscription != index) {
+                items.push(Item { subscription: index, before: None, after: None, is_same: false });
+            }
+            let Some(item) = items.last_mut() else { continue };
+            match side {
+                Side::Before => item.before = Some(half),
+                Side::After => item.after = Some(half),
+            }
+        }
+        for item in &mut items {
+            if let (Some(before), Some(after)) = (&item.before, &item.after) {
+                let plan = self.subscribed[item.subscription].subscription.plan_at(before.period.covered.from());
+                item.is_same = before.period == after.period && self.is_same(&before.version, plan);
+            }
+        }
+        Ok(Some((at, items)))
+    }
+
+    fn is_same(&mut self, version: &BookVersion, plan: &str) -> bool {
+        let candidate = &self.candidate.book;
+        let same = || simulation::is_same(&version.book, candidate, plan);
+        *self.same.entry((version.id.clone(), plan.to_owned())).or_insert_with(same)
+    }
+
+    /// Adds the first period of a subscription that ends after the beginning.
+    fn begin(&mut self, index: usize, subscription: &Subscription, side: Side) -> Result<(), SimulateError> {
+        let about = subscription.starts_at.max(self.from.in_zone(&Zone::utc()));
+        if subscription.ends_at.is_some_and(|end| end <= about) {
+            return Ok(());
+        }
+        let version = self.version(subscription, side, about)?;
+        let plan = plan_of(subscription, about, &version)?;
+        let first = self.from.in_zone(&plan.calendar.zone);
+        let whole = plan.calendar.period_at(subscription.starts_at, first.max(subscription.starts_at))?;
+        self.add(index, side, whole.from().max(subscription.starts_at))
+    }
+
+    fn follow(&mut self, index: usize, side: Side, half: &Half) -> Result<(), SimulateError> {
+        self.add(index, side, half.period.covered.to())
+    }
+
+    /// Adds the period that begins at `from`, if it ends in time.
+    fn add(&mut self, index: usize, side: Side, from: Instant) -> Result<(), SimulateError> {
+        let subscription = &self.subscribed[index].subscription;
+        if subscription.ends_at.is_some_and(|end| end <= from) || from >= self.to.latest() {
+            return Ok(());
+        }
+        let version = self.version(subscription, side, from)?;
+        let whole = self.whole(subscription, &version, from)?;
+        let Some(period) = subscription.part_from(from, whole)? else { return Ok(()) };
+        let at = period.covered.to();
+        let zone = &plan_of(subscription, from, &version)?.calendar.zone;
+        if at <= self.from.in_zone(zone) {
+            return self.add(index, side, at);
+        }
+        if at <= self.to.in_zone(zone).min(self.now) {
+            self.due.entry(at).or_default().push((index, side, Half { period, version }));
+        }
+        Ok(())
+    }
+
+    fn version(&self, subscription: &Subscription, side: Side, at: Instant) -> Result<Arc<BookVersion>, CloseError> {
+        match side {
+            Side::After => Ok(self.candidate.clone()),
+            Side::Before => {
+                let no_book = || CloseError::NoBook { subscription: subscription.id.clone(), at };
+                self.versions.at(at).cloned().ok_or_else(no_book)
+            }
+        }
+    }
+
+    /// The whole period that holds an instant. On the calendar's own boundaries it is the same for everybody, and asking
+    /// the calendar costs as much as rating a line.
+    fn whole(
+        &mut self,
+        subscription: &Subscription,
+        version: &BookVersion,
+        at: Instant,
+    ) -> Result<Period, SimulateError> {
+        let plan = plan_of(subscription, at, version)?;
+        let of_calendar = || -> Result<Period, PeriodError> { plan.calendar.period_at(subscription.starts_at, at) };
+        if plan.calendar.anchor != Anchor::Calendar {
+            return Ok(of_calendar()?);
+        }
+        // Plans live as long as their versions do, which are kept for the whole simulation.
+        let key = (std::ptr::from_ref(plan).addr(), at);
+        if let Some(known) = self.known.get(&key) {
+            return Ok(*known);
+        }
+        let whole = of_calendar()?;
+        self.known.insert(key, whole);
+        Ok(whole)
+    }
+}
