@@ -1,7 +1,7 @@
 //! Every code that a problem can have, and what it means: the reading page shows them, and `type` leads there.
 
 /// Never renamed: programs look at them.
-pub const CODES: [(&str, &str); 58] = [
+pub const CODES: [(&str, &str); 64] = [
     (
         "archive_unreadable",
         "A file of the event archive is needed for this, and is missing or damaged. The detail names it.",
