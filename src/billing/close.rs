@@ -15,10 +15,10 @@
 //! - **Budgets** of programs are spent in the order of closings, and inside one by bucket time over all parties. So
 //!   where plans have periods of different lengths, the one that ends first is served first.
 //! - **Holds** pass when they end by the time that is closed through; each is booked on the day on which it passed.
-//! - **Late events** for a period that is closed change its usage and not its documents. Nothing is lost: `usage` shows
-//!   them, and the log position that each closing keeps says which closings have not seen them. Putting the difference
-//!   on the next document is not done here yet. History that is replayed into a meter is late in the same sense; each
-//!   closing also keeps which replays it saw.
+//! - **Late events**, retractions and replayed history that change a closed period: it is rated again with the next document
+//!   of its subscription, and the difference stands there ([`late`](crate::billing::late), `domain::document::adjust`). Of a
+//!   subscription that has ended there is no next document, so what comes after its last one stays noted and is not
+//!   documented.
 //!
 //! Usage that is not flushed is not seen: flush metering first.
 
@@ -30,6 +30,7 @@ use thiserror::Error;
 
 use crate::billing::booking;
 use crate::billing::booking::BookingError;
+use crate::billing::late::Late;
 use crate::billing::schedule::Item;
 use crate::billing::schedule::Schedule;
 pub use crate::billing::schedule::Through;
@@ -127,7 +128,7 @@ struct Gathered {
     last_closing: i64,
     usage_seq: i64,
     replayed: i64,
-    granted: BTreeMap<String, i64>,
+    late: Late,
     consumers: BTreeMap<String, Consumer>,
     /// One for each item.
     usage: Vec<BTreeMap<String, Vec<Usage>>>,
@@ -146,7 +147,7 @@ pub async fn close(
     let mut closed = Closed::default();
     let mut periods = 0;
     while let Some((at, items)) = schedule.pop() {
-        let summary = close_together(db, at, &items, now).await?;
+        let summary = close_together(db, versions, at, &items, now).await?;
         periods += summary.periods;
         closed.closings.push(summary);
         schedule.follow(items)?;
@@ -159,11 +160,21 @@ pub async fn close(
 }
 
 /// Closes everything that is due at one instant: all of it, or none.
-async fn close_together(db: &Db, at: Instant, items: &[Item], now: Instant) -> Result<Summary, CloseError> {
-    let gathered = gather(db, items).await?;
-    let due = items.iter().zip(&gathered.usage).map(|(item, usage)| due(item, &gathered.consumers, usage));
+async fn close_together(
+    db: &Db,
+    versions: &Versions,
+    at: Instant,
+    items: &[Item],
+    now: Instant,
+) -> Result<Summary, CloseError> {
+    // Before usage is read: what a flush adds meanwhile to what is closed here is noted.
+    let mut tx = db.write().await?;
+    tx.announce_closing(at).await?;
+    tx.commit().await?;
+    let gathered = gather(db, versions, items).await?;
+    let due = items.iter().zip(&gathered.usage).map(|(item, usage)| due(item, &gathered, usage));
     let due = due.collect::<Result<Vec<_>, _>>()?;
-    let documents = documents(&due, &gathered.granted)?;
+    let documents = documents(&due, &gathered.late.granted)?;
 
     let Gathered { last_closing, usage_seq, replayed, .. } = gathered;
     let closing = Closing { seq: last_closing + 1, due_at: at, usage_seq, replayed, closed_at: now };
@@ -173,12 +184,13 @@ async fn close_together(db: &Db, at: Instant, items: &[Item], now: Instant) -> R
     if usize::try_from(tx.advance_closed_through(&advances).await?) != Ok(advances.len()) {
         return Err(CloseError::Overtaken);
     }
+    gathered.late.record(&mut tx).await?;
     let summary = record(&mut tx, &closing, &due, documents).await?;
     tx.commit().await?;
     Ok(summary)
 }
 
-async fn gather(db: &Db, items: &[Item]) -> Result<Gathered, CloseError> {
+async fn gather(db: &Db, versions: &Versions, items: &[Item]) -> Result<Gathered, CloseError> {
     let mut tx = db.read().await?;
     let mut ids: Vec<&str> = items.iter().map(|item| item.subscription.consumer.as_str()).collect();
     ids.sort_unstable();
@@ -200,11 +212,12 @@ async fn gather(db: &Db, items: &[Item]) -> Result<Gathered, CloseError> {
         }
     });
     let used = used.collect();
+    let granted = tx.granted_by_program().await?;
     Ok(Gathered {
         last_closing: tx.last_closing().await?,
         usage_seq: tx.applied_seq().await?,
         replayed: tx.last_replayed().await?,
-        granted: tx.granted_by_program().await?,
+        late: Late::read(&mut tx, versions, items, granted).await?,
         consumers: tx.consumers_named(&ids).await?,
         usage: used,
     })
@@ -212,18 +225,22 @@ async fn gather(db: &Db, items: &[Item]) -> Result<Gathered, CloseError> {
 
 fn due<'a>(
     item: &'a Item,
-    consumers: &'a BTreeMap<String, Consumer>,
+    gathered: &'a Gathered,
     usage: &'a BTreeMap<String, Vec<Usage>>,
 ) -> Result<Due<'a>, CloseError> {
     let id = &item.subscription.consumer;
     Ok(Due {
         subscription: &item.subscription,
-        consumer: consumers.get(id).ok_or_else(|| CloseError::UnknownConsumer(id.clone()))?,
+        consumer: gathered.consumers.get(id).ok_or_else(|| CloseError::UnknownConsumer(id.clone()))?,
         occasion: item.occasion,
         period: item.period,
         version: &item.version,
         advance_through: item.advance_through,
         next: item.next.as_ref().map(|(period, version)| (*period, &**version)),
+        adjustments: match item.occasion {
+            Occasion::Opening => &[],
+            Occasion::Closing => gathered.late.lines.get(&item.subscription.id).map_or(&[], Vec::as_slice),
+        },
         usage,
     })
 }

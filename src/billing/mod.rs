@@ -3,6 +3,7 @@
 pub mod booking;
 pub mod close;
 pub mod export;
+mod late;
 mod schedule;
 pub mod simulate;
 pub mod statement;

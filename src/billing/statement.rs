@@ -212,6 +212,7 @@ fn add_so_far(
             version: &item.version,
             advance_through: item.advance_through,
             next: item.next.as_ref().map(|(period, version)| (*period, &**version)),
+            adjustments: &[],
             usage,
         };
         for made in documents(&[due], &granted).map_err(CloseError::from)? {

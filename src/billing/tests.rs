@@ -4,6 +4,7 @@
 //! time out of a budget of 10.00 that both share. UA is taxed; AA leaves in the middle of February.
 
 mod changes;
+mod late;
 mod lifetime;
 
 use std::collections::BTreeMap;
@@ -346,7 +347,7 @@ async fn what_comes_later_is_no_difference(db: Db) {
 
     let (invoices, payouts) = documents(&db).await;
     let last = invoices.last().map(summary);
-    let expected = "INV-000006 UA closing: platform 1000, miles 202, gate 10000; tax 0, total 11202";
+    let expected = "INV-000006 UA closing: platform 1000, miles 202, gate 10000, miles 707; tax 0, total 11909";
     assert_eq!(last.as_deref(), Some(expected), "no tax any more");
     assert_eq!(payouts.len(), 2, "not eligible any more");
     // A price book for March, published when its fees in advance were charged already.

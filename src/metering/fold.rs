@@ -256,6 +256,7 @@ pub async fn add_to_stored(tx: &mut Tx<Write>, mut deltas: Vec<(&Key, Delta)>) -
             false => rows.push((key, total)),
         }
     }
+    tx.note_late(&keys).await?;
     tx.put_usage(&rows).await?;
     tx.drop_usage(&nothing).await?;
     Ok(())

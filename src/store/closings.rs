@@ -59,6 +59,23 @@ pub struct Granted {
     pub amount: i64,
 }
 
+type Row = (String, String, i64, i64, String, Option<String>, Option<i64>, String);
+
+fn closed_period(row: Row) -> Result<ClosedPeriod> {
+    let (subscription, occasion, from, to, book_version, next_book_version, next_period_to, consumer) = row;
+    let damaged = |what: &str| Error::Damaged(format!("the {what} of a closed period of {subscription}"));
+    let period = Period::new(Instant::from_micros(from), Instant::from_micros(to));
+    Ok(ClosedPeriod {
+        occasion: Occasion::parse(&occasion).ok_or_else(|| damaged("occasion"))?,
+        period: period.map_err(|_| damaged("end"))?,
+        book_version,
+        next_book_version,
+        next_period_to: next_period_to.map(Instant::from_micros),
+        consumer: serde_json::from_str(&consumer).map_err(|_| damaged("consumer"))?,
+        subscription: SubscriptionId::parse(&subscription).ok_or_else(|| damaged("id"))?,
+    })
+}
+
 impl<Mode> Tx<Mode> {
     /// Every closing, in order.
     pub async fn closings(&mut self) -> Result<Vec<Closing>> {
@@ -87,23 +104,23 @@ impl<Mode> Tx<Mode> {
             select subscription, occasion, period_from, period_to, book_version, next_book_version,
                    next_period_to, consumer_as_of
             from closed_period where closing = $1 order by subscription, period_from, occasion";
-        type Row = (String, String, i64, i64, String, Option<String>, Option<i64>, String);
         let rows: Vec<Row> = on!(self, conn => sqlx::query_as(SQL).bind(closing).fetch_all(conn).await?);
-        let closed_period = |row: Row| {
-            let (subscription, occasion, from, to, book_version, next_book_version, next_period_to, consumer) = row;
-            let damaged = |what: &str| Error::Damaged(format!("the {what} of a closed period of {subscription}"));
-            let period = Period::new(Instant::from_micros(from), Instant::from_micros(to));
-            Ok(ClosedPeriod {
-                occasion: Occasion::parse(&occasion).ok_or_else(|| damaged("occasion"))?,
-                period: period.map_err(|_| damaged("end"))?,
-                book_version,
-                next_book_version,
-                next_period_to: next_period_to.map(Instant::from_micros),
-                consumer: serde_json::from_str(&consumer).map_err(|_| damaged("consumer"))?,
-                subscription: SubscriptionId::parse(&subscription).ok_or_else(|| damaged("id"))?,
-            })
-        };
         rows.into_iter().map(closed_period).collect()
+    }
+
+    /// The closed periods of a subscription in the order of time, each with its closing.
+    pub async fn closed_periods_of(&mut self, subscription: &SubscriptionId) -> Result<Vec<(i64, ClosedPeriod)>> {
+        const SQL: &str = "
+            select closing, subscription, occasion, period_from, period_to, book_version, next_book_version,
+                   next_period_to, consumer_as_of
+            from closed_period where subscription = $1 and occasion = 'closing' order by period_from";
+        type WithClosing = (i64, String, String, i64, i64, String, Option<String>, Option<i64>, String);
+        let rows: Vec<WithClosing> =
+            on!(self, conn => sqlx::query_as(SQL).bind(subscription.as_str()).fetch_all(conn).await?);
+        let closed = |(closing, id, occasion, from, to, version, next_version, next_to, consumer): WithClosing| {
+            Ok((closing, closed_period((id, occasion, from, to, version, next_version, next_to, consumer))?))
+        };
+        rows.into_iter().map(closed).collect()
     }
 
     /// Subscriptions whose first fees in advance are settled.

@@ -67,7 +67,8 @@ struct Head {
 }
 
 type HeadRow = (String, String, i64, String, String, String, i64, i64, String, i64, i64, i64, String, i64);
-type LineRow = (String, String, String, String, String, i64, i64, Quantity, i64, Option<String>, String);
+pub(in crate::store) type LineRow =
+    (String, String, String, String, String, i64, i64, Quantity, i64, Option<String>, String);
 
 impl<Mode> Tx<Mode> {
     pub async fn invoices(&mut self, wanted: Wanted<'_>) -> Result<Vec<Invoice>> {
@@ -292,7 +293,7 @@ fn head(row: HeadRow) -> Result<Head> {
     })
 }
 
-fn line(row: LineRow, currency: Currency) -> Result<Line> {
+pub(in crate::store) fn line(row: LineRow, currency: Currency) -> Result<Line> {
     let (document, component, kind, description, dimensions, from, to, quantity, amount, program, explanation) = row;
     Ok(Line {
         component,

@@ -21,6 +21,7 @@ mod engine;
 mod error;
 pub mod journal;
 pub mod keys;
+pub mod late;
 pub mod naive;
 pub mod quarantine;
 pub mod recording;

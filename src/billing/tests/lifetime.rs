@@ -36,7 +36,7 @@ async fn a_lifetime_is_used_up_over_the_periods(db: Db) {
     fly(&metering, "UA", "2013-01-05T15:10:00Z", 4, 1000).await;
     fly(&metering, "AA", "2013-01-06T15:10:00Z", 4, 500).await;
     closed(&db, &metering, "2013-02-01").await;
-    // Too late for UA's January, where it costs nothing any more; it has used up a part of the lifetime all the same.
+    // Too late for UA's January, which is adjusted with the next document; it has used up a part of the lifetime.
     fly(&metering, "UA", "2013-01-20T15:10:00Z", 1, 700).await;
     fly(&metering, "UA", "2013-02-10T15:10:00Z", 2, 1000).await;
     fly(&metering, "AA", "2013-02-10T15:10:00Z", 4, 1000).await;
@@ -56,7 +56,7 @@ async fn a_lifetime_is_used_up_over_the_periods(db: Db) {
     assert_eq!(miles("AA"), ["2020", "2980", "0"]);
     assert_eq!(miles("UA"), ["4040", "253", "0"], "4,700 miles of January are 47.47");
     let earned: Vec<_> = payouts.iter().map(|payout| (payout.consumer.as_str(), payout.total.minor())).collect();
-    assert_eq!(earned, [("AA", 600), ("UA", 600), ("AA", 150)]);
+    assert_eq!(earned, [("AA", 600), ("UA", 600), ("AA", 150), ("UA", 150)], "the last is January's");
     assert_eq!(words(&verified(&db, &metering).await), [""; 0]);
 }
 

@@ -11,6 +11,7 @@ use crate::billing::verify::Progress;
 use crate::billing::verify::Verified;
 use crate::billing::verify::VerifyError;
 use crate::billing::verify::from_log;
+use crate::billing::verify::history::History;
 use crate::domain::book::version::BookVersion;
 use crate::domain::document::Occasion;
 use crate::domain::document::closing::Documents;
@@ -49,19 +50,23 @@ struct Tally {
     closed_through: BTreeMap<SubscriptionId, Instant>,
     /// Up to when its fees in advance were charged.
     advance_through: BTreeMap<SubscriptionId, Option<Instant>>,
+    /// What was closed so far.
+    history: History,
     /// The last number of each series.
     numbers: BTreeMap<String, i64>,
 }
 
 /// A closed period with what its rating depends on.
-struct Member {
-    closed: ClosedPeriod,
-    subscription: Subscription,
-    version: Arc<BookVersion>,
-    period: BillingPeriod,
+pub(super) struct Member {
+    pub closed: ClosedPeriod,
+    pub subscription: Arc<Subscription>,
+    pub version: Arc<BookVersion>,
+    pub period: BillingPeriod,
     advance_through: Option<Instant>,
     next: Option<(BillingPeriod, Arc<BookVersion>)>,
-    usage: BTreeMap<String, Vec<Usage>>,
+    pub usage: BTreeMap<String, Vec<Usage>>,
+    /// What corrects earlier periods of the same subscription.
+    pub adjustments: Vec<Line>,
 }
 
 impl Member {
@@ -74,6 +79,7 @@ impl Member {
             version: &self.version,
             advance_through: self.advance_through,
             next: self.next.as_ref().map(|(period, version)| (*period, &**version)),
+            adjustments: &self.adjustments,
             usage: &self.usage,
         }
     }
@@ -88,7 +94,8 @@ pub(super) async fn repeat(
     progress: &mut impl FnMut(Progress),
 ) -> Result<(), VerifyError> {
     let subscriptions = tx.subscriptions(None, None, i64::MAX).await?;
-    let subscriptions: BTreeMap<_, _> = subscriptions.into_iter().map(|known| (known.id.clone(), known)).collect();
+    let subscriptions: BTreeMap<_, _> =
+        subscriptions.into_iter().map(|known| (known.id.clone(), Arc::new(known))).collect();
     let mut tally = Tally::default();
     let closings = tx.closings().await?;
     verified.closings = closings.len();
@@ -108,7 +115,8 @@ pub(super) async fn repeat(
         verified.documents += invoices.len() + payouts.len();
         tally.check_numbers(&invoices, &payouts, &mut verified.differences);
         let members = members(closed, &subscriptions, versions, &usage, &mut tally.advance_through);
-        let differences = match members.and_then(|members| tally.close_again(closing, &members, invoices, payouts)) {
+        let repeated = members.and_then(|members| tally.close_again(closing, members, &usage, invoices, payouts));
+        let differences = match repeated {
             Ok(differences) => differences,
             Err(why) => vec![Difference::NotRepeatable { closing: closing.seq, why: why.to_string() }],
         };
@@ -120,7 +128,7 @@ pub(super) async fn repeat(
 
 fn members(
     closed: Vec<ClosedPeriod>,
-    subscriptions: &BTreeMap<SubscriptionId, Subscription>,
+    subscriptions: &BTreeMap<SubscriptionId, Arc<Subscription>>,
     versions: &Versions,
     usage: &BTreeMap<Key, Delta>,
     advance_through: &mut BTreeMap<SubscriptionId, Option<Instant>>,
@@ -159,13 +167,14 @@ fn members(
                 usage_of(usage, &version, (&subscription.consumer, period.covered), &since)
             }
         };
-        members.push(Member { closed, subscription, version, period, advance_through, next, usage });
+        let adjustments = Vec::new();
+        members.push(Member { closed, subscription, version, period, advance_through, next, usage, adjustments });
     }
     Ok(members)
 }
 
 /// The same as [`crate::billing::usage`], from usage in memory.
-fn usage_of(
+pub(super) fn usage_of(
     usage: &BTreeMap<Key, Delta>,
     version: &BookVersion,
     (party, period): (&str, Period),
@@ -192,15 +201,18 @@ impl Tally {
     fn close_again(
         &mut self,
         closing: &Closing,
-        members: &[Member],
+        mut members: Vec<Member>,
+        usage: &BTreeMap<Key, Delta>,
         invoices: Vec<Invoice>,
         payouts: Vec<Payout>,
     ) -> Result<Vec<Difference>, CloseError> {
+        let granted = self.history.adjust(&mut members, usage, &self.granted)?;
         let due: Vec<Due<'_>> = members.iter().map(Member::due).collect();
         let mut differences: Vec<Difference> =
             members.iter().flat_map(|member| self.check_period(closing, member)).collect();
         let mut found = Found::new(invoices, payouts);
-        for (member, made) in members.iter().zip(documents(&due, &self.granted)?) {
+        for (member, made) in members.iter().zip(documents(&due, &granted)?) {
+            self.history.add(closing.seq, member, &made);
             self.grant(&made)?;
             found.compare(closing, member, made, &mut differences);
         }
@@ -241,14 +253,14 @@ impl Tally {
     fn check_subscriptions(
         &self,
         closings: usize,
-        subscriptions: &BTreeMap<SubscriptionId, Subscription>,
+        subscriptions: &BTreeMap<SubscriptionId, Arc<Subscription>>,
     ) -> Vec<Difference> {
         let closing = i64::try_from(closings).unwrap_or(i64::MAX);
-        let differs = |subscription: &&Subscription| {
+        let differs = |subscription: &&Arc<Subscription>| {
             let through = self.closed_through.get(&subscription.id).copied().unwrap_or(subscription.starts_at);
             subscription.closed_through != through
         };
-        let difference = |subscription: &Subscription| Difference::Period {
+        let difference = |subscription: &Arc<Subscription>| Difference::Period {
             closing,
             subscription: subscription.id.clone(),
             what: "the time that it is closed through",

@@ -8,6 +8,7 @@
 
 mod again;
 mod entries;
+mod history;
 
 use std::collections::BTreeMap;
 

@@ -28,6 +28,7 @@ use crate::domain::rating::Inputs;
 use crate::domain::rating::RatingError;
 use crate::domain::rating::UnbudgetedReward;
 use crate::domain::rating::line::Line;
+use crate::domain::rating::line::LineKind;
 use crate::domain::rating::line::Usage;
 use crate::domain::subscription::BillingPeriod;
 use crate::domain::subscription::Subscription;
@@ -47,6 +48,8 @@ pub struct Due<'a> {
     pub advance_through: Option<Instant>,
     /// The period that follows and its price book, whose fees in advance are due now; none at the end.
     pub next: Option<(BillingPeriod, &'a BookVersion)>,
+    /// What corrects periods that were closed before.
+    pub adjustments: &'a [Line],
     /// What the consumer used in the period, by meter, and before it as far as [`reaching_back`] says.
     pub usage: &'a BTreeMap<String, Vec<Usage>>,
 }
@@ -147,7 +150,14 @@ pub fn documents(due: &[Due<'_>], granted: &BTreeMap<String, i64>) -> Result<Vec
             rewards.entry(program).or_default().push((index, reward));
         }
     }
-    let mut earned: Vec<Vec<Line>> = due.iter().map(|_| Vec::new()).collect();
+    let corrects = |due: &Due<'_>, wanted: fn(&Line) -> bool| -> Vec<Line> {
+        due.adjustments.iter().filter(|line| wanted(line)).cloned().collect()
+    };
+    for (due, lines) in due.iter().zip(&mut charges) {
+        lines.extend(corrects(due, |line| line.kind != LineKind::Reward));
+    }
+    let mut earned: Vec<Vec<Line>> =
+        due.iter().map(|due| corrects(due, |line| line.kind == LineKind::Reward)).collect();
     for (program, rewards) in rewards {
         let versions = rewards.iter().filter_map(|(index, _)| due.get(*index)).map(|due| due.version);
         // Rewards are made from programs that their version has, so there is one.
@@ -251,7 +261,7 @@ fn invoice(due: &Due<'_>, lines: Vec<Line>) -> Result<Option<invoice::Draft>, Cl
 fn payout(due: &Due<'_>, lines: Vec<Line>) -> Result<Option<payout::Draft>, ClosingError> {
     let plan = due.plan()?;
     let total = Money::sum(plan.currency, lines.iter().map(|line| line.amount)).map_err(|source| due.money(source))?;
-    if total.is_zero() {
+    if lines.iter().all(|line| line.amount.is_zero()) {
         return Ok(None);
     }
     let programs = &due.version.book.programs;

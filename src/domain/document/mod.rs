@@ -2,6 +2,7 @@
 //!
 //! A document is made from lines by [`closing`], gets its number in the transaction that keeps it, and never changes.
 
+pub mod adjust;
 pub mod closing;
 pub mod discount;
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub struct Statement {
     pub rewards: Vec<Line>,
     /// Differences for periods that were closed before.
     pub adjustments: Vec<Line>,
-    /// What the charges come to, and the rewards.
+    /// What the charges come to, and the rewards, each with its adjustments.
     pub charged: Money,
     pub tax: Money,
     pub rewarded: Money,
@@ -106,6 +106,9 @@ impl Statement {
         let rewarded = Money::sum(currency, rewards.iter().map(|line| line.amount))?;
         let tax = Money::sum(currency, taxes)?;
         let net = charged.checked_add(tax)?.checked_sub(rewarded)?;
+        let (late, charges): (Vec<Line>, Vec<Line>) = charges.into_iter().partition(Line::is_adjustment);
+        let (late_rewards, rewards): (Vec<Line>, Vec<Line>) = rewards.into_iter().partition(Line::is_adjustment);
+        let adjustments = late.into_iter().chain(late_rewards).collect();
         Ok(Self {
             consumer: consumer.to_owned(),
             period,
@@ -113,7 +116,7 @@ impl Statement {
             state,
             charges,
             rewards,
-            adjustments: Vec::new(),
+            adjustments,
             charged,
             tax,
             rewarded,

@@ -63,6 +63,13 @@ pub struct Line {
     pub explanation: Explanation,
 }
 
+impl Line {
+    /// Whether it corrects what documents said of a period that was closed before.
+    pub fn is_adjustment(&self) -> bool {
+        self.explanation.steps.iter().any(|step| step.step == StepKind::Adjustment)
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum LineKind {
@@ -109,6 +116,8 @@ pub enum StepKind {
     Proration,
     /// What was charged in advance and is not used.
     Credit,
+    /// A closed period rated again, less what documents said of it.
+    Adjustment,
     BaseAmount,
     Discount,
     /// What is beyond a commitment, times its factor.

@@ -130,8 +130,17 @@ pub struct Trial<'a> {
 /// What a period comes to by itself. Rewards wait for the budgets of their programs.
 pub fn rate<'a>(trial: &Trial<'a>) -> Result<Rated<'a>, ClosingError> {
     let Trial { subscription, consumer, period, version, usage } = *trial;
-    let due =
-        |occasion| Due { subscription, consumer, occasion, period, version, advance_through: None, next: None, usage };
+    let due = |occasion| Due {
+        subscription,
+        consumer,
+        occasion,
+        period,
+        version,
+        advance_through: None,
+        next: None,
+        adjustments: &[],
+        usage,
+    };
     let mut all = rated(&due(Occasion::Opening), rate_unexplained)?;
     let Rated { lines, rewards } = rated(&due(Occasion::Closing), rate_unexplained)?;
     all.lines.extend(lines);

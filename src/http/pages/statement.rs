@@ -291,6 +291,7 @@ fn step_name(kind: StepKind) -> &'static str {
         StepKind::Price => "Priced",
         StepKind::Proration => "Prorated",
         StepKind::Credit => "Credited",
+        StepKind::Adjustment => "Adjusted",
         StepKind::BaseAmount => "Base",
         StepKind::Discount => "Discounted",
         StepKind::Overage => "Overage",

@@ -66,6 +66,11 @@ async fn a_closing_remembers_what_was_rated_in_it_and_from_what(db: Db) {
     assert_eq!(tx.last_closing().await.expect("reads"), 1);
     assert_eq!(tx.closings().await.expect("reads"), [closing(1)]);
     assert_eq!(tx.closed_periods(1).await.expect("reads"), periods);
+    // An opening closes nothing.
+    let of = |id| subscription(id, id).id;
+    let closed = tx.closed_periods_of(&of("AA")).await.expect("reads");
+    assert_eq!(closed, [(1, periods[0].clone())]);
+    assert_eq!(tx.closed_periods_of(&of("UA")).await.expect("reads"), []);
     let opened = tx.opened_subscriptions().await.expect("reads");
     assert_eq!(opened.into_iter().collect::<Vec<_>>(), [subscription("UA", "UA").id]);
     assert!(tx.granted_by_program().await.expect("reads").is_empty());

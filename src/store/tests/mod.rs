@@ -10,6 +10,7 @@ mod consumers;
 mod engine;
 mod journal;
 mod keys;
+mod late;
 mod metering;
 #[path = "../../../tests/it/support/postgres.rs"]
 mod postgres;

@@ -260,7 +260,25 @@ async fn holds_pass_once_each_and_then_all_is_available(db: Db) {
     assert!(waiting(99).await.is_empty());
 }
 
+async fn what_documents_say_of_the_usage_of_a_period_is_read_together(db: Db) {
+    prepare(&db).await;
+    let mut invoice = invoice_of("UA", 1);
+    let of_later = Line { from: hour(10), to: hour(20), ..line("late", 0, None) };
+    let fee = Line { kind: LineKind::Fee, ..line("gate", 0, None) };
+    invoice.totals.lines.extend([of_later.clone(), fee]);
+    let payout = payout_of("UA", 1);
+    record(&db, std::slice::from_ref(&invoice), std::slice::from_ref(&payout)).await.expect("is recorded");
+    let mut tx = db.read().await.expect("begins");
+    let said = tx.said_of(&invoice.subscription, period()).await.expect("reads");
+    let lines = invoice.totals.lines[..2].iter().chain(&payout.lines);
+    assert_eq!(said, lines.cloned().collect::<Vec<_>>());
+    let later = Period::new(hour(10), hour(20)).expect("a period");
+    assert_eq!(tx.said_of(&invoice.subscription, later).await.expect("reads"), [of_later]);
+    assert_eq!(tx.said_of(&subscription("AA", "AA").id, period()).await.expect("reads"), []);
+}
+
 both_engines!(
+    what_documents_say_of_the_usage_of_a_period_is_read_together,
     documents_read_back_as_they_were_recorded,
     pages_go_from_the_newest_to_the_oldest,
     a_closing_document_is_dated_by_the_end_of_its_period,
