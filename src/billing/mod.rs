@@ -2,6 +2,7 @@
 
 pub mod booking;
 pub mod close;
+pub mod explain;
 pub mod export;
 mod schedule;
 pub mod simulate;

@@ -8,6 +8,7 @@ mod bench;
 mod damage;
 mod demo;
 mod events;
+mod explain;
 mod faults;
 mod flights;
 mod journal;

@@ -5,6 +5,7 @@ pub mod close;
 pub mod consumers;
 pub mod documents;
 pub mod events;
+pub mod explain;
 pub mod exports;
 pub mod health;
 pub mod keys;
@@ -34,6 +35,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(statement::routes())
         .merge(subscriptions::routes())
         .merge(documents::routes())
+        .merge(explain::routes())
         .merge(close::routes())
         .merge(ledger::routes())
         .merge(exports::routes())
