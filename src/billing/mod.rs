@@ -4,6 +4,7 @@ pub mod booking;
 pub mod close;
 pub mod explain;
 pub mod export;
+pub mod quota;
 mod schedule;
 pub mod simulate;
 pub mod statement;

@@ -19,6 +19,7 @@ mod models;
 mod openapi;
 mod overload;
 mod quarantine;
+mod quota;
 mod replay;
 mod simulate;
 mod statement;

@@ -406,6 +406,20 @@ impl Component {
 }
 
 impl Plan {
+    /// The meters that it is rated from.
+    pub fn meters(&self) -> BTreeSet<&str> {
+        let mut meters = BTreeSet::new();
+        for component in &self.components {
+            if let Component::Usage(usage) = component {
+                meters.insert(usage.meter.as_str());
+                if let Model::Capacity(tiers) = &usage.model {
+                    meters.extend(tiers.iter().flat_map(|tier| tier.limits.keys()).map(String::as_str));
+                }
+            }
+        }
+        meters
+    }
+
     /// The meters of which usage from before a period decides about it, since something is capped for a lifetime or has
     /// milestones in it.
     pub fn lifetime_meters(&self) -> BTreeSet<&str> {

@@ -33,6 +33,7 @@ pub mod models;
 pub mod modifiers;
 mod percentage;
 mod quantity;
+pub mod quota;
 mod seats;
 pub mod tiers;
 

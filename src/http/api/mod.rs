@@ -13,6 +13,7 @@ pub mod ledger;
 pub mod metrics;
 pub mod pricing;
 pub mod quarantine;
+pub mod quota;
 pub mod replay;
 pub mod simulate;
 pub mod statement;
@@ -33,6 +34,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(replay::routes())
         .merge(consumers::routes())
         .merge(statement::routes())
+        .merge(quota::routes())
         .merge(subscriptions::routes())
         .merge(documents::routes())
         .merge(explain::routes())
