@@ -6,6 +6,7 @@
 mod changes;
 mod lifetime;
 mod quota;
+mod trial;
 
 use std::collections::BTreeMap;
 use std::ops::Deref;

@@ -107,6 +107,8 @@ pub enum StepKind {
     FreeQuantity,
     Price,
     Proration,
+    /// The part of a fee that is not due yet.
+    Trial,
     /// What was charged in advance and is not used.
     Credit,
     BaseAmount,

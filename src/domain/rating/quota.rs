@@ -170,7 +170,7 @@ pub fn quotas(inputs: &Inputs<'_>, at: Instant, is_eligible: impl Fn(&Program) -
         }
     }
     let lines = rate_unexplained(inputs)?.lines;
-    let advance = advance_fees(plan, inputs.period, inputs.whole)?;
+    let advance = advance_fees(plan, inputs.life_from, (inputs.period, inputs.whole))?;
     let spent = Money::sum(plan.currency, advance.iter().chain(&lines).map(|line| line.amount))?;
     Ok(Quotas { components, spent })
 }
