@@ -21,7 +21,7 @@
 //! crash [`metering::recover`] replays what was not flushed or not sealed. To take an event back is an event too
 //! ([`metering::retract`]). One that was refused may have been set aside, from where it is tried again
 //! ([`metering::quarantine`]). History gets into a younger meter by [`metering::replay`], and old batches into files by
-//! [`metering::archive`].
+//! [`metering::archive`]. The way back, from what was measured to its events, is [`metering::trace`].
 //!
 //! # A period, start to finish
 //! [`billing::close`] gathers what is due (read), rates usage with [`domain::rating`] and makes documents and balanced

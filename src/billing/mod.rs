@@ -2,8 +2,10 @@
 
 pub mod booking;
 pub mod close;
+pub mod explain;
 pub mod export;
 mod late;
+pub mod quota;
 mod schedule;
 pub mod simulate;
 pub mod statement;

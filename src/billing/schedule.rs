@@ -164,6 +164,24 @@ pub(in crate::billing) fn period_from(
     Ok(period_under(subscription, from, version)?.map(|period| (period, version.clone())))
 }
 
+/// The billing period that an instant lies in, where it is not closed, and its price book; none where the subscription does
+/// not run then.
+pub(in crate::billing) fn period_at(
+    subscription: &Subscription,
+    at: Instant,
+    versions: &Versions,
+) -> Result<Option<(BillingPeriod, Arc<BookVersion>)>, CloseError> {
+    let mut from = subscription.closed_through;
+    while from <= at {
+        let Some((period, version)) = period_from(subscription, from, versions)? else { break };
+        if period.covered.contains(at) {
+            return Ok(Some((period, version)));
+        }
+        from = period.covered.to();
+    }
+    Ok(None)
+}
+
 /// The billing period that begins at `from`, by the calendar that a price book gives the plan.
 pub(in crate::billing) fn period_under(
     subscription: &Subscription,

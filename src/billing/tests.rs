@@ -6,6 +6,8 @@
 mod changes;
 mod late;
 mod lifetime;
+mod quota;
+mod trial;
 
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -193,6 +195,8 @@ async fn sign_up(db: &Db, id: &str, tier: &str, tax: Option<&str>, ends_at: Opti
         currency: Currency::from_code("USD").expect("USD exists"),
         tax: tax.map(str::to_owned),
         tags: BTreeMap::from([("tier".to_owned(), tier.to_owned())]),
+        spend_cap: None,
+        alerts: Vec::new(),
         created_at: NOW,
         updated_at: NOW,
     };

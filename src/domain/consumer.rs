@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde::Serialize;
 
 use crate::domain::book::meter::Path;
 use crate::domain::money::Currency;
+use crate::domain::money::Money;
 use crate::domain::time::Instant;
 
 /// The id is the platform's own: the subject of its events.
@@ -20,6 +22,12 @@ pub struct Consumer {
     /// The `[[tax]]` of the price book that the consumer is subject to.
     pub tax: Option<String>,
     pub tags: BTreeMap<String, String>,
+    /// What it is not meant to spend more than, in a billing period of each of its subscriptions together.
+    #[serde(default)]
+    pub spend_cap: Option<Money>,
+    /// Percentages of the cap at which somebody wants to know, rising.
+    #[serde(default)]
+    pub alerts: Vec<Decimal>,
     pub created_at: Instant,
     pub updated_at: Instant,
 }
@@ -55,6 +63,8 @@ mod tests {
             currency: Currency::from_code("USD").expect("USD exists"),
             tax: None,
             tags: BTreeMap::from([("tier".to_owned(), "gold".to_owned()), ("a.b".to_owned(), "c".to_owned())]),
+            spend_cap: None,
+            alerts: Vec::new(),
             created_at: at,
             updated_at: at,
         };

@@ -1,7 +1,7 @@
 //! Every code that a problem can have, and what it means: the reading page shows them, and `type` leads there.
 
 /// Never renamed: programs look at them.
-pub const CODES: [(&str, &str); 64] = [
+pub const CODES: [(&str, &str); 67] = [
     (
         "archive_unreadable",
         "A file of the event archive is needed for this, and is missing or damaged. The detail names it.",
@@ -60,6 +60,7 @@ pub const CODES: [(&str, &str); 64] = [
     ("unknown_export", "There is no such export."),
     ("unknown_invoice", "There is no such invoice."),
     ("unknown_key", "There is no such key, or it is revoked already."),
+    ("unknown_line", "The document does not have so many lines; they are counted from 1."),
     ("unknown_meter", "No published price book has this meter."),
     ("unknown_payout", "There is no such payout statement."),
     ("unknown_plan", "The price book of that time does not have this plan."),
@@ -73,6 +74,8 @@ pub const CODES: [(&str, &str); 64] = [
     ("unknown_tax", "The price book does not have this tax."),
     ("unsupported_encoding", "Bodies may be compressed with gzip or zstd."),
     ("unsupported_media_type", "This call does not take bodies of this content type."),
+    ("unusable_alert", "An alert is a percentage of the spend cap, above 0 and up to 1000, and stands there once."),
+    ("unusable_amount", "An amount is above zero, and has no more decimals than its currency."),
     ("unusable_id", "An id is at most 512 bytes long, and has no control characters."),
     ("wrong_method", "This address takes other methods."),
 ];

@@ -31,11 +31,12 @@ const TAGS: [(&str, &str); 12] = [
 ];
 
 /// A call, the shape of its answer, and whether it is a list of them.
-const ANSWERS: [(&str, &str, &str, bool); 20] = [
+const ANSWERS: [(&str, &str, &str, bool); 23] = [
     ("get", "/v1/consumers", "Consumer", true),
     ("get", "/v1/consumers/{id}", "Consumer", false),
     ("put", "/v1/consumers/{id}", "Consumer", false),
     ("get", "/v1/consumers/{id}/statement", "Statement", false),
+    ("get", "/v1/consumers/{id}/quota", "Quotas", false),
     ("get", "/v1/subscriptions", "Subscription", true),
     ("get", "/v1/subscriptions/{id}", "Subscription", false),
     ("post", "/v1/subscriptions", "Subscription", false),
@@ -43,6 +44,8 @@ const ANSWERS: [(&str, &str, &str, bool); 20] = [
     ("get", "/v1/invoices/{id}", "Invoice", false),
     ("get", "/v1/payouts", "Payout", true),
     ("get", "/v1/payouts/{id}", "Payout", false),
+    ("get", "/v1/invoices/{id}/lines/{n}/explain", "Explained", false),
+    ("get", "/v1/payouts/{id}/lines/{n}/explain", "Explained", false),
     ("post", "/v1/close", "Closed", false),
     ("get", "/v1/event-types", "EventType", true),
     ("get", "/v1/event-types/{type}", "EventType", false),

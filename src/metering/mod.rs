@@ -28,6 +28,7 @@ pub mod retract;
 pub mod seen;
 #[cfg(test)]
 mod tests;
+pub mod trace;
 pub mod usage;
 pub mod validate;
 pub mod versions;

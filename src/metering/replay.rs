@@ -51,10 +51,6 @@ use crate::metering::log::DamagedBatch;
 use crate::metering::retract::RETRACTED;
 use crate::metering::retract::Retracted;
 use crate::metering::retract::Retraction;
-use crate::metering::seen;
-use crate::metering::seen::Seen;
-use crate::metering::seen::SeenAt;
-use crate::metering::seen::SeenKey;
 use crate::metering::versions::Versions;
 use crate::store::Db;
 use crate::store::batches::Batch;
@@ -368,7 +364,7 @@ impl Reading {
         let (keys, added) = tally.into_parts();
         let mut totals = vec![Delta::default(); keys.len()];
         let mut start = 0;
-        for (known, end) in known(&self.shared.seen, &marks)?.into_iter().zip(ends) {
+        for (known, end) in self.shared.seen.find(&marks)?.into_iter().zip(ends) {
             let additions = added.get(std::mem::replace(&mut start, end)..end).unwrap_or_default();
             if known.is_some_and(|retraction| retraction.seq <= self.stored_seq) {
                 progress.taken_back = progress.taken_back.saturating_add(1);
@@ -410,16 +406,4 @@ impl Progress {
             self.first_fault = more.first_fault;
         }
     }
-}
-
-/// Where each key stands, among the older ones and the newest.
-fn known(seen: &Seen, keys: &[SeenKey]) -> Result<Vec<Option<SeenAt>>, seen::Error> {
-    let runs = seen.runs();
-    let mut found = runs.find(keys)?;
-    let recent = seen.recent();
-    let since = recent.since(&runs);
-    for (key, found) in keys.iter().zip(&mut found).filter(|(_, found)| found.is_none()) {
-        *found = since.get(*key)?;
-    }
-    Ok(found)
 }

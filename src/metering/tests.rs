@@ -4,6 +4,7 @@
 mod archive;
 mod originals;
 mod replay;
+mod trace;
 
 use std::collections::BTreeMap;
 use std::collections::HashSet;

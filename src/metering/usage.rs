@@ -19,6 +19,7 @@ use crate::domain::period::Calendar;
 use crate::domain::period::Interval;
 use crate::domain::period::Period;
 use crate::domain::period::Rhythm;
+use crate::domain::rating::line::Usage;
 use crate::domain::time::Bucket;
 use crate::domain::time::Instant;
 use crate::domain::time::Zone;
@@ -74,16 +75,40 @@ impl Metering {
             true => Period::new(Instant::BEGINNING, query.period.to()).unwrap_or(query.period),
             false => query.period,
         };
-        let wanted = |key: &Key| *key.meter == *query.meter.id && read.contains(key.bucket);
+        measured(query, &self.rows(&query.meter.id, query.consumer, read).await?)
+    }
+
+    /// The rows of each of these meters in its period, of one consumer, current to the last acknowledged event.
+    pub async fn usage_of(
+        &self,
+        consumer: &str,
+        meters: impl IntoIterator<Item = (&str, Period)>,
+    ) -> Result<BTreeMap<String, Vec<Usage>>, Error> {
+        let mut usage = BTreeMap::new();
+        for (meter, period) in meters {
+            let mut rows: BTreeMap<Key, Delta> = BTreeMap::new();
+            for (key, delta) in self.rows(meter, Some(consumer), period).await? {
+                let row = rows.entry(key).or_default();
+                *row = row.merge(delta)?;
+            }
+            let rows = rows.iter().filter(|(_, delta)| !delta.is_nothing());
+            usage.insert(meter.to_owned(), rows.map(|(key, delta)| Usage::of(key, *delta)).collect());
+        }
+        Ok(usage)
+    }
+
+    /// A meter's rows in a period: those that are stored, and what is to be added to them, in no order.
+    async fn rows(&self, meter: &str, consumer: Option<&str>, read: Period) -> Result<Vec<(Key, Delta)>, Error> {
+        let wanted = |key: &Key| *key.meter == *meter && read.contains(key.bucket);
         for reading in 1..=READS_MAX {
             // A reading that takes longer than flushes are apart is too old whenever it ends: at last they wait for it.
             let fold = &self.shared.fold;
             let _flushes_wait = if reading == READS_MAX { Some(fold.hold_flushes().await) } else { None };
             let _replays_wait = fold.hold_replays().await;
-            let (folded_to, mut rows) = self.db.usage_in(&query.meter.id, query.consumer, read).await?;
-            if let Some(unflushed) = fold.since(folded_to, query.consumer, wanted) {
+            let (folded_to, mut rows) = self.db.usage_in(meter, consumer, read).await?;
+            if let Some(unflushed) = fold.since(folded_to, consumer, wanted) {
                 rows.extend(unflushed);
-                return measured(query, &rows);
+                return Ok(rows);
             }
         }
         Err(Error::Fenced)

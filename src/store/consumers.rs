@@ -6,6 +6,7 @@ use sqlx::QueryBuilder;
 
 use crate::domain::consumer::Consumer;
 use crate::domain::money::Currency;
+use crate::domain::money::Money;
 use crate::domain::time::Instant;
 use crate::store::Error;
 use crate::store::Result;
@@ -16,12 +17,16 @@ use crate::store::on;
 /// Both engines take this many values in one statement.
 const IDS_A_STATEMENT: usize = 10_000;
 
-type Row = (String, String, Option<String>, String, Option<String>, String, i64, i64);
+type Row = (String, String, Option<String>, String, Option<String>, String, Option<i64>, String, i64, i64);
 
-fn consumer((id, name, email, currency, tax, tags, created_at, updated_at): Row) -> Result<Consumer> {
+fn consumer(row: Row) -> Result<Consumer> {
+    let (id, name, email, currency, tax, tags, spend_cap, alerts, created_at, updated_at) = row;
     let damaged = |what: &str| Error::Damaged(format!("the {what} of consumer {id}"));
+    let currency = Currency::from_code(&currency).ok_or_else(|| damaged("currency"))?;
     Ok(Consumer {
-        currency: Currency::from_code(&currency).ok_or_else(|| damaged("currency"))?,
+        currency,
+        spend_cap: spend_cap.map(|minor| Money::from_minor(minor, currency)),
+        alerts: serde_json::from_str(&alerts).map_err(|_| damaged("alerts"))?,
         tags: serde_json::from_str(&tags).map_err(|_| damaged("tags"))?,
         id,
         name,
@@ -35,7 +40,7 @@ fn consumer((id, name, email, currency, tax, tags, created_at, updated_at): Row)
 impl<Mode> Tx<Mode> {
     pub async fn consumer(&mut self, id: &str) -> Result<Option<Consumer>> {
         const SQL: &str = "
-            select id, name, email, currency, tax, tags, created_at, updated_at
+            select id, name, email, currency, tax, tags, spend_cap, alerts, created_at, updated_at
             from consumer where id = $1";
         let row: Option<Row> = on!(self, conn => sqlx::query_as(SQL).bind(id).fetch_optional(conn).await?);
         row.map(consumer).transpose()
@@ -44,7 +49,7 @@ impl<Mode> Tx<Mode> {
     /// A page of consumers by id, from the first one after `after`.
     pub async fn consumers(&mut self, after: Option<&str>, limit: i64) -> Result<Vec<Consumer>> {
         const SQL: &str = "
-            select id, name, email, currency, tax, tags, created_at, updated_at
+            select id, name, email, currency, tax, tags, spend_cap, alerts, created_at, updated_at
             from consumer where id > $1 order by id limit $2";
         let after = after.unwrap_or_default();
         let rows: Vec<Row> = on!(self, conn => sqlx::query_as(SQL).bind(after).bind(limit).fetch_all(conn).await?);
@@ -57,7 +62,7 @@ impl<Mode> Tx<Mode> {
         for chunk in ids.chunks(IDS_A_STATEMENT) {
             let rows: Vec<Row> = on!(self, conn => {
                 let mut query = QueryBuilder::new(
-                    "select id, name, email, currency, tax, tags, created_at, updated_at
+                    "select id, name, email, currency, tax, tags, spend_cap, alerts, created_at, updated_at
                      from consumer where id in (",
                 );
                 query.push_values(chunk, |mut row, id| {
@@ -79,12 +84,14 @@ impl Tx<Write> {
     /// it has subscriptions: another one is `Refused`.
     pub async fn put_consumer(&mut self, consumer: &Consumer) -> Result<()> {
         const SQL: &str = "
-            insert into consumer (id, name, email, currency, tax, tags, created_at, updated_at)
-            values ($1, $2, $3, $4, $5, $6, $7, $8)
+            insert into consumer (id, name, email, currency, tax, tags, spend_cap, alerts, created_at, updated_at)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)
             on conflict (id) do update set
                 name = excluded.name, email = excluded.email, currency = excluded.currency, tax = excluded.tax,
-                tags = excluded.tags, updated_at = excluded.updated_at";
+                tags = excluded.tags, spend_cap = excluded.spend_cap, alerts = excluded.alerts,
+                updated_at = excluded.updated_at";
         let tags = serde_json::Value::from_iter(consumer.tags.clone()).to_string();
+        let alerts = serde_json::Value::from_iter(consumer.alerts.iter().map(ToString::to_string)).to_string();
         on!(self, conn => sqlx::query(SQL)
             .bind(&consumer.id)
             .bind(&consumer.name)
@@ -92,6 +99,8 @@ impl Tx<Write> {
             .bind(consumer.currency.code())
             .bind(&consumer.tax)
             .bind(tags)
+            .bind(consumer.spend_cap.map(Money::minor))
+            .bind(alerts)
             .bind(consumer.created_at.micros())
             .bind(consumer.updated_at.micros())
             .execute(conn)

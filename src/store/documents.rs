@@ -26,6 +26,7 @@ use crate::store::Error;
 use crate::store::Quantity;
 use crate::store::Result;
 use crate::store::Tx;
+use crate::store::closings::Closing;
 use crate::store::on;
 
 /// Both engines take this many values in one statement.
@@ -122,6 +123,22 @@ impl<Mode> Tx<Mode> {
         const SQL: &str = "select cast(count(*) as bigint) from document_line";
         let (count,): (i64,) = on!(self, conn => sqlx::query_as(SQL).fetch_one(conn).await?);
         Ok(count)
+    }
+
+    /// The closing that made a document.
+    pub async fn closing_of(&mut self, document: &str) -> Result<Option<Closing>> {
+        const SQL: &str = "
+            select closing.seq, closing.due_at, closing.usage_seq, closing.replayed, closing.closed_at
+            from document join closing on closing.seq = document.closing where document.id = $1";
+        let row: Option<(i64, i64, i64, i64, i64)> =
+            on!(self, conn => sqlx::query_as(SQL).bind(document).fetch_optional(conn).await?);
+        Ok(row.map(|(seq, due_at, usage_seq, replayed, closed_at)| Closing {
+            seq,
+            due_at: Instant::from_micros(due_at),
+            usage_seq,
+            replayed,
+            closed_at: Instant::from_micros(closed_at),
+        }))
     }
 
     async fn heads(&mut self, kind: Kind, wanted: Wanted<'_>) -> Result<Vec<Head>> {

@@ -310,6 +310,8 @@ async fn make(db: &Db, args: &Args, bar: &ProgressBar) -> anyhow::Result<u64> {
                 currency,
                 tax: None,
                 tags: BTreeMap::new(),
+                spend_cap: None,
+                alerts: Vec::new(),
                 created_at: starts_at,
                 updated_at: starts_at,
             })

@@ -223,6 +223,8 @@ async fn enrol(
         currency,
         tax: member.tax.map(str::to_owned),
         tags: BTreeMap::new(),
+        spend_cap: None,
+        alerts: Vec::new(),
         created_at: now,
         updated_at: now,
     };

@@ -169,6 +169,7 @@ fn plan(plan: &Plan) -> Facts {
         maximum,
         commitment,
         minimum_prorate,
+        trial_days,
         allowances,
         components: _,
     } = plan;
@@ -193,6 +194,7 @@ fn plan(plan: &Plan) -> Facts {
     if *minimum_prorate != Prorate::None {
         say_prorate(&mut facts, "minimum_prorate", *minimum_prorate);
     }
+    facts.say_if_any("trial", Some(trial_days).filter(|days| **days > 0).map(|days| format!("{days}d")));
     for (id, units) in allowances {
         facts.say(format!("allowance {id}"), units);
     }

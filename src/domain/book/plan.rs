@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::num::NonZero;
 
+use jiff::ToSpan;
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use serde::Serialize;
@@ -12,6 +13,8 @@ use thiserror::Error;
 
 use crate::domain::money::Currency;
 use crate::domain::period::Calendar;
+use crate::domain::period::Period;
+use crate::domain::time::Instant;
 
 /// A rate card.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +31,8 @@ pub struct Plan {
     pub commitment: Option<Commitment>,
     /// How much of these three a part of a period has.
     pub minimum_prorate: Prorate,
+    /// For so many days of a subscription neither fees nor these three are due; 0 for no trial.
+    pub trial_days: u32,
     /// By id: units that are included in the plan, for all components together that name the allowance.
     pub allowances: BTreeMap<String, Decimal>,
     pub components: Vec<Component>,
@@ -406,6 +411,30 @@ impl Component {
 }
 
 impl Plan {
+    /// What of a period comes after the trial of a subscription that began at `life_from`; none if nothing does.
+    pub fn after_trial(&self, life_from: Instant, period: Period) -> Option<Period> {
+        if self.trial_days == 0 {
+            return Some(period);
+        }
+        let zoned = life_from.timestamp().to_zoned_datetime(self.calendar.zone.jiff().clone());
+        let end = zoned.checked_add(i64::from(self.trial_days).days()).ok()?.timestamp().into();
+        Period::new(period.from().max(end), period.to()).ok()
+    }
+
+    /// The meters that it is rated from.
+    pub fn meters(&self) -> BTreeSet<&str> {
+        let mut meters = BTreeSet::new();
+        for component in &self.components {
+            if let Component::Usage(usage) = component {
+                meters.insert(usage.meter.as_str());
+                if let Model::Capacity(tiers) = &usage.model {
+                    meters.extend(tiers.iter().flat_map(|tier| tier.limits.keys()).map(String::as_str));
+                }
+            }
+        }
+        meters
+    }
+
     /// The meters of which usage from before a period decides about it, since something is capped for a lifetime or has
     /// milestones in it.
     pub fn lifetime_meters(&self) -> BTreeSet<&str> {

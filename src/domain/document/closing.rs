@@ -194,7 +194,8 @@ pub fn rated<'a>(due: &Due<'a>, rate: Rate) -> Result<Rated<'a>, ClosingError> {
     let plan = due.plan()?;
     let BillingPeriod { covered: period, whole } = due.period;
     if due.occasion == Occasion::Opening {
-        let lines = rating::advance_fees(plan, period, whole).map_err(|source| due.rating(source))?;
+        let lines = rating::advance_fees(plan, due.subscription.starts_at, (period, whole))
+            .map_err(|source| due.rating(source))?;
         return Ok(Rated { lines, rewards: Vec::new() });
     }
     let life_from = due.subscription.starts_at;
@@ -202,13 +203,14 @@ pub fn rated<'a>(due: &Due<'a>, rate: Rate) -> Result<Rated<'a>, ClosingError> {
     let rated = rate(&inputs).map_err(|source| due.rating(source))?;
     let mut lines = rated.lines;
     if let Some(through) = due.advance_through {
-        let corrections =
-            rating::advance_corrections(plan, period, whole, through).map_err(|source| due.rating(source))?;
+        let corrections = rating::advance_corrections(plan, due.subscription.starts_at, (period, whole), through)
+            .map_err(|source| due.rating(source))?;
         lines.extend(corrections);
     }
     if let Some((next, version)) = due.next {
         let plan = plan_of(due.subscription, next.covered.from(), version)?;
-        let fees = rating::advance_fees(plan, next.covered, next.whole).map_err(|source| due.rating(source))?;
+        let fees = rating::advance_fees(plan, due.subscription.starts_at, (next.covered, next.whole))
+            .map_err(|source| due.rating(source))?;
         lines.extend(fees);
     }
     let eligible = |reward: &UnbudgetedReward| {

@@ -2,7 +2,8 @@
 //!
 //! They look at rounded lines. A commitment is of the charges alone; minimum and maximum are of all fees and charges of the
 //! period, what the commitment added among them. A fee in advance counts in the period that it is for, though it stands on the
-//! document before. Rewards never count. Of a part of a period each is whole, or its share, as the plan says.
+//! document before. Rewards never count. Of a part of a period each is whole, or its share, as the plan says; and what comes
+//! after the subscription's trial is such a part, of a period that is all trial nothing.
 
 use std::collections::BTreeMap;
 
@@ -21,6 +22,7 @@ use crate::domain::rating::line::LineKind;
 use crate::domain::rating::line::Step;
 use crate::domain::rating::line::StepKind;
 use crate::domain::rating::modifiers;
+use crate::domain::time::Instant;
 
 /// The components that these lines are on a document.
 const COMMITMENT: &str = "commitment";
@@ -28,13 +30,19 @@ const MINIMUM: &str = "minimum";
 const MAXIMUM: &str = "maximum";
 
 /// Adds to the lines of a period what the plan makes of all of them together.
-pub fn apply(plan: &Plan, (period, whole): (Period, Period), lines: &mut Vec<Line>) -> Result<(), RatingError> {
-    let periods = (period, whole);
+pub fn apply(
+    plan: &Plan,
+    life_from: Instant,
+    (period, whole): (Period, Period),
+    lines: &mut Vec<Line>,
+) -> Result<(), RatingError> {
+    let Some(part) = plan.after_trial(life_from, period) else { return Ok(()) };
+    let periods = (part, whole);
     lines.extend(commitment(plan, periods, lines)?);
     if plan.minimum.is_none() && plan.maximum.is_none() {
         return Ok(());
     }
-    let advance = fees::advance_fees(plan, period, whole)?;
+    let advance = fees::advance_fees(plan, life_from, (period, whole))?;
     let came_to = Money::sum(plan.currency, advance.iter().chain(&*lines).map(|line| line.amount))?;
     // Of two bounds only one is crossed: a maximum is not below the minimum.
     let line = match minimum(plan, periods, came_to)? {
@@ -235,6 +243,25 @@ mod tests {
             case.plan.commitment = agreed(8_000, "2", false);
         });
         assert_eq!(shown(&lines), ["miles 6000", "commitment 2000"]);
+    }
+
+    #[test]
+    fn in_a_trial_nothing_is_agreed_on() {
+        let agreed = |case: &mut Case, trial_days| {
+            case.plan.trial_days = trial_days;
+            case.plan.minimum_prorate = Prorate::Day;
+            (case.plan.minimum, case.plan.maximum) = (Some(Decimal::from(59)), Some(Decimal::from(590)));
+            case.plan.commitment = agreed(5_900, "2", true);
+        };
+        // The whole is January and February, 59 days.
+        assert_eq!(shown(&charged(1_000, |case| agreed(case, 59))), ["miles 1000"]);
+        assert_eq!(shown(&charged(99_000, |case| agreed(case, 60))), ["miles 99000"]);
+        assert_eq!(shown(&charged(1_000, |case| agreed(case, 29))), ["miles 1000", "commitment 2000"]);
+        let later = |case: &mut Case| {
+            agreed(case, 29);
+            case.life_from = crate::domain::time::Instant::parse("2012-12-01T00:00:00Z").expect("a time");
+        };
+        assert_eq!(shown(&charged(1_000, later)), ["miles 1000", "commitment 4900"]);
     }
 
     fn commitment_strategy() -> impl Strategy<Value = Commitment> {

@@ -26,9 +26,17 @@ pub struct Limit {
     pub per: CapWindow,
 }
 
-/// What the caps of a component let through in the periods before, as far as they are for a lifetime.
+/// What the caps of a component let through so far. From one period to the next goes what they did for a lifetime.
 #[derive(Clone, Debug, Default)]
 pub struct Life(Vec<Room>);
+
+impl Life {
+    /// What each limit let through in its window on this day; nothing before anything was counted.
+    pub fn through_on(&self, day: Date) -> impl Iterator<Item = Decimal> {
+        let is_current = move |room: &Room| room.window == window(room.limit.per, day);
+        self.0.iter().map(move |room| if is_current(room) { room.through } else { Decimal::ZERO })
+    }
+}
 
 /// What happened so far in the current window of one limit.
 #[derive(Clone, Debug)]
@@ -111,6 +119,17 @@ impl Room {
     fn left(&self) -> Decimal {
         self.limit.most.checked_sub(self.through).map_or(Decimal::ZERO, |left| left.max(Decimal::ZERO))
     }
+}
+
+/// The first day after the window that begins on `first`.
+pub fn after(per: CapWindow, first: Date) -> Option<Date> {
+    let length = match per {
+        CapWindow::Day => 1.day(),
+        CapWindow::Week => 1.week(),
+        CapWindow::Month => 1.month(),
+        CapWindow::Period | CapWindow::Lifetime => return None,
+    };
+    first.checked_add(length).ok()
 }
 
 /// The first day of the window that `day` lies in. The period is one window, and so is a lifetime.

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use jiff::civil::Date;
 use rust_decimal::Decimal;
 
+use crate::domain::book::plan::Cap;
 use crate::domain::book::plan::CapLimit;
 use crate::domain::book::plan::Direction;
 use crate::domain::book::plan::Model;
@@ -70,7 +72,28 @@ pub struct Measured {
     counted: Vec<Counted>,
 }
 
+/// How much one line has measured, and what is left of it to be priced.
+pub struct Standing {
+    pub dimensions: BTreeMap<String, String>,
+    /// As it was measured.
+    pub quantity: Decimal,
+    /// Transformed and capped.
+    pub units: Decimal,
+    /// Less what an allowance includes.
+    pub billable: Decimal,
+}
+
 impl Measured {
+    /// Where each line stands.
+    pub fn standings(&self) -> Vec<Standing> {
+        let standing = |(group, counted): (&Group, &Counted)| {
+            let [quantity, units, billable] =
+                [group.quantity, counted.capped, counted.quantity].map(|quantity| quantity.max(Decimal::ZERO));
+            Standing { dimensions: group.dimensions.clone(), quantity, units, billable }
+        };
+        self.groups.iter().zip(&self.counted).map(standing).collect()
+    }
+
     /// Takes off what an allowance includes of all these components together.
     pub fn include(allowance: Decimal, components: &mut [&mut Self]) -> Result<(), PriceError> {
         let lines = components.iter().flat_map(|measured| &measured.counted);
@@ -90,6 +113,18 @@ impl Measured {
 pub struct Lives {
     units: Life,
     amounts: Life,
+}
+
+impl Lives {
+    /// What was used of each cap in its window on a day, in the order of the component's caps.
+    pub fn used_on(&self, component: &UsageComponent, day: Date) -> Vec<Decimal> {
+        let (mut units, mut amounts) = (self.units.through_on(day), self.amounts.through_on(day));
+        let used = |cap: &Cap| match cap.limit {
+            CapLimit::Units(_) => units.next(),
+            CapLimit::Amount(_) => amounts.next(),
+        };
+        component.caps.iter().map(used).map(Option::unwrap_or_default).collect()
+    }
 }
 
 /// What a group comes to, with the price after each of its points.

@@ -116,6 +116,7 @@ impl Case {
                 maximum: None,
                 commitment: None,
                 minimum_prorate: Prorate::None,
+                trial_days: 0,
                 allowances: BTreeMap::new(),
                 components: Vec::new(),
             },
@@ -325,7 +326,7 @@ fn fees_are_prorated_by_started_days_or_by_seconds_of_the_plans_zone() {
         let fee =
             Fee { id: "gate".to_owned(), name: "Gate".to_owned(), amount: dec("1000"), when: When::Advance, prorate };
         case.plan.components = vec![Component::Fee(fee)];
-        let lines = advance_fees(&case.plan, part, whole).expect("rates");
+        let lines = advance_fees(&case.plan, part.from(), (part, whole)).expect("rates");
         assert_eq!(self::texts(&lines[0]), texts);
         assert_eq!(lines[0].amount.minor(), amount);
     }

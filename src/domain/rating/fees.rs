@@ -22,14 +22,18 @@ use crate::domain::rating::line::StepKind;
 use crate::domain::time::Instant;
 use crate::domain::time::Zone;
 
-/// The fees that are due when `period` opens, in the order of the plan.
-pub fn advance_fees(plan: &Plan, period: Period, whole: Period) -> Result<Vec<Line>, RatingError> {
+/// The fees that are due when a period opens, in the order of the plan. The subscription began at `life_from`.
+pub fn advance_fees(
+    plan: &Plan,
+    life_from: Instant,
+    (period, whole): (Period, Period),
+) -> Result<Vec<Line>, RatingError> {
     let mut lines = Vec::new();
     for component in &plan.components {
         if let Component::Fee(fee) = component
             && fee.when == When::Advance
         {
-            lines.push(line(plan, fee, period, whole)?);
+            lines.push(line(plan, fee, life_from, (period, whole))?);
         }
     }
     Ok(lines)
@@ -39,19 +43,25 @@ pub fn advance_fees(plan: &Plan, period: Period, whole: Period) -> Result<Vec<Li
 /// were charged through `through`. The part that is not used is credited, and a part that was not charged is.
 pub fn advance_corrections(
     plan: &Plan,
-    period: Period,
-    whole: Period,
+    life_from: Instant,
+    (period, whole): (Period, Period),
     through: Instant,
 ) -> Result<Vec<Line>, RatingError> {
     let end = period.to();
     let Ok(part) = Period::new(end.min(through), end.max(through)) else { return Ok(Vec::new()) };
-    let mut lines = advance_fees(plan, part, whole)?;
-    // A fee that every part owes whole is neither owed again nor given back.
-    let is_prorated = |line: &Line| {
+    let is_due = |period| plan.after_trial(life_from, period).is_some();
+    if !is_due(part) {
+        return Ok(Vec::new());
+    }
+    let mut lines = advance_fees(plan, life_from, (part, whole))?;
+    // A fee that every part owes whole is neither owed again nor given back, unless all that it was for was the trial, or
+    // is now.
+    let was_due = Period::new(period.from(), through).map_or(true, is_due);
+    let is_changed = |line: &Line| {
         let fee = plan.components.iter().find(|component| component.id() == line.component);
-        matches!(fee, Some(Component::Fee(fee)) if fee.prorate != Prorate::None)
+        matches!(fee, Some(Component::Fee(fee)) if fee.prorate != Prorate::None || was_due != is_due(period))
     };
-    lines.retain(is_prorated);
+    lines.retain(is_changed);
     if end < through {
         for line in &mut lines {
             line.amount = line.amount.checked_neg()?;
@@ -69,8 +79,13 @@ pub fn advance_corrections(
     Ok(lines)
 }
 
-/// A fee for `period`, which is all or a part of `whole`.
-pub fn line(plan: &Plan, fee: &Fee, period: Period, whole: Period) -> Result<Line, RatingError> {
+/// A fee for `period`, which is all or a part of `whole`; for what of it comes after the trial.
+pub fn line(
+    plan: &Plan,
+    fee: &Fee,
+    life_from: Instant,
+    (period, whole): (Period, Period),
+) -> Result<Line, RatingError> {
     let price = Step {
         step: StepKind::Price,
         text: format!("a fee of {}", explain::amount(fee.amount, plan.currency)),
@@ -78,9 +93,16 @@ pub fn line(plan: &Plan, fee: &Fee, period: Period, whole: Period) -> Result<Lin
         after: fee.amount,
         tiers: Vec::new(),
     };
-    let exact = prorated(fee.amount, fee.prorate, (period, whole), &plan.calendar.zone)
-        .map_err(|source| RatingError::Price { component: fee.id.clone(), source })?;
-    let proration = proration(fee.amount, exact, fee.prorate, (period, whole), plan);
+    let of = |part| {
+        prorated(fee.amount, fee.prorate, (part, whole), &plan.calendar.zone)
+            .map_err(|source| RatingError::Price { component: fee.id.clone(), source })
+    };
+    let of_period = of(period)?;
+    let exact = plan.after_trial(life_from, period).map_or(Ok(Decimal::ZERO), of)?;
+    let proration = proration(fee.amount, of_period, fee.prorate, (period, whole), plan);
+    let trial = explain::changed(StepKind::Trial, of_period, exact, || {
+        format!("after a trial of {} days: {}", plan.trial_days, explain::amount(exact, plan.currency))
+    });
     let (amount, rounding) = explain::round(exact, plan.currency)?;
     Ok(Line {
         component: fee.id.clone(),
@@ -93,7 +115,7 @@ pub fn line(plan: &Plan, fee: &Fee, period: Period, whole: Period) -> Result<Lin
         amount,
         program: None,
         explanation: Explanation {
-            steps: [Some(price), proration, rounding].into_iter().flatten().collect(),
+            steps: [Some(price), proration, trial, rounding].into_iter().flatten().collect(),
             ..Explanation::default()
         },
     })
@@ -143,4 +165,83 @@ pub fn proration(
 /// How long a period is.
 pub fn seconds(period: Period) -> Decimal {
     Decimal::new(period.to().micros().saturating_sub(period.from().micros()), 6)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::domain::book::plan::Model;
+    use crate::domain::rating::examples::Case;
+
+    fn at(text: &str) -> Instant {
+        Instant::parse(text).expect("a time")
+    }
+
+    /// A month of 31 days in New York, and a fee of 310.00 for it.
+    fn plan(prorate: Prorate, trial_days: u32) -> (Plan, Period) {
+        let mut plan = Case::new(Model::PerUnit { unit_amount: Decimal::ONE }).plan;
+        plan.calendar.zone = Zone::named("America/New_York").expect("a zone");
+        plan.trial_days = trial_days;
+        let (id, name) = ("gate".to_owned(), "Gate".to_owned());
+        let fee = Fee { id, name, amount: Decimal::from(310), when: When::Advance, prorate };
+        plan.components = vec![Component::Fee(fee)];
+        (plan, Period::new(at("2013-03-01T05:00:00Z"), at("2013-04-01T04:00:00Z")).expect("a period"))
+    }
+
+    fn minor(lines: &[Line]) -> Vec<i64> {
+        lines.iter().map(|line| line.amount.minor()).collect()
+    }
+
+    #[test]
+    fn in_a_trial_no_fee_is_due_and_a_period_in_which_it_ends_owes_the_rest() {
+        let (plan, march) = plan(Prorate::Day, 14);
+        let due = |life_from: &str| advance_fees(&plan, at(life_from), (march, march)).expect("rates");
+        // Clocks change on 10 March: 14 days of the zone all the same.
+        let lines = due("2013-03-01T05:00:00Z");
+        assert_eq!(minor(&lines), [17_000]);
+        let texts: Vec<&str> = lines[0].explanation.steps.iter().map(|step| step.text.as_str()).collect();
+        assert_eq!(texts, ["a fee of 310.00 USD", "after a trial of 14 days: 170.00 USD"]);
+        assert_eq!((lines[0].from, lines[0].to), (march.from(), march.to()));
+        assert_eq!(minor(&due("2013-02-15T05:00:00Z")), [31_000], "it ended before");
+        assert_eq!(minor(&due("2013-02-22T05:00:00Z")), [24_000]);
+        let (plan, _) = self::plan(Prorate::None, 31);
+        let due = |life_from: &str| minor(&advance_fees(&plan, at(life_from), (march, march)).expect("rates"));
+        assert_eq!(due("2013-03-01T05:00:00Z"), [0]);
+        assert_eq!(due("2013-02-28T05:00:00Z"), [31_000], "all of it for any part");
+    }
+
+    #[test]
+    fn who_leaves_within_the_trial_gets_all_of_the_fee_back() {
+        let (within, after) = ("2013-03-10T05:00:00Z", "2013-03-21T04:00:00Z");
+        for (prorate, end, credited) in [
+            (Prorate::Day, within, vec![-17_000]),
+            (Prorate::Day, after, vec![-11_000]),
+            (Prorate::None, within, vec![-31_000]),
+            (Prorate::None, after, vec![]),
+        ] {
+            let (plan, march) = plan(prorate, 14);
+            let period = Period::new(march.from(), at(end)).expect("a period");
+            let lines = advance_corrections(&plan, march.from(), (period, march), march.to()).expect("rates");
+            assert_eq!(minor(&lines), credited, "{prorate:?} {end}");
+        }
+    }
+
+    proptest! {
+        /// Whenever a subscription ends and whatever was charged in advance, what stays is what the period owes.
+        #[test]
+        fn what_is_charged_in_advance_less_what_comes_back_is_what_is_owed(
+            trial_days in 0_u32..40, known in 1_i64..31, end in 1_i64..31, by_second: bool,
+        ) {
+            let (plan, march) = plan(if by_second { Prorate::Second } else { Prorate::None }, trial_days);
+            let day = |days: i64| Instant::from_micros(march.from().micros() + days * 86_400_000_000);
+            let part = |end| (Period::new(march.from(), end).expect("a period"), march);
+            let sum = |lines: Vec<Line>| lines.iter().map(|line| line.amount.minor()).sum::<i64>();
+            let fees = |end| sum(advance_fees(&plan, march.from(), part(end)).expect("rates"));
+            let back = sum(advance_corrections(&plan, march.from(), part(day(end)), day(known)).expect("rates"));
+            // Each is rounded once.
+            prop_assert!((fees(day(known)) + back - fees(day(end))).abs() <= 1);
+        }
+    }
 }

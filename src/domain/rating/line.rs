@@ -114,6 +114,8 @@ pub enum StepKind {
     FreeQuantity,
     Price,
     Proration,
+    /// The part of a fee that is not due yet.
+    Trial,
     /// What was charged in advance and is not used.
     Credit,
     /// A closed period rated again, less what documents said of it.

@@ -33,6 +33,7 @@ pub mod models;
 pub mod modifiers;
 mod percentage;
 mod quantity;
+pub mod quota;
 mod seats;
 pub mod tiers;
 
@@ -181,7 +182,7 @@ fn rate_with(inputs: &Inputs<'_>, explained: Explained) -> Result<Rated, RatingE
     for component in &plan.components {
         match component {
             Component::Fee(fee) if fee.when == When::Arrears => {
-                rated.lines.push(fees::line(plan, fee, inputs.period, inputs.whole)?);
+                rated.lines.push(fees::line(plan, fee, inputs.life_from, (inputs.period, inputs.whole))?);
             }
             Component::Fee(_) => {}
             Component::Usage(usage) => match &usage.direction {
@@ -194,7 +195,7 @@ fn rate_with(inputs: &Inputs<'_>, explained: Explained) -> Result<Rated, RatingE
             },
         }
     }
-    bounds::apply(plan, (inputs.period, inputs.whole), &mut rated.lines)?;
+    bounds::apply(plan, inputs.life_from, (inputs.period, inputs.whole), &mut rated.lines)?;
     Ok(rated)
 }
 

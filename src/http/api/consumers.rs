@@ -1,10 +1,12 @@
 //! `/v1/consumers`: who is charged, paid, or both. Their ids are the platform's own.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Json;
+use rust_decimal::Decimal;
 use serde::Deserialize;
 use utoipa::IntoParams;
 use utoipa::ToSchema;
@@ -14,6 +16,7 @@ use utoipa_axum::routes;
 use crate::clock;
 use crate::domain::consumer::Consumer;
 use crate::domain::money::Currency;
+use crate::domain::money::Money;
 use crate::http::App;
 use crate::http::auth::Caller;
 use crate::http::auth::Role;
@@ -26,6 +29,9 @@ use crate::http::query::limit;
 
 /// The same as for the subject of an event.
 const ID_BYTES_MAX: usize = 512;
+const ALERTS_MAX: usize = 20;
+/// Of a spend cap: ten times as much.
+const PERCENT_MAX: Decimal = Decimal::ONE_THOUSAND;
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(put, get)).routes(routes!(list))
@@ -45,6 +51,22 @@ struct ConsumerRequest {
     /// What programs look at to see who is eligible.
     #[serde(default)]
     tags: BTreeMap<String, String>,
+    /// What it is not meant to spend more than in its billing periods, in its currency. Nothing is refused because of it:
+    /// `GET /v1/consumers/{id}/quota` says when it is reached.
+    #[schema(value_type = Option<Object>, example = json!({"amount": "500.00", "currency": "EUR"}))]
+    spend_cap: Option<SpendCap>,
+    /// Percentages of the spend cap at which the quota says so.
+    #[serde(default)]
+    #[schema(example = json!(["50", "80", "100"]))]
+    alerts: Vec<String>,
+}
+
+/// An amount of money, before it is known to be one.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SpendCap {
+    amount: String,
+    currency: String,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -62,7 +84,7 @@ struct PageQuery {
     responses(
         (status = 200, description = "The consumer as it is now", body = Object),
         (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
-        (status = 422, description = "A currency or tax that is not known", body = Problem),
+        (status = 422, description = "A currency or tax that is not known, or a spend cap or alert that cannot be", body = Problem),
     ),
 )]
 async fn put(
@@ -74,6 +96,8 @@ async fn put(
     caller.require(&[Role::Finance])?;
     let now = clock::now();
     let currency = checked(&app, &id, &request)?;
+    let spend_cap = request.spend_cap.as_ref().map(|cap| checked_cap(cap, currency)).transpose()?;
+    let alerts = checked_alerts(&request.alerts, spend_cap)?;
     let ConsumerRequest { name, email, tax, tags, .. } = request;
     let mut tx = app.db.write().await?;
     let known = tx.consumer(&id).await?;
@@ -85,7 +109,7 @@ async fn put(
         }
     }
     let created_at = known.map_or(now, |known| known.created_at);
-    let consumer = Consumer { id, name, email, currency, tax, tags, created_at, updated_at: now };
+    let consumer = Consumer { id, name, email, currency, tax, tags, spend_cap, alerts, created_at, updated_at: now };
     tx.put_consumer(&consumer).await?;
     tx.commit().await?;
     Ok(Json(consumer))
@@ -113,6 +137,45 @@ fn checked(app: &App, id: &str, request: &ConsumerRequest) -> Result<Currency, P
         let detail = format!("`{}` is not an ISO 4217 currency", request.currency);
         unprocessable("/currency", "unknown_currency", detail, "write it like EUR")
     })
+}
+
+fn checked_cap(cap: &SpendCap, currency: Currency) -> Result<Money, Problem> {
+    if cap.currency != currency.code() {
+        let detail = format!("a spend cap in {} cannot be held against what is billed in {currency}", cap.currency);
+        let fix = format!("write it in {currency}");
+        return Err(unprocessable("/spend_cap/currency", "other_currency", detail, &fix));
+    }
+    let exact = Decimal::from_str_exact(&cap.amount).ok();
+    let money = exact.and_then(|exact| Money::round(exact, currency).ok().filter(|money| money.decimal() == exact));
+    money.filter(|money| money.minor() > 0).ok_or_else(|| {
+        let detail = format!("`{}` is not an amount of {currency} above zero", cap.amount);
+        let fix = format!("write it with at most {} decimals, or null for no cap", currency.exponent());
+        unprocessable("/spend_cap/amount", "unusable_amount", detail, &fix)
+    })
+}
+
+fn checked_alerts(alerts: &[String], cap: Option<Money>) -> Result<Vec<Decimal>, Problem> {
+    if alerts.len() > ALERTS_MAX {
+        let detail = format!("there are {} alerts, more than {ALERTS_MAX}", alerts.len());
+        return Err(unprocessable("/alerts", "unusable_alert", detail, "name fewer percentages"));
+    }
+    if cap.is_none() && !alerts.is_empty() {
+        let detail = "there is no spend cap that alerts are percentages of".to_owned();
+        return Err(unprocessable("/alerts", "unusable_alert", detail, "set spend_cap too, or leave alerts out"));
+    }
+    let mut percentages = BTreeSet::new();
+    for (index, text) in alerts.iter().enumerate() {
+        let percent = Decimal::from_str_exact(text).ok().map(|percent| percent.normalize());
+        let percent =
+            percent.filter(|percent| *percent > Decimal::ZERO && *percent <= PERCENT_MAX && percent.scale() <= 2);
+        let is_new = percent.is_some_and(|percent| percentages.insert(percent));
+        if !is_new {
+            let detail = format!("`{text}` is not a percentage above 0 and up to {PERCENT_MAX}, or stands here twice");
+            let (at, fix) = (format!("/alerts/{index}"), "write it like 80, with at most two decimals");
+            return Err(unprocessable(&at, "unusable_alert", detail, fix));
+        }
+    }
+    Ok(percentages.into_iter().collect())
 }
 
 /// Something in the body that is well formed but cannot be.

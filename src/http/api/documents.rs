@@ -121,7 +121,7 @@ async fn payout(State(app): State<App>, caller: Caller, Path(id): Path<String>) 
     Ok(Json(payout))
 }
 
-fn unknown(what: &str, id: &str) -> Problem {
+pub(in crate::http::api) fn unknown(what: &str, id: &str) -> Problem {
     let code = if what == "invoice" { "unknown_invoice" } else { "unknown_payout" };
     Problem::new(StatusCode::NOT_FOUND, code, format!("there is no {what} {id}"))
         .fix(format!("GET /v1/{what}s lists them"))

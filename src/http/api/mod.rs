@@ -5,6 +5,7 @@ pub mod close;
 pub mod consumers;
 pub mod documents;
 pub mod events;
+pub mod explain;
 pub mod exports;
 pub mod health;
 pub mod keys;
@@ -12,6 +13,7 @@ pub mod ledger;
 pub mod metrics;
 pub mod pricing;
 pub mod quarantine;
+pub mod quota;
 pub mod replay;
 pub mod simulate;
 pub mod statement;
@@ -32,8 +34,10 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(replay::routes())
         .merge(consumers::routes())
         .merge(statement::routes())
+        .merge(quota::routes())
         .merge(subscriptions::routes())
         .merge(documents::routes())
+        .merge(explain::routes())
         .merge(close::routes())
         .merge(ledger::routes())
         .merge(exports::routes())

@@ -290,6 +290,7 @@ fn step_name(kind: StepKind) -> &'static str {
         StepKind::FreeQuantity => "Free",
         StepKind::Price => "Priced",
         StepKind::Proration => "Prorated",
+        StepKind::Trial => "Trial",
         StepKind::Credit => "Credited",
         StepKind::Adjustment => "Adjusted",
         StepKind::BaseAmount => "Base",

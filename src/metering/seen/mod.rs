@@ -151,6 +151,18 @@ impl Seen {
         self.recent().since(&Runs::default()).get(key)
     }
 
+    /// Looks many keys up everywhere.
+    pub fn find(&self, keys: &[SeenKey]) -> Result<Vec<Option<SeenAt>>, Error> {
+        let runs = self.runs();
+        let mut found = runs.find(keys)?;
+        let recent = self.recent();
+        let since = recent.since(&runs);
+        for (key, found) in keys.iter().zip(&mut found).filter(|(_, found)| found.is_none()) {
+            *found = since.get(*key)?;
+        }
+        Ok(found)
+    }
+
     /// Adds the events of a batch, none too; the first entry with a key stands. Batches come in ascending order. One
     /// that is known already is left as it is.
     ///

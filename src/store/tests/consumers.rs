@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use rust_decimal::Decimal;
+
 use super::*;
 use crate::domain::consumer::Consumer;
 use crate::domain::money::Currency;
+use crate::domain::money::Money;
 use crate::domain::time::Instant;
 
 pub fn consumer(id: &str) -> Consumer {
@@ -15,6 +18,8 @@ pub fn consumer(id: &str) -> Consumer {
         currency: Currency::from_code("USD").expect("USD exists"),
         tax: None,
         tags: BTreeMap::new(),
+        spend_cap: None,
+        alerts: Vec::new(),
         created_at: Instant::from_micros(1),
         updated_at: Instant::from_micros(1),
     }
@@ -36,6 +41,8 @@ async fn a_consumer_is_described_again_and_keeps_the_time_of_its_creation(db: Db
         tax: Some("nl".to_owned()),
         tags,
         currency,
+        spend_cap: Some(Money::from_minor(12_345, currency)),
+        alerts: vec![Decimal::from(50), Decimal::new(995, 1)],
         created_at: later,
         updated_at: later,
         ..consumer("UA")

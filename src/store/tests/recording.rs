@@ -152,6 +152,8 @@ async fn a_closing_document_is_dated_by_the_end_of_its_period(db: Db) {
     prepare(&db).await;
     record(&db, &[invoice_of("UA", 1)], &[]).await.expect("is recorded");
     let mut tx = db.read().await.expect("begins");
+    assert_eq!(tx.closing_of("inv_UA").await.expect("reads"), Some(closing(1)));
+    assert_eq!(tx.closing_of("inv_nobody").await.expect("reads"), None);
     for (from, to, found) in [(0, 10, 1), (9, 10, 1), (0, 9, 0), (10, 20, 0)] {
         let period = Period::new(hour(from), hour(to)).expect("a period");
         let dated = tx.invoices(Wanted::Dated { consumer: "UA", period }).await.expect("reads");

@@ -30,6 +30,8 @@ const INTERVALS: [(&str, Interval); 6] = [
 ];
 /// The most intervals that one period lasts.
 const EVERY_MAX: u16 = 120;
+/// Ten years.
+const TRIAL_DAYS_MAX: u32 = 3_660;
 const ANCHORS: [(&str, Anchor); 2] = [("calendar", Anchor::Calendar), ("subscription", Anchor::Subscription)];
 
 pub fn read(root: &mut Table<'_>, known: &mut Known) {
@@ -55,6 +57,7 @@ fn plan(table: &mut Table<'_>, id: Option<&Value<'_>>, known: &Known) -> Option<
     let maximum = table.optional("maximum", |value| maximum(value, minimum, currency));
     let commitment = commitment::read(table, currency, maximum);
     let minimum_prorate = component::prorate(table, "minimum_prorate", interval);
+    let trial_days = table.optional("trial", |value| value.days(TRIAL_DAYS_MAX)).unwrap_or(0);
     let mut allowances = Named::new("allowance", "unknown_allowance");
     table.each("allowance", |value| value.table("allowance", |table| allowance(table, &mut allowances)));
     let terms = Terms { currency, zone: zone.as_ref(), interval, allowances: &allowances, known };
@@ -71,6 +74,7 @@ fn plan(table: &mut Table<'_>, id: Option<&Value<'_>>, known: &Known) -> Option<
         maximum,
         commitment,
         minimum_prorate,
+        trial_days,
         allowances,
         components,
     })

@@ -36,7 +36,7 @@ fn program(table: &mut Table<'_>, id: Option<&Value<'_>>, settings: &Settings) -
     let window = window(table, settings);
     let budget = table.optional("budget", |value| value.money(currency));
     let exhausted = table.optional("exhausted", |value| value.one_of(&EXHAUSTED, &[]));
-    let hold_days = table.optional("hold", days).unwrap_or(0);
+    let hold_days = table.optional("hold", |value| value.days(HOLD_DAYS_MAX)).unwrap_or(0);
     let accounting = table.optional("accounting", |value| value.one_of(&ACCOUNTING, &[]));
     let eligible = tests(table, "eligible", consumer_field);
     let id = id?.raw_text()?;
@@ -63,16 +63,5 @@ fn window(table: &mut Table<'_>, settings: &Settings) -> Option<Period> {
     window.ok().or_else(|| {
         let message = format!("the program ends on {to}, which is not after it begins on {from}");
         place.wrong("period_out_of_order", message, "`to` is the first day on which nothing is earned any more")
-    })
-}
-
-/// `14d`
-fn days(value: Value<'_>) -> Option<u32> {
-    let text = value.clone().text()?;
-    let days = text.strip_suffix('d').filter(|days| days.bytes().all(|byte| byte.is_ascii_digit()));
-    let days = days.and_then(|days| days.parse().ok()).filter(|days| *days <= HOLD_DAYS_MAX);
-    days.or_else(|| {
-        let message = format!("`{}` is \"{text}\", which is not a number of days", value.key);
-        value.wrong("not_a_duration", message, format!("write it like \"14d\", at most {HOLD_DAYS_MAX} days"))
     })
 }

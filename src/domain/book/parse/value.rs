@@ -173,6 +173,16 @@ impl<'a> Value<'a> {
         }
     }
 
+    /// Days as `14d`, up to `most`.
+    pub fn days(self, most: u32) -> Option<u32> {
+        let text = self.clone().text()?;
+        let days = text.strip_suffix('d').filter(|days| days.bytes().all(|byte| byte.is_ascii_digit()));
+        days.and_then(|days| days.parse().ok()).filter(|days| *days <= most).or_else(|| {
+            let message = format!("`{}` is \"{text}\", which is not a number of days", self.key);
+            self.wrong("not_a_duration", message, format!("write it like \"14d\", at most {most} days"))
+        })
+    }
+
     pub fn percent(self) -> Option<Decimal> {
         let number = self.clone().not_negative()?;
         if number <= Decimal::ONE_HUNDRED {

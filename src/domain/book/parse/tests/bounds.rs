@@ -10,6 +10,7 @@ minimum = "50"
 maximum = "500"
 commitment = { amount = "100.00", true_up = true }
 minimum_prorate = "day"
+trial = "14d"
 
 [[plan.component]]
 id = "a"
@@ -37,6 +38,7 @@ fn what_a_period_comes_to_can_be_agreed_on() {
         (&plan, "commitment overage_factor", "1"),
         (&plan, "commitment true_up", "true"),
         (&plan, "minimum_prorate", "day"),
+        (&plan, "trial", "14d"),
         (&component, "commitment overage_factor", "1.5"),
         (&component, "commitment true_up", "false"),
         (&component, "cap units per lifetime", "9"),
@@ -55,6 +57,7 @@ fn mistakes_of_what_is_agreed_on_stand_on_their_lines() {
 id = "airline"
 minimum = "50"
 maximum = "49.99" #! minimum_above_maximum
+trial = "two weeks" #! not_a_duration
 commitment = { amount = "10.001", true_up = true } #! too_many_decimals
 
 [[plan.component]]

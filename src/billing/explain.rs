@@ -1,0 +1,93 @@
+//! What a line of a document was rated from: which usage, and as which closing saw it.
+//!
+//! The line's own explanation goes from its quantity to its amount. Here is where the quantity comes from; the rows and the
+//! events behind it are [`crate::metering::trace`]'s to find.
+
+use crate::domain::book::plan::Component;
+use crate::domain::book::plan::UsageComponent;
+use crate::domain::book::version::BookVersion;
+use crate::domain::document::closing::plan_of;
+use crate::domain::ids::SubscriptionId;
+use crate::domain::period::Period;
+use crate::domain::rating::line::Line;
+use crate::domain::subscription::Subscription;
+use crate::domain::time::Instant;
+use crate::metering::trace::Question;
+use crate::metering::trace::Saw;
+use crate::metering::versions::Versions;
+use crate::store;
+use crate::store::Db;
+use crate::store::closings::Closing;
+
+/// What a document says of all its lines.
+#[derive(Clone, Copy, Debug)]
+pub struct Document<'a> {
+    pub id: &'a str,
+    pub consumer: &'a str,
+    pub subscription: &'a SubscriptionId,
+    pub book_version: &'a str,
+}
+
+/// The usage that a line was rated from.
+#[derive(Clone, Debug)]
+pub struct Behind {
+    pub question: Question,
+    /// When the closing looked.
+    pub closed_at: Instant,
+}
+
+/// What is behind a line; nothing if no usage is: behind a fee, a minimum, a commitment or a maximum.
+pub async fn behind(
+    db: &Db,
+    versions: &Versions,
+    document: Document<'_>,
+    line: &Line,
+) -> store::Result<Option<Behind>> {
+    if line.explanation.meter.is_none() {
+        return Ok(None);
+    }
+    let mut tx = db.read().await?;
+    let closing = tx.closing_of(document.id).await?.ok_or(store::Error::Missing)?;
+    let subscription = tx.subscription(document.subscription).await?.ok_or(store::Error::Missing)?;
+    // A line for another period than the document's was rated under the price book of its own.
+    let of_document = versions.by_id(document.book_version);
+    let question = [of_document, versions.at(line.from)]
+        .into_iter()
+        .flatten()
+        .find_map(|version| question(&subscription, version, line, &closing, document.consumer));
+    Ok(question.map(|question| Behind { question, closed_at: closing.closed_at }))
+}
+
+fn question(
+    subscription: &Subscription,
+    version: &BookVersion,
+    line: &Line,
+    closing: &Closing,
+    consumer: &str,
+) -> Option<Question> {
+    let plan = plan_of(subscription, line.from, version).ok()?;
+    let component = plan.components.iter().find_map(|component| match component {
+        Component::Usage(usage) if usage.id == line.component => Some(usage),
+        Component::Usage(_) | Component::Fee(_) => None,
+    })?;
+    let meter = version.book.meters.get(&component.meter)?.clone();
+    let from = match (meter.carries_over(), &component.milestones) {
+        (true, _) => Instant::BEGINNING,
+        (false, Some(_)) => life_from(subscription, version, component).min(line.from),
+        (false, None) => line.from,
+    };
+    Some(Question {
+        party: consumer.to_owned(),
+        group_by: component.group_by.clone(),
+        dimensions: line.dimensions.clone(),
+        span: Period::new(from, line.to).ok()?,
+        saw: Saw { seq: closing.usage_seq, replayed: closing.replayed },
+        meter,
+    })
+}
+
+/// From where milestones are counted.
+fn life_from(subscription: &Subscription, version: &BookVersion, component: &UsageComponent) -> Instant {
+    let program = component.program().and_then(|program| version.book.programs.get(program));
+    program.map_or(subscription.starts_at, |program| subscription.starts_at.max(program.window.from()))
+}
