@@ -135,7 +135,7 @@ impl Terms {
         };
         let round = |exact| Money::round(exact, line.amount.currency()).expect("fits");
         let step = |kind| line.explanation.steps.iter().find(|step| step.step == kind);
-        let raised = step(StepKind::Minimum);
+        let raised = step(StepKind::Minimum).filter(|_| line.kind == LineKind::Charge);
         let used = raised.map_or(line.amount, |step| round(step.before));
         let rates = step(StepKind::Price).map_or(&[][..], |step| &step.tiers).iter();
         let mut entries: Vec<Entry> = rates
