@@ -7,6 +7,7 @@ mod changes;
 mod late;
 mod lifetime;
 mod quota;
+mod scenarios;
 mod trial;
 
 use std::collections::BTreeMap;
@@ -163,12 +164,15 @@ async fn metering(db: &Db) -> Meter {
 
 /// With another book, where none is published yet.
 async fn metering_under(db: &Db, book: [(&str, String); 5]) -> Meter {
+    metering_of(db, book.map(|(path, text)| SourceFile { path: path.to_owned(), text }).to_vec()).await
+}
+
+async fn metering_of(db: &Db, files: Vec<SourceFile>) -> Meter {
     let folder = tempfile::tempdir().expect("a folder");
     let options = Options { limits: Limits::default(), seen: folder.path().to_owned(), seen_memory: 1 << 20 };
     let metering = Metering::open(db.clone(), options, |_| {}).await.expect("opens");
     if metering.versions().iter().next().is_none() {
-        let files = book.map(|(path, text)| SourceFile { path: path.to_owned(), text });
-        let version = BookVersion::new(files.to_vec(), Instant::BEGINNING).expect("is a book");
+        let version = BookVersion::new(files, Instant::BEGINNING).expect("is a book");
         metering.publish(version, "test", "", NOW).await.expect("is published");
     }
     Meter { metering, _seen: folder }

@@ -11,7 +11,7 @@ pub mod credit;
 pub mod document;
 pub mod event;
 #[cfg(test)]
-mod golden;
+pub mod golden;
 pub mod hex;
 pub mod ids;
 pub mod ledger;

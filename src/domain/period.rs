@@ -111,11 +111,10 @@ impl Period {
     }
 
     /// Days as if every month had `days`: a difference of months and one of dates, of which no day is later than `days`. So
-    /// the 30th of January alone is none of 30, and the last of February until the first of March are three.
+    /// the 30th of January alone is none of 30, and the last of February until the first of March are three. An end within a
+    /// day does not count that day.
     pub fn days_of_fixed_months(self, days: u8, zone: &Zone) -> i64 {
-        let first = self.from.date_in(zone);
-        let last = Instant::from_micros(self.to.micros().saturating_sub(1)).date_in(zone);
-        let end = last.tomorrow().unwrap_or(last);
+        let (first, end) = (self.from.date_in(zone), self.to.date_in(zone));
         let of_month = |date: Date| i64::from(date.day()).min(i64::from(days));
         let months = i64::from(months_between(first, end)).saturating_mul(i64::from(days));
         months.saturating_add(of_month(end)).saturating_sub(of_month(first))

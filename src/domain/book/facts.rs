@@ -391,6 +391,7 @@ fn say_modifiers(facts: &mut Facts, modifiers: &Modifiers) {
         commitment,
         maximum_amount,
         minimum_amount,
+        minimum_prorate,
     } = modifiers;
     if let Some(Transform { divide_by, round }) = transform {
         facts.say("transform divide_by", divide_by);
@@ -402,6 +403,9 @@ fn say_modifiers(facts: &mut Facts, modifiers: &Modifiers) {
     say_commitment(facts, commitment.as_ref());
     facts.say_if_any("maximum_amount", *maximum_amount);
     facts.say_if_any("minimum_amount", *minimum_amount);
+    if *minimum_prorate != Prorate::None {
+        say_prorate(facts, "minimum_prorate", *minimum_prorate);
+    }
 }
 
 /// `data.distance gt 0 and data.origin in EWR, JFK`; nothing if nothing is asked.

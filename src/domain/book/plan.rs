@@ -66,11 +66,12 @@ pub enum When {
 }
 
 /// What a part of a period owes of an amount for the whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Prorate {
     /// All of it.
+    #[default]
     None,
-    /// By days; a started day counts whole.
+    /// By days, of which the one within which a part ends belongs to the next part.
     Day,
     /// By exact time.
     Second,
@@ -237,6 +238,8 @@ pub struct Modifiers {
     pub commitment: Option<Commitment>,
     pub maximum_amount: Option<Decimal>,
     pub minimum_amount: Option<Decimal>,
+    /// How much of commitment, maximum and minimum a part of a period has.
+    pub minimum_prorate: Prorate,
 }
 
 /// What a party commits to spend in a period.

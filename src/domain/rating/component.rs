@@ -29,6 +29,7 @@ use crate::domain::rating::fees;
 use crate::domain::rating::line::Step;
 use crate::domain::rating::modifiers;
 use crate::domain::rating::modifiers::Amounts;
+use crate::domain::rating::modifiers::OfPeriod;
 use crate::domain::rating::quantity;
 use crate::domain::rating::quantity::Group;
 use crate::domain::rating::quantity::Source;
@@ -143,12 +144,14 @@ pub fn measure(scope: &Scope<'_>, lives: &mut Lives) -> Result<Measured, PriceEr
 /// What was measured comes to.
 pub fn rate(scope: &Scope<'_>, measured: Measured, lives: &mut Lives) -> Result<Vec<Outcome>, PriceError> {
     let Measured { groups, counted } = measured;
-    let priced = counted.iter().map(|counted| price(scope, counted)).collect::<Result<Vec<_>, _>>()?;
+    let periods = (scope.source.span, scope.whole);
+    let agreed = modifiers::of_period(&scope.component.modifiers, periods, scope.source.zone)?;
+    let priced = counted.iter().map(|counted| price(scope, &agreed, counted)).collect::<Result<Vec<_>, _>>()?;
     let limits = amount_limits(scope.component);
     let mut marginals = if limits.is_empty() && scope.component.direction == Direction::Charge {
         vec![Vec::new(); groups.len()]
     } else {
-        priced.iter().map(|priced| marginals(scope, priced)).collect::<Result<Vec<_>, _>>()?
+        priced.iter().map(|priced| marginals(scope, &agreed, priced)).collect::<Result<Vec<_>, _>>()?
     };
     caps::apply(&limits, scope.source.zone, &mut marginals, &mut lives.amounts)?;
     let mut outcomes = Vec::with_capacity(groups.len());
@@ -158,7 +161,7 @@ pub fn rate(scope: &Scope<'_>, measured: Measured, lives: &mut Lives) -> Result<
             false => exact::sum(marginals.iter().map(|marginal| marginal.amount))?,
         };
         let steps = match scope.explained {
-            Explained::Yes => steps(scope, &group, &counted, &priced, exact)?,
+            Explained::Yes => steps(scope, &agreed, (&group, &counted), &priced, exact)?,
             Explained::No => Vec::new(),
         };
         outcomes.push(Outcome {
@@ -224,9 +227,9 @@ fn differences(points: &[Point]) -> Result<Vec<Marginal>, PriceError> {
     Ok(differences)
 }
 
-fn price(scope: &Scope<'_>, counted: &Counted) -> Result<Priced, PriceError> {
-    let UsageComponent { model, modifiers, .. } = scope.component;
-    let course = course::run(model, modifiers.free_quantity, &counted.points, |at| left(scope, at))?;
+fn price(scope: &Scope<'_>, agreed: &OfPeriod<'_>, counted: &Counted) -> Result<Priced, PriceError> {
+    let OfPeriod { modifiers, .. } = agreed;
+    let course = course::run(&scope.component.model, modifiers.free_quantity, &counted.points, |at| left(scope, at))?;
     let billable = course::paid(counted.quantity, modifiers.free_quantity)?;
     let amounts = modifiers::around(modifiers, billable, course.price(), true)?;
     Ok(Priced { course, amounts })
@@ -239,7 +242,7 @@ fn left(scope: &Scope<'_>, at: Instant) -> (Decimal, Decimal) {
         _ => Share::Second,
     };
     let length = |period: Period| match share {
-        Share::Day => Decimal::from(period.days(scope.source.zone)),
+        Share::Day => Decimal::from(period.dates(scope.source.zone)),
         Share::Second => fees::seconds(period),
     };
     let left = Period::new(at.max(scope.source.span.from()), scope.source.span.to());
@@ -248,13 +251,13 @@ fn left(scope: &Scope<'_>, at: Instant) -> (Decimal, Decimal) {
 
 /// What each bucket added to the price. What is due without usage (a flat or base amount, the first tier's) is due
 /// when the period begins; what the minimum adds is known, and so due, only in its last moment.
-fn marginals(scope: &Scope<'_>, priced: &Priced) -> Result<Vec<Marginal>, PriceError> {
+fn marginals(scope: &Scope<'_>, agreed: &OfPeriod<'_>, priced: &Priced) -> Result<Vec<Marginal>, PriceError> {
     let span = scope.source.span;
     let mut before = Decimal::ZERO;
     let mut marginals = Vec::with_capacity(priced.course.so_far.len());
     let beginning = (span.from(), priced.course.at_start);
     for (at, price) in std::iter::once(&beginning).chain(&priced.course.so_far) {
-        let now = modifiers::around(&scope.component.modifiers, Decimal::ZERO, *price, false)?.limited;
+        let now = modifiers::around(&agreed.modifiers, Decimal::ZERO, *price, false)?.limited;
         marginals.push(Marginal { at: *at, amount: exact::sub(now, before)? });
         before = now;
     }
@@ -282,8 +285,8 @@ fn amount_limits(component: &UsageComponent) -> Vec<Limit> {
 
 fn steps(
     scope: &Scope<'_>,
-    group: &Group,
-    counted: &Counted,
+    agreed: &OfPeriod<'_>,
+    (group, counted): (&Group, &Counted),
     priced: &Priced,
     exact: Decimal,
 ) -> Result<Vec<Step>, PriceError> {
@@ -301,7 +304,14 @@ fn steps(
         steps.extend(explain::allowance(allowance, counted.capped.max(Decimal::ZERO), counted.quantity));
     }
     let Priced { course, amounts } = priced;
-    steps.extend(explain::price(component, currency, counted.quantity, amounts, course, group.events)?);
+    steps.extend(explain::price(
+        (&component.model, agreed),
+        currency,
+        counted.quantity,
+        amounts,
+        course,
+        group.events,
+    )?);
     steps.extend(explain::amount_cap(&component.caps, currency, amounts.total, exact));
     Ok(steps)
 }

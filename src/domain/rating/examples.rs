@@ -286,6 +286,20 @@ fn the_minimum_of_a_part_of_a_period_is_whole_or_its_share() {
 }
 
 #[test]
+fn the_bounds_of_a_charge_are_whole_or_the_share_of_a_part() {
+    let mut case = Case::new(per_unit("0.01"));
+    case.period = period("2013-02-01T00:00:00Z", "2013-02-25T08:00:00Z");
+    case.component.modifiers.minimum_amount = Some(dec("590"));
+    case.component.modifiers.maximum_amount = Some(dec("590"));
+    let line = |case: &Case, units| case.rate(&miles(&[(800, units)])).lines.remove(0);
+    assert_eq!(line(&case, "1000").amount.minor(), 59_000);
+    // The whole is January and February. The day within which the part ends is not of it.
+    case.component.modifiers.minimum_prorate = Prorate::Day;
+    assert_eq!(texts(&line(&case, "1000")).last(), Some(&"at least 240.00 USD for 24 of 59 days"));
+    assert_eq!(texts(&line(&case, "100000")).last(), Some(&"at most 240.00 USD for 24 of 59 days"));
+}
+
+#[test]
 fn fees_charges_and_the_minimum_come_in_order_and_rewards_apart() {
     let mut case = Case::new(per_unit("0.01"));
     case.plan.minimum = Some(dec("500"));
@@ -308,7 +322,7 @@ fn fees_charges_and_the_minimum_come_in_order_and_rewards_apart() {
 }
 
 #[test]
-fn fees_are_prorated_by_started_days_or_by_seconds_of_the_plans_zone() {
+fn fees_are_prorated_by_days_or_by_seconds_of_the_plans_zone() {
     let mut case = Case::new(per_unit("0"));
     case.plan.calendar.zone = Zone::named("America/New_York").expect("a zone");
     // March 2013 has a day of 23 hours in New York.

@@ -14,7 +14,6 @@ use crate::domain::book::plan::Model;
 use crate::domain::book::plan::Percentage;
 use crate::domain::book::plan::Rounding;
 use crate::domain::book::plan::Transform;
-use crate::domain::book::plan::UsageComponent;
 use crate::domain::money::Currency;
 use crate::domain::money::Money;
 use crate::domain::money::MoneyError;
@@ -26,6 +25,7 @@ use crate::domain::rating::line::Step;
 use crate::domain::rating::line::StepKind;
 use crate::domain::rating::line::TierStep;
 use crate::domain::rating::modifiers::Amounts;
+use crate::domain::rating::modifiers::OfPeriod;
 
 /// Decimals that a sentence shows of a number that has more; `before` and `after` keep them all.
 const SHOWN_DECIMALS_MAX: u32 = 8;
@@ -138,15 +138,19 @@ pub fn amount_cap(caps: &[Cap], currency: Currency, before: Decimal, after: Deci
 
 /// The steps from the counted quantity to the component's amount.
 pub fn price(
-    component: &UsageComponent,
+    (model, agreed): (&Model, &OfPeriod<'_>),
     currency: Currency,
     counted: Decimal,
     amounts: &Amounts,
     course: &Course,
     events: i64,
 ) -> Result<Vec<Step>, PriceError> {
-    let UsageComponent { model, modifiers, .. } = component;
+    let OfPeriod { modifiers, share } = agreed;
     let money = |exact| amount(exact, currency);
+    let of_share = |exact| match share {
+        Some(share) => format!("{} for {share}", money(exact)),
+        None => money(exact),
+    };
     let free = changed(StepKind::FreeQuantity, counted, amounts.billable, || {
         format!("the first {} are free, which leaves {}", number(modifiers.free_quantity), number(amounts.billable))
     });
@@ -167,13 +171,13 @@ pub fn price(
         })
     });
     let maximum = changed(StepKind::Maximum, amounts.with_overage, amounts.limited, || {
-        format!("at most {}", money(amounts.limited))
+        format!("at most {}", of_share(amounts.limited))
     });
     let true_up = changed(StepKind::Commitment, amounts.limited, amounts.trued_up, || {
-        format!("at least the commitment of {}", money(amounts.trued_up))
+        format!("at least the commitment of {}", of_share(amounts.trued_up))
     });
     let minimum =
-        changed(StepKind::Minimum, amounts.trued_up, amounts.total, || format!("at least {}", money(amounts.total)));
+        changed(StepKind::Minimum, amounts.trued_up, amounts.total, || format!("at least {}", of_share(amounts.total)));
     Ok([free, Some(price), base, discount, overage, maximum, true_up, minimum].into_iter().flatten().collect())
 }
 

@@ -139,7 +139,7 @@ pub fn prorated(
 fn lengths(prorate: Prorate, (part, whole): (Period, Period), zone: &Zone) -> Option<(Decimal, Decimal, &'static str)> {
     let length = |period: Period| match prorate {
         Prorate::None => None,
-        Prorate::Day => Some((Decimal::from(period.days(zone)), "days")),
+        Prorate::Day => Some((Decimal::from(period.dates(zone)), "days")),
         Prorate::Second => Some((seconds(period), "seconds")),
         Prorate::FixedMonth { days } => Some((Decimal::from(period.days_of_fixed_months(days, zone)), "days")),
     };
@@ -155,11 +155,16 @@ pub fn proration(
     periods: (Period, Period),
     plan: &Plan,
 ) -> Option<Step> {
-    let (part, all, unit) = lengths(prorate, periods, &plan.calendar.zone)?;
+    let share = share(prorate, periods, &plan.calendar.zone)?;
     explain::changed(StepKind::Proration, amount, exact, || {
-        let (part, all) = (explain::number(part), explain::number(all));
-        format!("for {part} of {all} {unit}: {}", explain::amount(exact, plan.currency))
+        format!("for {share}: {}", explain::amount(exact, plan.currency))
     })
+}
+
+/// How much a part is of the whole: `25 of 28 days`; none where every part counts whole.
+pub fn share(prorate: Prorate, periods: (Period, Period), zone: &Zone) -> Option<String> {
+    let (part, all, unit) = lengths(prorate, periods, zone)?;
+    Some(format!("{} of {} {unit}", explain::number(part), explain::number(all)))
 }
 
 /// How long a period is.
@@ -242,6 +247,26 @@ mod tests {
             let back = sum(advance_corrections(&plan, march.from(), part(day(end)), day(known)).expect("rates"));
             // Each is rounded once.
             prop_assert!((fees(day(known)) + back - fees(day(end))).abs() <= 1);
+        }
+
+        /// Wherever a period is divided, its parts have all of it together: no day is owed twice, and none by nobody.
+        #[test]
+        fn the_parts_of_a_period_make_up_the_whole(hours in prop::collection::btree_set(1_i64..59 * 24, 1..6), fixed in 28_u8..=31, zone in prop::sample::select(vec!["UTC", "America/New_York", "Asia/Kathmandu"])) {
+            let zone = Zone::named(zone).expect("a zone");
+            let [first, last] = [(2013, 1), (2013, 3)].map(|(year, month)| {
+                Instant::start_of(jiff::civil::date(year, month, 1), &zone).expect("in the calendar")
+            });
+            let within = hours.iter().map(|hour| Instant::from_micros(first.micros() + hour * 3_600_000_000));
+            let ends: Vec<Instant> = [first].into_iter().chain(within).chain([last]).collect();
+            let whole = Period::new(first, last).expect("a period");
+            for prorate in [Prorate::Day, Prorate::Second, Prorate::FixedMonth { days: fixed }] {
+                let part = |ends: &[Instant]| {
+                    let part = Period::new(ends[0], ends[1]).expect("a period");
+                    lengths(prorate, (part, whole), &zone).expect("has a length").0
+                };
+                let parts: Decimal = ends.windows(2).map(part).sum();
+                prop_assert_eq!(parts, lengths(prorate, (whole, whole), &zone).expect("has a length").0);
+            }
         }
     }
 }

@@ -20,6 +20,7 @@ use crate::domain::book::plan::MatrixRate;
 use crate::domain::book::plan::Model;
 use crate::domain::book::plan::Modifiers;
 use crate::domain::book::plan::Percentage;
+use crate::domain::book::plan::Prorate;
 use crate::domain::book::plan::Rounding;
 use crate::domain::book::plan::Tier;
 use crate::domain::book::plan::Tiers;
@@ -142,6 +143,7 @@ fn modifiers() -> impl Strategy<Value = Modifiers> {
             percentage_discount: Decimal::from(percent),
             maximum_amount,
             minimum_amount,
+            minimum_prorate: Prorate::None,
         },
     )
 }

@@ -7,17 +7,22 @@
 //! A period may be billed in parts. Then everything is computed for the whole quantity so far, and a part comes to
 //! what that is more than before; true-up and minimum are due with the last part only.
 
+use std::borrow::Cow;
+
 use rust_decimal::Decimal;
 
 use crate::domain::book::plan::Commitment;
 use crate::domain::book::plan::Model;
 use crate::domain::book::plan::Modifiers;
 use crate::domain::book::plan::Transform;
+use crate::domain::period::Period;
 use crate::domain::rating::PriceError;
 use crate::domain::rating::course;
 use crate::domain::rating::exact;
+use crate::domain::rating::fees;
 use crate::domain::rating::models;
 use crate::domain::rating::percentage;
+use crate::domain::time::Zone;
 
 /// What a counted quantity comes to, after each step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +41,13 @@ pub struct Amounts {
     pub trued_up: Decimal,
     /// At least the minimum.
     pub total: Decimal,
+}
+
+/// The modifiers of all or a part of a period.
+pub struct OfPeriod<'m> {
+    pub modifiers: Cow<'m, Modifiers>,
+    /// How much a part has of what is agreed for a whole period, such as `25 of 28 days`; none where that is all.
+    pub share: Option<String>,
 }
 
 /// A part of a period that is billed on its own.
@@ -65,6 +77,26 @@ pub struct PartAmounts {
     pub maximum_discount: Decimal,
     /// The quantity of the whole period that was priced.
     pub billable: Decimal,
+}
+
+/// Of commitment, maximum and minimum as much as a part of a whole period has.
+pub fn of_period<'m>(
+    modifiers: &'m Modifiers,
+    (part, whole): (Period, Period),
+    zone: &Zone,
+) -> Result<OfPeriod<'m>, PriceError> {
+    let prorate = modifiers.minimum_prorate;
+    let Some(share) = fees::share(prorate, (part, whole), zone).filter(|_| part != whole) else {
+        return Ok(OfPeriod { modifiers: Cow::Borrowed(modifiers), share: None });
+    };
+    let of_part = |amount: Decimal| fees::prorated(amount, prorate, (part, whole), zone);
+    let mut modifiers = modifiers.clone();
+    if let Some(commitment) = &mut modifiers.commitment {
+        commitment.amount = of_part(commitment.amount)?;
+    }
+    modifiers.maximum_amount = modifiers.maximum_amount.map(of_part).transpose()?;
+    modifiers.minimum_amount = modifiers.minimum_amount.map(of_part).transpose()?;
+    Ok(OfPeriod { modifiers: Cow::Owned(modifiers), share: Some(share) })
 }
 
 /// The quantity in the units of the price. One below zero counts as zero.

@@ -264,6 +264,7 @@ fn modifiers(table: &mut Table<'_>, kind: Kind, terms: &Terms<'_>) -> Modifiers 
         commitment: commitment(table, kind, maximum_amount, terms),
         maximum_amount,
         minimum_amount,
+        minimum_prorate: prorate(table, "minimum_prorate", terms.interval),
     }
 }
 

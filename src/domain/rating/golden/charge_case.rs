@@ -14,6 +14,7 @@ use crate::domain::book::plan::MatrixRate;
 use crate::domain::book::plan::Model;
 use crate::domain::book::plan::Modifiers;
 use crate::domain::book::plan::Percentage;
+use crate::domain::book::plan::Prorate;
 use crate::domain::book::plan::Rounding;
 use crate::domain::book::plan::Share;
 use crate::domain::book::plan::Tier;
@@ -233,6 +234,7 @@ impl Parameters {
             percentage_discount: self.percentage_discount.unwrap_or_default(),
             maximum_amount: self.maximum_amount,
             minimum_amount: self.minimum_amount,
+            minimum_prorate: Prorate::None,
         }
     }
 }

@@ -20,6 +20,7 @@ model = "per_unit"
 unit_amount = "1"
 commitment = { amount = "80.00", overage_factor = "1.5" }
 maximum_amount = "80"
+minimum_prorate = "second"
 cap = [ { units = "9", per = "lifetime" } ]
 "#;
 
@@ -41,6 +42,7 @@ fn what_a_period_comes_to_can_be_agreed_on() {
         (&plan, "trial", "14d"),
         (&component, "commitment overage_factor", "1.5"),
         (&component, "commitment true_up", "false"),
+        (&component, "minimum_prorate", "second"),
         (&component, "cap units per lifetime", "9"),
     ] {
         assert_eq!(facts.get(name), Some(value), "{name}");
