@@ -16,7 +16,7 @@ use crate::http::path::Path;
 use crate::http::problem::Problem;
 
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(show))
+    OpenApiRouter::new().routes(routes!(standing))
 }
 
 /// Where a consumer stands in the billing periods that run: usage beside what is included, caps, and spend.
@@ -32,7 +32,7 @@ pub fn routes() -> OpenApiRouter<App> {
         (status = 500, description = "What is open cannot be rated", body = Problem),
     ),
 )]
-async fn show(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<Json<Standing>, Problem> {
+async fn standing(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<Json<Standing>, Problem> {
     caller.require_consumer(&id, &[Role::Finance])?;
     Ok(Json(quota(&app.db, &app.metering, &id, clock::now()).await?))
 }
