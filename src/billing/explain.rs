@@ -49,9 +49,10 @@ pub async fn behind(
     let mut tx = db.read().await?;
     let closing = tx.closing_of(document.id).await?.ok_or(store::Error::Missing)?;
     let subscription = tx.subscription(document.subscription).await?.ok_or(store::Error::Missing)?;
-    // A line for another period than the document's was rated under the price book of its own.
-    let of_document = versions.by_id(document.book_version);
-    let question = [of_document, versions.at(line.from)]
+    let (of_document, of_period) = (versions.by_id(document.book_version), versions.at(line.from));
+    // What corrects another period was rated under the price book of that.
+    let books = if line.is_adjustment() { [of_period, of_document] } else { [of_document, of_period] };
+    let question = books
         .into_iter()
         .flatten()
         .find_map(|version| question(&subscription, version, line, &closing, document.consumer));

@@ -162,6 +162,25 @@ fn what_changed_after_the_closing_says_so(engine: Engine) {
     assert_eq!(number(&now["data"][0]["value"]), summed, "what there is now");
     let page = server.get(&format!("{path}?cursor=events&limit=1000")).ok();
     assert_eq!((&page["buckets"], &page["events"]), (&json!([]), &json!(events)));
+
+    // The next closing corrects January, and has seen all of it.
+    server.post("/v1/close", &json!({ "through": "2013-03-01" })).ok();
+    let invoice = document(&server, "invoices");
+    let mut lines = invoice["lines"].as_array().expect("lines").iter();
+    let number = 1 + lines
+        .position(|line| line["component"] == "miles" && line["from"] == january())
+        .expect("January's miles are corrected");
+    let path = format!("/v1/invoices/{}/lines/{number}/explain", invoice["id"].as_str().expect("an id"));
+    let corrected = server.get(&format!("{path}?limit=1000")).ok();
+    assert_eq!(corrected["usage"]["from"], january());
+    assert_eq!(self::number(&corrected["line"]["quantity"]), summed - quantity);
+    let (_, events) = explained(&server, &path, 50);
+    assert!(events.iter().all(|event| event["state"] == "counted"), "{events:?}");
+    assert_eq!(added(&events, "late").values().map(|(value, _)| value).sum::<i64>(), summed);
+}
+
+fn january() -> Value {
+    json!("2013-01-01T05:00:00Z")
 }
 
 fn who_may_ask_and_for_what(engine: Engine) {
