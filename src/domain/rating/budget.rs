@@ -165,3 +165,28 @@ fn with_amount(mut line: Line, exact: Decimal, amount: Money) -> Line {
     line.amount = amount;
     line
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::book::meter::Operand;
+    use crate::domain::book::meter::Operation;
+    use crate::domain::book::meter::Path;
+    use crate::domain::book::meter::Test;
+    use crate::domain::rating::examples::program;
+
+    #[test]
+    fn a_consumer_is_eligible_if_all_conditions_hold() {
+        let test = |field: &str, operation| Test { field: Path::parse(field).expect("a path"), operation };
+        let mut program = program(None);
+        let tier = |value: &'static str| {
+            move |path: &Path| (path.to_string() == "consumer.tags.tier").then(|| value.to_owned())
+        };
+        assert!(eligible(&program, &tier("tin")));
+        let metals = ["gold", "silver"].map(Operand::new).to_vec();
+        program.eligible = vec![test("consumer.tags.tier", Operation::In(metals))];
+        assert!(eligible(&program, &tier("gold")) && !eligible(&program, &tier("tin")));
+        program.eligible.push(test("consumer.country", Operation::Exists(true)));
+        assert!(!eligible(&program, &tier("gold")));
+    }
+}

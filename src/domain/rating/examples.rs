@@ -6,10 +6,6 @@ use rust_decimal::Decimal;
 
 use crate::domain::book::meter::Aggregation;
 use crate::domain::book::meter::Meter;
-use crate::domain::book::meter::Operand;
-use crate::domain::book::meter::Operation;
-use crate::domain::book::meter::Path;
-use crate::domain::book::meter::Test;
 use crate::domain::book::plan::Cap;
 use crate::domain::book::plan::CapLimit;
 use crate::domain::book::plan::CapWindow;
@@ -39,7 +35,6 @@ use crate::domain::rating::Rated;
 use crate::domain::rating::RatingError;
 use crate::domain::rating::UnbudgetedReward;
 use crate::domain::rating::advance_fees;
-use crate::domain::rating::eligible;
 use crate::domain::rating::line::Line;
 use crate::domain::rating::line::LineKind;
 use crate::domain::rating::line::StepKind;
@@ -489,18 +484,4 @@ fn what_a_later_bucket_takes_back_does_not_compete_for_the_budget() {
     let reward = volume.rate(&miles(&[(1, "10"), (3, "1")])).rewards.remove(0);
     let rewards = [("AA", reward), ("UA", earned(&[(2, "5")]))];
     assert_eq!(settled(Exhausted::Stop, 1_600, &rewards), [("AA", 1_100), ("UA", 500)]);
-}
-
-#[test]
-fn a_consumer_is_eligible_if_all_conditions_hold() {
-    let test = |field: &str, operation| Test { field: Path::parse(field).expect("a path"), operation };
-    let mut program = program(None);
-    let tier =
-        |value: &'static str| move |path: &Path| (path.to_string() == "consumer.tags.tier").then(|| value.to_owned());
-    assert!(eligible(&program, &tier("tin")));
-    let metals = ["gold", "silver"].map(Operand::new).to_vec();
-    program.eligible = vec![test("consumer.tags.tier", Operation::In(metals))];
-    assert!(eligible(&program, &tier("gold")) && !eligible(&program, &tier("tin")));
-    program.eligible.push(test("consumer.country", Operation::Exists(true)));
-    assert!(!eligible(&program, &tier("gold")));
 }
