@@ -52,17 +52,14 @@ fn a_benchmark_of_ingest_counts_every_event_once_and_leaves_nothing_behind() {
         "/disk/bytes_per_event".to_owned(),
     ];
     for load in ["large", "large_empty", "medium", "single", "single_empty", "paced"] {
-        for figure in [
-            "connections",
-            "events_a_body",
-            "requests",
-            "events_per_second",
-            "first_events_per_second",
-            "last_events_per_second",
-            "latency/p50_ms",
-            "latency/p99_ms",
-        ] {
+        for figure in
+            ["connections", "events_a_body", "requests", "events_per_second", "latency/p50_ms", "latency/p99_ms"]
+        {
             figures.push(format!("/{load}/{figure}"));
+        }
+        // On a busy machine nothing may have been answered in one of them.
+        for stretch in ["first_events_per_second", "last_events_per_second"] {
+            assert!(report[load][stretch].is_number(), "{stretch} of {load}: {report}");
         }
     }
     for figure in figures {
