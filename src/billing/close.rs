@@ -14,6 +14,8 @@
 //!   statement. It is closed all the same.
 //! - **Budgets** of programs are spent in the order of closings, and inside one by bucket time over all parties. So
 //!   where plans have periods of different lengths, the one that ends first is served first.
+//! - **Shares** of what is charged here are earned here, and paid by the next payout statement of the producer's subscription:
+//!   one of this closing, if it is due too (`domain::document::share`).
 //! - **Holds** pass when they end by the time that is closed through; each is booked on the day on which it passed.
 //! - **Late events**, retractions and replayed history that change a closed period: it is rated again with the next document
 //!   of its subscription, and the difference stands there ([`late`](crate::billing::late), `domain::document::adjust`). Of a
@@ -23,6 +25,7 @@
 //! Usage that is not flushed is not seen: flush metering first.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use serde::Deserialize;
 use serde::Serialize;
@@ -34,6 +37,7 @@ use crate::billing::late::Late;
 use crate::billing::schedule::Item;
 use crate::billing::schedule::Schedule;
 pub use crate::billing::schedule::Through;
+use crate::billing::sharing::Producers;
 use crate::billing::usage::Together;
 use crate::billing::usage::UsageOfAll;
 use crate::domain::consumer::Consumer;
@@ -48,6 +52,10 @@ use crate::domain::document::invoice;
 use crate::domain::document::invoice::Invoice;
 use crate::domain::document::payout;
 use crate::domain::document::payout::Payout;
+use crate::domain::document::share::Share;
+use crate::domain::document::share::Sharer;
+use crate::domain::document::share::Sharing;
+use crate::domain::document::share::Terms;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::ledger::entry::Entry;
 use crate::domain::money::Money;
@@ -64,6 +72,7 @@ use crate::store::Write;
 use crate::store::closings::ClosedPeriod;
 use crate::store::closings::Closing;
 use crate::store::recording::Held;
+use crate::store::shares::Which;
 use crate::store::subscriptions::Advance;
 
 /// How the numbers of payout statements begin.
@@ -129,6 +138,9 @@ struct Gathered {
     usage_seq: i64,
     replayed: i64,
     late: Late,
+    /// Who shares in what is charged now, and what waits for its statement.
+    terms: Terms,
+    waiting: Vec<Share>,
     consumers: BTreeMap<String, Consumer>,
     /// One for each item.
     usage: Vec<BTreeMap<String, Vec<Usage>>>,
@@ -174,9 +186,11 @@ async fn close_together(
     let gathered = gather(db, versions, items).await?;
     let due = items.iter().zip(&gathered.usage).map(|(item, usage)| due(item, &gathered, usage));
     let due = due.collect::<Result<Vec<_>, _>>()?;
-    let documents = documents(&due, &gathered.late.granted)?;
+    let Gathered { last_closing, usage_seq, replayed, late, terms, waiting, .. } = &gathered;
+    let sharing = Sharing { terms: terms.clone(), corrected: late.shares.clone(), waiting: waiting.clone() };
+    let made = documents(&due, &late.granted, &sharing)?;
 
-    let Gathered { last_closing, usage_seq, replayed, .. } = gathered;
+    let (usage_seq, replayed) = (*usage_seq, *replayed);
     let closing = Closing { seq: last_closing + 1, due_at: at, usage_seq, replayed, closed_at: now };
     let mut tx = db.write().await?;
     tx.record_closing(&closing, &due.iter().map(closed_period).collect::<Vec<_>>()).await.map_err(overtaken)?;
@@ -184,10 +198,33 @@ async fn close_together(
     if usize::try_from(tx.advance_closed_through(&advances).await?) != Ok(advances.len()) {
         return Err(CloseError::Overtaken);
     }
-    gathered.late.record(&mut tx).await?;
-    let summary = record(&mut tx, &closing, &due, documents).await?;
+    late.record(&mut tx).await?;
+    record_shares(&mut tx, &closing, &due, &made.shares, &gathered).await?;
+    let summary = record(&mut tx, &closing, &due, made.documents).await?;
     tx.commit().await?;
     Ok(summary)
+}
+
+/// Keeps what producers earned, and who they were.
+async fn record_shares(
+    tx: &mut Tx<Write>,
+    closing: &Closing,
+    due: &[Due<'_>],
+    shares: &[Share],
+    gathered: &Gathered,
+) -> Result<(), store::Error> {
+    let mut sharers: Vec<&Sharer> = gathered.terms.sharers().chain(gathered.late.terms.sharers()).collect();
+    sharers.sort_unstable();
+    sharers.dedup();
+    tx.record_sharers(closing.seq, &sharers).await?;
+    let closed = due.iter().filter(|due| due.occasion == Occasion::Closing);
+    let paid: BTreeSet<&SubscriptionId> = closed.map(|due| &due.subscription.id).collect();
+    tx.record_shares(closing.seq, shares, &paid).await?;
+    let waited: BTreeSet<&SubscriptionId> = gathered.waiting.iter().map(|share| &share.to).collect();
+    for producer in waited.intersection(&paid) {
+        tx.take_shares(closing.seq, producer).await?;
+    }
+    Ok(())
 }
 
 async fn gather(db: &Db, versions: &Versions, items: &[Item]) -> Result<Gathered, CloseError> {
@@ -211,13 +248,20 @@ async fn gather(db: &Db, versions: &Versions, items: &[Item]) -> Result<Gathered
             of_all.and_then(|of_all| of_all.get(&item.subscription.consumer)).cloned().unwrap_or_default()
         }
     });
-    let used = used.collect();
+    let used: Vec<_> = used.collect();
+    let mut producers = Producers::default();
+    for (item, usage) in items.iter().zip(&used).filter(|(item, _)| item.occasion == Occasion::Closing) {
+        let covered = item.period.covered;
+        producers.add(&item.version, plan_of(&item.subscription, covered.from(), &item.version)?, covered.to(), usage);
+    }
     let granted = tx.granted_by_program().await?;
     Ok(Gathered {
         last_closing: tx.last_closing().await?,
         usage_seq: tx.applied_seq().await?,
         replayed: tx.last_replayed().await?,
         late: Late::read(&mut tx, versions, items, granted).await?,
+        terms: producers.look_up(&mut tx).await?,
+        waiting: tx.shares(Which::Waiting).await?,
         consumers: tx.consumers_named(&ids).await?,
         usage: used,
     })

@@ -69,7 +69,7 @@ fn question(
     let plan = plan_of(subscription, line.from, version).ok()?;
     let component = plan.components.iter().find_map(|component| match component {
         Component::Usage(usage) if usage.id == line.component => Some(usage),
-        Component::Usage(_) | Component::Fee(_) => None,
+        Component::Usage(_) | Component::Fee(_) | Component::Share(_) => None,
     })?;
     let meter = version.book.meters.get(&component.meter)?.clone();
     let from = match (meter.carries_over(), &component.milestones) {

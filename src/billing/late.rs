@@ -10,13 +10,17 @@ use std::sync::Arc;
 use crate::billing::close::CloseError;
 use crate::billing::schedule::Item;
 use crate::billing::schedule::period_under;
+use crate::billing::sharing::Producers;
 use crate::billing::usage::usage_of;
 use crate::domain::document::Occasion;
 use crate::domain::document::adjust::Adjusted;
 use crate::domain::document::adjust::Past;
 use crate::domain::document::adjust::adjust;
 use crate::domain::document::adjust::budgets_of;
+use crate::domain::document::closing::plan_of;
 use crate::domain::document::closing::reaching_back;
+use crate::domain::document::share::Share;
+use crate::domain::document::share::Terms;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::rating::line::Line;
 use crate::domain::subscription::Subscription;
@@ -28,6 +32,7 @@ use crate::store::Tx;
 use crate::store::Write;
 use crate::store::closings::ClosedPeriod;
 use crate::store::late::LateUsage;
+use crate::store::shares::Which;
 
 /// A closed period: of which subscription, and where it begins.
 pub(in crate::billing) type Closed = (SubscriptionId, Instant);
@@ -37,6 +42,9 @@ pub(in crate::billing) type Closed = (SubscriptionId, Instant);
 pub(in crate::billing) struct Late {
     /// By subscription, for those that get a document now.
     pub lines: BTreeMap<SubscriptionId, Vec<Line>>,
+    /// What producers get of what was corrected, or give back, and who they are.
+    pub shares: Vec<Share>,
+    pub terms: Terms,
     /// What programs have granted, as it comes to now.
     pub granted: BTreeMap<String, i64>,
     /// Notes that are taken up: of these parties, up to this one.
@@ -78,8 +86,15 @@ impl Late {
             return Ok(late);
         }
         let past = past(tx, versions, &changed).await?;
-        let Adjusted { lines, granted } = adjust(&past, &late.granted)?;
-        late.granted = granted;
+        let mut producers = Producers::default();
+        for past in past.iter().filter(|past| past.is_changed) {
+            let covered = past.period.covered;
+            let plan = plan_of(&past.subscription, covered.from(), &past.version)?;
+            producers.add(&past.version, plan, covered.to(), &past.usage);
+        }
+        late.terms = producers.look_up(tx).await?;
+        let Adjusted { lines, shares, granted } = adjust(&past, &late.granted, &late.terms)?;
+        (late.shares, late.granted) = (shares, granted);
         for (past, lines) in past.iter().zip(lines).filter(|(_, lines)| !lines.is_empty()) {
             let id = past.subscription.id.clone();
             match due.contains_key(&id) {
@@ -189,6 +204,8 @@ async fn one(
     let period = period_under(&subscription, covered.from(), &version)?.ok_or_else(lost)?;
     let since = reaching_back(&subscription, covered.from(), &version)?;
     let usage = usage_of(tx, &subscription.consumer, covered, &since).await?;
-    let said = tx.said_of(&id, covered).await?;
-    Ok(Past { closing, subscription, consumer, period, version, usage, said, is_changed })
+    let mut said = tx.said_of(&id, covered).await?;
+    said.retain(|line| !line.is_share());
+    let shared = tx.shares(Which::Of(&id, covered.from())).await?;
+    Ok(Past { closing, subscription, consumer, period, version, usage, said, shared, is_changed })
 }

@@ -7,6 +7,7 @@ pub mod export;
 mod late;
 pub mod quota;
 mod schedule;
+mod sharing;
 pub mod simulate;
 pub mod statement;
 pub mod subscribe;

@@ -23,6 +23,8 @@ use crate::domain::document::closing::Due;
 use crate::domain::document::closing::documents;
 use crate::domain::document::closing::plan_of;
 use crate::domain::document::closing::reaching_back;
+use crate::domain::document::share::Share;
+use crate::domain::document::share::Sharing;
 use crate::domain::document::statement::Asked;
 use crate::domain::document::statement::Contents;
 use crate::domain::document::statement::MeterDays;
@@ -47,6 +49,7 @@ use crate::metering::versions::Versions;
 use crate::store;
 use crate::store::Db;
 use crate::store::documents::Wanted;
+use crate::store::shares::Which;
 
 #[derive(Debug, Error)]
 pub enum StatementError {
@@ -109,12 +112,13 @@ pub async fn statement(
         so_far.push(usage_of(&mut tx, &consumer.id, item.period.covered, &since).await?);
     }
     let granted = tx.granted_by_program().await?;
+    let waiting = tx.shares(Which::Waiting).await?;
     let meters = versions.iter().flat_map(|version| version.book.meters.values());
     let carrying = meters.filter(|meter| meter.carries_over()).map(|meter| (meter.id.as_str(), Instant::BEGINNING));
     let used = usage_of(&mut tx, &consumer.id, period, &carrying.collect()).await?;
     drop(tx);
 
-    add_so_far(&mut contents, &consumer, &open, &so_far, granted)?;
+    add_so_far(&mut contents, &consumer, &open, &so_far, (granted, waiting))?;
     let usage = daily(&used, versions, period, &zone)?;
     Ok(Statement::of(&consumer.id, consumer.currency, (period, zone), state, contents, usage)?)
 }
@@ -195,13 +199,14 @@ fn open_items(
     Ok(items)
 }
 
-/// Rates what is open, one period after the other, so that each leaves less of the budgets to the next.
+/// Rates what is open, one period after the other, so that each leaves less of the budgets to the next. What was earned of
+/// others' charges and waits is on the first of a subscription.
 fn add_so_far(
     contents: &mut Contents,
     consumer: &Consumer,
     open: &[Item],
     usage: &[BTreeMap<String, Vec<Usage>>],
-    mut granted: BTreeMap<String, i64>,
+    (mut granted, mut waiting): (BTreeMap<String, i64>, Vec<Share>),
 ) -> Result<(), StatementError> {
     for (item, usage) in open.iter().zip(usage) {
         let due = Due {
@@ -215,7 +220,12 @@ fn add_so_far(
             adjustments: &[],
             usage,
         };
-        for made in documents(&[due], &granted).map_err(CloseError::from)? {
+        let (own, others): (Vec<Share>, Vec<Share>) = std::mem::take(&mut waiting)
+            .into_iter()
+            .partition(|share| item.occasion == Occasion::Closing && share.to == item.subscription.id);
+        waiting = others;
+        let sharing = Sharing { waiting: own, ..Sharing::default() };
+        for made in documents(&[due], &granted, &sharing).map_err(CloseError::from)?.documents {
             if let Some(invoice) = made.invoice {
                 contents.add_charges(invoice.totals);
             }

@@ -8,6 +8,7 @@ mod late;
 mod lifetime;
 mod quota;
 mod scenarios;
+mod shares;
 mod trial;
 
 use std::collections::BTreeMap;
@@ -192,6 +193,10 @@ pub(in crate::billing) async fn fly(metering: &Metering, carrier: &str, time: &s
 }
 
 async fn sign_up(db: &Db, id: &str, tier: &str, tax: Option<&str>, ends_at: Option<Instant>) {
+    sign_up_for(db, "airline", id, (tier, tax, ends_at)).await;
+}
+
+async fn sign_up_for(db: &Db, plan: &str, id: &str, (tier, tax, ends_at): (&str, Option<&str>, Option<Instant>)) {
     let consumer = Consumer {
         id: id.to_owned(),
         name: id.to_owned(),
@@ -206,8 +211,7 @@ async fn sign_up(db: &Db, id: &str, tier: &str, tax: Option<&str>, ends_at: Opti
     };
     let starts_at = at("2013-01-01T05:00:00Z");
     let subscription = SubscriptionId::parse(&format!("sub_{id}")).expect("an id");
-    let plan = "airline".to_owned();
-    let subscription = Subscription::new(subscription, id.to_owned(), plan, (starts_at, ends_at), NOW);
+    let subscription = Subscription::new(subscription, id.to_owned(), plan.to_owned(), (starts_at, ends_at), NOW);
     let mut tx = db.write().await.expect("begins");
     tx.put_consumer(&consumer).await.expect("is put");
     tx.create_subscription(&subscription).await.expect("is created");

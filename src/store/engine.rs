@@ -96,6 +96,7 @@ const BOOKS_STEPS: &[Step] = &[
     step!(11, "0011_changes"),
     step!(12, "0012_late"),
     step!(13, "0013_spend"),
+    step!(14, "0014_shares"),
 ];
 
 /// A number of our own, so that no other program's advisory lock is ours: `tally` in ASCII.

@@ -26,6 +26,7 @@ pub mod naive;
 pub mod quarantine;
 pub mod recording;
 pub mod replayed;
+pub mod shares;
 pub mod subscriptions;
 #[cfg(test)]
 pub(crate) mod tests;

@@ -13,14 +13,14 @@ fn flight(carrier: &str, number: u32, time: &str, thousands: u32) -> String {
     )
 }
 
-fn retraction(carrier: &str, number: u32) -> String {
+pub(super) fn retraction(carrier: &str, number: u32) -> String {
     format!(
         r#"{{"specversion":"1.0","id":"r{number}","source":"/{carrier}","type":"tallystick.event.retracted","time":"2013-04-20T00:00:00Z","data":{{"source":"/{carrier}","id":"{number}"}}}}"#
     )
 }
 
 /// What is taken back must be acknowledged before.
-async fn send(metering: &Metering, events: &[String]) {
+pub(super) async fn send(metering: &Metering, events: &[String]) {
     let (taken_back, events): (Vec<&str>, Vec<&str>) =
         events.iter().map(String::as_str).partition(|event| event.contains("retracted"));
     for events in [events, taken_back].into_iter().filter(|events| !events.is_empty()) {
@@ -44,7 +44,7 @@ async fn all_lines(db: &Db) -> Vec<(String, Line)> {
 }
 
 /// What all documents say, by consumer, component and the period that it is for.
-async fn said(db: &Db) -> BTreeMap<(String, String, Instant), i64> {
+pub(super) async fn said(db: &Db) -> BTreeMap<(String, String, Instant), i64> {
     let mut said = BTreeMap::new();
     for (consumer, line) in all_lines(db).await {
         *said.entry((consumer, line.component, line.from)).or_insert(0) += line.amount.minor();
@@ -109,16 +109,16 @@ async fn a_budget_is_shared_again_and_whoever_is_not_due_waits_for_the_own_docum
 }
 
 /// A generator that is the same everywhere.
-struct Dice(u64);
+pub(super) struct Dice(pub u64);
 
 impl Dice {
-    fn roll(&mut self, sides: u32) -> u32 {
+    pub fn roll(&mut self, sides: u32) -> u32 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         u32::try_from(self.0 >> 33).unwrap_or(0) % sides
     }
 }
 
-const MONTHS: [&str; 5] = ["2013-02-01", "2013-03-01", "2013-04-01", "2013-05-01", "2013-06-01"];
+pub(super) const MONTHS: [&str; 5] = ["2013-02-01", "2013-03-01", "2013-04-01", "2013-05-01", "2013-06-01"];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_comes_late_all_documents_say_what_everything_on_time_would_have() {

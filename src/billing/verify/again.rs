@@ -1,6 +1,7 @@
 //! Repeats every closing in order, and compares its documents with those that were recorded.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use crate::billing::verify::Progress;
 use crate::billing::verify::Verified;
 use crate::billing::verify::VerifyError;
 use crate::billing::verify::from_log;
+use crate::billing::verify::history::Corrected;
 use crate::billing::verify::history::History;
 use crate::domain::book::version::BookVersion;
 use crate::domain::document::Occasion;
@@ -23,6 +25,9 @@ use crate::domain::document::invoice::Invoice;
 use crate::domain::document::payout;
 use crate::domain::document::payout::Hold;
 use crate::domain::document::payout::Payout;
+use crate::domain::document::share::Share;
+use crate::domain::document::share::Sharing;
+use crate::domain::document::share::Terms;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
@@ -40,6 +45,7 @@ use crate::store::Tx;
 use crate::store::closings::ClosedPeriod;
 use crate::store::closings::Closing;
 use crate::store::documents::Wanted;
+use crate::store::shares::Which;
 
 /// What the closings so far came to.
 #[derive(Default)]
@@ -52,6 +58,8 @@ struct Tally {
     advance_through: BTreeMap<SubscriptionId, Option<Instant>>,
     /// What was closed so far.
     history: History,
+    /// What producers earned that is on no statement yet.
+    waiting: Vec<Share>,
     /// The last number of each series.
     numbers: BTreeMap<String, i64>,
 }
@@ -115,7 +123,9 @@ pub(super) async fn repeat(
         verified.documents += invoices.len() + payouts.len();
         tally.check_numbers(&invoices, &payouts, &mut verified.differences);
         let members = members(closed, &subscriptions, versions, &usage, &mut tally.advance_through);
-        let repeated = members.and_then(|members| tally.close_again(closing, members, &usage, invoices, payouts));
+        let terms = Terms::new(tx.sharers(closing.seq).await?);
+        let recorded = Recorded { invoices, payouts, shares: tx.shares(Which::Earned(closing.seq)).await? };
+        let repeated = members.and_then(|members| tally.close_again(closing, members, &usage, terms, recorded));
         let differences = match repeated {
             Ok(differences) => differences,
             Err(why) => vec![Difference::NotRepeatable { closing: closing.seq, why: why.to_string() }],
@@ -203,15 +213,24 @@ impl Tally {
         closing: &Closing,
         mut members: Vec<Member>,
         usage: &BTreeMap<Key, Delta>,
-        invoices: Vec<Invoice>,
-        payouts: Vec<Payout>,
+        terms: Terms,
+        recorded: Recorded,
     ) -> Result<Vec<Difference>, CloseError> {
-        let granted = self.history.adjust(&mut members, usage, &self.granted)?;
+        let Corrected { granted, shares } = self.history.adjust(&mut members, usage, &self.granted, &terms)?;
+        let sharing = Sharing { terms, corrected: shares, waiting: std::mem::take(&mut self.waiting) };
         let due: Vec<Due<'_>> = members.iter().map(Member::due).collect();
         let mut differences: Vec<Difference> =
             members.iter().flat_map(|member| self.check_period(closing, member)).collect();
+        let Recorded { invoices, payouts, shares } = recorded;
+        let made = documents(&due, &granted, &sharing)?;
+        differences.extend(share_differences(closing.seq, &shares, &made.shares));
+        self.history.add_shares(&made.shares);
+        let closed = members.iter().filter(|member| member.closed.occasion == Occasion::Closing);
+        let paid: BTreeSet<&SubscriptionId> = closed.map(|member| &member.subscription.id).collect();
+        self.waiting =
+            sharing.waiting.into_iter().chain(made.shares).filter(|share| !paid.contains(&share.to)).collect();
         let mut found = Found::new(invoices, payouts);
-        for (member, made) in members.iter().zip(documents(&due, &granted)?) {
+        for (member, made) in members.iter().zip(made.documents) {
             self.history.add(closing.seq, member, &made);
             self.grant(&made)?;
             found.compare(closing, member, made, &mut differences);
@@ -286,6 +305,35 @@ impl Tally {
             }
         }
     }
+}
+
+/// What a closing came to, as it was recorded.
+struct Recorded {
+    invoices: Vec<Invoice>,
+    payouts: Vec<Payout>,
+    shares: Vec<Share>,
+}
+
+/// What producers earned in a closing, as it was recorded and as it comes out now.
+fn share_differences(closing: i64, stored: &[Share], made: &[Share]) -> Vec<Difference> {
+    let of = |share: &Share| {
+        let Share { charged, period, charge, to, component, .. } = share;
+        format!("{to}.{component} of {charge} of {charged} from {}", period.from())
+    };
+    let what = |share: &Share| {
+        format!("{} % of {} = {} by {}", share.rate.normalize(), share.base, share.amount, share.program)
+    };
+    let texts = |shares: &[Share]| -> BTreeMap<String, String> {
+        shares.iter().map(|share| (of(share), what(share))).collect()
+    };
+    let (stored, made) = (texts(stored), texts(made));
+    let places: BTreeSet<&String> = stored.keys().chain(made.keys()).collect();
+    let difference = |place: &&String| {
+        let text = |of: &BTreeMap<String, String>| of.get(*place).cloned().unwrap_or_else(|| "nothing".to_owned());
+        let (stored, recomputed) = (text(&stored), text(&made));
+        (stored != recomputed).then(|| Difference::Share { closing, of: (*place).clone(), stored, recomputed })
+    };
+    places.iter().filter_map(difference).collect()
 }
 
 /// The documents of a closing as they were recorded, by what they are for.

@@ -14,6 +14,8 @@ use crate::domain::document::adjust::adjust;
 use crate::domain::document::adjust::budgets_of;
 use crate::domain::document::closing::Documents;
 use crate::domain::document::closing::reaching_back;
+use crate::domain::document::share::Share;
+use crate::domain::document::share::Terms;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
@@ -26,17 +28,27 @@ pub(super) struct History {
     past: Vec<Past>,
     /// Those that got more or less because others did, and whose next document will say so.
     waiting: BTreeSet<Closed>,
+    /// What producers earned of what they were charged, by what was charged.
+    shared: BTreeMap<Closed, Vec<Share>>,
+}
+
+/// What corrections of earlier periods come to.
+pub(super) struct Corrected {
+    /// What programs have granted, as it comes to now.
+    pub granted: BTreeMap<String, i64>,
+    /// What producers get or give back.
+    pub shares: Vec<Share>,
 }
 
 impl History {
-    /// Rates again what changed of the members' earlier periods, and gives them the differences. Gives what programs have
-    /// granted, as it comes to now.
+    /// Rates again what changed of the members' earlier periods, and gives them the differences.
     pub fn adjust(
         &mut self,
         members: &mut [Member],
         usage: &BTreeMap<Key, Delta>,
         granted: &BTreeMap<String, i64>,
-    ) -> Result<BTreeMap<String, i64>, CloseError> {
+        terms: &Terms,
+    ) -> Result<Corrected, CloseError> {
         let closing = members.iter().filter(|member| member.closed.occasion == Occasion::Closing);
         let due: BTreeSet<SubscriptionId> = closing.map(|member| member.subscription.id.clone()).collect();
         let mut now = Vec::with_capacity(self.past.len());
@@ -57,7 +69,7 @@ impl History {
             now.push(used);
         }
         if !self.past.iter().any(|past| past.is_changed) {
-            return Ok(granted.clone());
+            return Ok(Corrected { granted: granted.clone(), shares: Vec::new() });
         }
         let (mut again, mut places) = (Vec::new(), Vec::new());
         for (place, (past, used)) in self.past.iter().zip(now).enumerate() {
@@ -66,11 +78,13 @@ impl History {
                 Ok(first.is_some_and(|first| first <= past.closing) && shared.iter().any(|id| budgets.contains(*id)))
             };
             if past.is_changed || shares()? {
-                again.push(Past { usage: used, ..past.clone() });
+                let closed = (past.subscription.id.clone(), past.period.covered.from());
+                let shared = self.shared.get(&closed).cloned().unwrap_or_default();
+                again.push(Past { usage: used, shared, ..past.clone() });
                 places.push(place);
             }
         }
-        let Adjusted { lines, granted } = adjust(&again, granted)?;
+        let Adjusted { lines, shares, granted } = adjust(&again, granted, terms)?;
         for ((place, again), lines) in places.into_iter().zip(again).zip(lines) {
             let id = again.subscription.id.clone();
             let closed = (id.clone(), again.period.covered.from());
@@ -90,7 +104,14 @@ impl History {
                 self.waiting.insert(closed);
             }
         }
-        Ok(granted)
+        Ok(Corrected { granted, shares })
+    }
+
+    /// Remembers what producers earned.
+    pub fn add_shares(&mut self, shares: &[Share]) {
+        for share in shares {
+            self.shared.entry((share.charged.clone(), share.period.from())).or_default().push(share.clone());
+        }
     }
 
     /// Remembers what was closed, and what its documents say of its own usage.
@@ -100,7 +121,7 @@ impl History {
         }
         let invoiced = made.invoice.iter().flat_map(|invoice| &invoice.totals.lines);
         let rewarded = made.payout.iter().flat_map(|payout| &payout.lines);
-        let of_usage = |line: &&Line| line.kind != LineKind::Fee && !line.is_adjustment();
+        let of_usage = |line: &&Line| line.kind != LineKind::Fee && !line.is_adjustment() && !line.is_share();
         self.past.push(Past {
             closing,
             subscription: member.subscription.clone(),
@@ -109,6 +130,7 @@ impl History {
             version: member.version.clone(),
             usage: member.usage.clone(),
             said: invoiced.chain(rewarded).filter(of_usage).cloned().collect(),
+            shared: Vec::new(),
             is_changed: false,
         });
     }

@@ -69,6 +69,8 @@ pub enum Difference {
     DocumentMissing { document: &'static str, subscription: SubscriptionId, closing: i64 },
     #[error("{document}: {what} is {stored}, recomputed {recomputed}")]
     Document { document: String, what: String, stored: String, recomputed: String },
+    #[error("closing {closing}, share {of}: stored {stored}, recomputed {recomputed}")]
+    Share { closing: i64, of: String, stored: String, recomputed: String },
     #[error("the entry {key} of {document} is missing from the journal")]
     EntryMissing { document: String, key: String },
     #[error("entry {seq} of the journal, {key}, is not what {document} comes to")]

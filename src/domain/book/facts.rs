@@ -32,6 +32,7 @@ use crate::domain::book::plan::Percentage;
 use crate::domain::book::plan::Plan;
 use crate::domain::book::plan::Prorate;
 use crate::domain::book::plan::Rounding;
+use crate::domain::book::plan::ShareComponent;
 use crate::domain::book::plan::Tiers;
 use crate::domain::book::plan::Transform;
 use crate::domain::book::plan::UsageComponent;
@@ -213,6 +214,7 @@ fn component(component: &Component) -> Facts {
     match component {
         Component::Fee(item) => fee(item),
         Component::Usage(item) => usage(item),
+        Component::Share(item) => share(item),
     }
 }
 
@@ -263,6 +265,19 @@ fn usage(component: &UsageComponent) -> Facts {
     }
     facts.say_if_any("allowance", allowance.as_ref());
     facts.say_if_any("group_by", (!group_by.is_empty()).then(|| group_by.join(", ")));
+    facts
+}
+
+fn share(component: &ShareComponent) -> Facts {
+    let ShareComponent { id: _, name, of, producer, rate, program } = component;
+    let mut facts = Facts::default();
+    facts.say("name", name);
+    facts.say("kind", "share");
+    let charges = of.iter().map(|of| format!("{} of plan {}", of.charge, of.plan));
+    facts.say("of", charges.collect::<Vec<_>>().join(", "));
+    facts.say("producer", producer);
+    facts.say("rate", rate);
+    facts.say("program", program);
     facts
 }
 

@@ -44,6 +44,27 @@ pub enum Component {
     Fee(Fee),
     /// Priced from usage: the party owes the platform, or the platform the party.
     Usage(UsageComponent),
+    Share(ShareComponent),
+}
+
+/// A percentage of what others are charged for what is this party's: the platform owes it to the party.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareComponent {
+    pub id: String,
+    pub name: String,
+    pub of: Vec<SharedCharge>,
+    /// The dimension of the charges' meters that names the consumer who gets the share.
+    pub producer: String,
+    /// In percent.
+    pub rate: Decimal,
+    pub program: String,
+}
+
+/// A charge of some plan.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SharedCharge {
+    pub plan: String,
+    pub charge: String,
 }
 
 /// A fixed amount a period.
@@ -409,6 +430,16 @@ impl Component {
         match self {
             Self::Fee(fee) => &fee.id,
             Self::Usage(usage) => &usage.id,
+            Self::Share(share) => &share.id,
+        }
+    }
+
+    /// The program that pays it, if it is not the party that pays.
+    pub fn program(&self) -> Option<&str> {
+        match self {
+            Self::Fee(_) => None,
+            Self::Usage(usage) => usage.program(),
+            Self::Share(share) => Some(&share.program),
         }
     }
 }

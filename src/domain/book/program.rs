@@ -42,4 +42,6 @@ pub enum AccountingClass {
     ContraRevenue,
     /// An incentive paid to somebody who is not: 5000.
     Expense,
+    /// What a producer gets of what others were charged: 5010. For shares, and for nothing else.
+    ProducerShare,
 }

@@ -13,7 +13,6 @@ use std::sync::Arc;
 
 use rust_decimal::Decimal;
 
-use crate::domain::book::plan::Component;
 use crate::domain::book::version::BookVersion;
 use crate::domain::consumer::Consumer;
 use crate::domain::document::Occasion;
@@ -22,6 +21,9 @@ use crate::domain::document::closing::Due;
 use crate::domain::document::closing::plan_of;
 use crate::domain::document::closing::rated;
 use crate::domain::document::closing::settle;
+use crate::domain::document::share;
+use crate::domain::document::share::Share;
+use crate::domain::document::share::Terms;
 use crate::domain::money::Money;
 use crate::domain::money::MoneyError;
 use crate::domain::rating;
@@ -51,6 +53,8 @@ pub struct Past {
     pub usage: BTreeMap<String, Vec<Usage>>,
     /// The lines of usage that documents have for it so far.
     pub said: Vec<Line>,
+    /// What producers have of its charges so far.
+    pub shared: Vec<Share>,
     /// Whether its own usage may have changed. If not, it is here because it shares a budget with one of which that is so.
     pub is_changed: bool,
 }
@@ -60,6 +64,8 @@ pub struct Past {
 pub struct Adjusted {
     /// For each of the periods the differences, in the order in which they were given.
     pub lines: Vec<Vec<Line>>,
+    /// What producers get of them, or give back.
+    pub shares: Vec<Share>,
     /// What programs have granted in all closings so far, as it comes to now.
     pub granted: BTreeMap<String, i64>,
 }
@@ -71,16 +77,13 @@ pub fn budgets_of<'a>(
     version: &'a BookVersion,
 ) -> Result<BTreeSet<&'a str>, ClosingError> {
     let plan = plan_of(subscription, period.covered.from(), version)?;
-    let programs = plan.components.iter().filter_map(|component| match component {
-        Component::Usage(usage) => version.book.programs.get(usage.program()?),
-        Component::Fee(_) => None,
-    });
+    let programs = plan.components.iter().filter_map(|component| version.book.programs.get(component.program()?));
     Ok(programs.filter(|program| program.budget.is_some()).map(|program| &*program.id).collect())
 }
 
 /// Rates closed periods again. Of every program with a budget that one of those that changed names, all periods of its
 /// closing and of every later one must be there; they come in the order of their closings.
-pub fn adjust(past: &[Past], granted: &BTreeMap<String, i64>) -> Result<Adjusted, ClosingError> {
+pub fn adjust(past: &[Past], granted: &BTreeMap<String, i64>, terms: &Terms) -> Result<Adjusted, ClosingError> {
     let mut granted = granted.clone();
     let mut shared: BTreeSet<&str> = BTreeSet::new();
     for past in past.iter().filter(|past| past.is_changed) {
@@ -110,14 +113,20 @@ pub fn adjust(past: &[Past], granted: &BTreeMap<String, i64>) -> Result<Adjusted
         }
     }
     let mut lines = Vec::with_capacity(past.len());
+    let mut shares = Vec::new();
     for (past, now) in past.iter().zip(now) {
+        if past.is_changed {
+            let divided = terms.divide(&past.due().source()?, &now);
+            let divided = divided.and_then(|divided| share::differences(divided, &past.shared));
+            shares.extend(divided.map_err(|source| past.money(source))?);
+        }
         let said = past.said.iter().filter(|line| match &line.program {
             Some(program) => counts(past, program),
             None => past.is_changed,
         });
         lines.push(differences(past, said, now).map_err(|source| past.money(source))?);
     }
-    Ok(Adjusted { lines, granted })
+    Ok(Adjusted { lines, shares, granted })
 }
 
 impl Past {

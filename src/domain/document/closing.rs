@@ -10,6 +10,7 @@ use thiserror::Error;
 
 use crate::domain::book::Book;
 use crate::domain::book::Tax;
+use crate::domain::book::plan::Component;
 use crate::domain::book::plan::Plan;
 use crate::domain::book::program::Program;
 use crate::domain::book::version::BookVersion;
@@ -19,8 +20,13 @@ use crate::domain::document::invoice;
 use crate::domain::document::invoice::Totals;
 use crate::domain::document::payout;
 use crate::domain::document::payout::HoldError;
+use crate::domain::document::share;
+use crate::domain::document::share::Share;
+use crate::domain::document::share::Sharing;
+use crate::domain::document::share::Source;
 use crate::domain::ids::InvoiceId;
 use crate::domain::ids::PayoutId;
+use crate::domain::ids::SubscriptionId;
 use crate::domain::money::Money;
 use crate::domain::money::MoneyError;
 use crate::domain::rating;
@@ -61,6 +67,15 @@ pub struct Documents {
     pub payout: Option<payout::Draft>,
 }
 
+/// What everything that is due comes to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Closed {
+    /// In the order in which it was given.
+    pub documents: Vec<Documents>,
+    /// What producers get of the charges, or give back, whether they get a document now or not.
+    pub shares: Vec<Share>,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum ClosingError {
     #[error("plan {plan} of subscription {subscription} is not in price book {version}; publish one that has it")]
@@ -90,6 +105,17 @@ impl Due<'_> {
         plan_of(self.subscription, self.period.covered.from(), self.version)
     }
 
+    /// What its charges are divided by.
+    pub fn source(&self) -> Result<Source<'_>, ClosingError> {
+        Ok(Source {
+            subscription: &self.subscription.id,
+            period: self.period.covered,
+            plan: self.plan()?,
+            book_version: &self.version.id,
+            usage: self.usage,
+        })
+    }
+
     /// A consumer's tax must be known: to charge none would be to guess.
     fn tax(&self) -> Result<Option<&Tax>, ClosingError> {
         let Some(tax) = &self.consumer.tax else { return Ok(None) };
@@ -99,6 +125,20 @@ impl Due<'_> {
             version: self.version.id.clone(),
         };
         self.version.book.taxes.get(tax).ok_or_else(unknown).map(Some)
+    }
+
+    /// The lines of what others were charged.
+    fn shares(&self, shares: &[&Share]) -> Result<Vec<Line>, ClosingError> {
+        let plan = self.plan()?;
+        let name = |id: &str| {
+            let known = plan.components.iter().find_map(|component| match component {
+                Component::Share(share) if share.id == id => Some(share.name.clone()),
+                Component::Share(_) | Component::Fee(_) | Component::Usage(_) => None,
+            });
+            known.unwrap_or_else(|| id.to_owned())
+        };
+        share::lines(shares.iter().copied(), self.period.covered, &plan.calendar.zone, name)
+            .map_err(|source| self.money(source))
     }
 
     fn rating(&self, source: RatingError) -> ClosingError {
@@ -138,13 +178,17 @@ pub fn reaching_back<'a>(
     Ok(since)
 }
 
-/// What everything that is due comes to, in the order in which it was given. `granted` is what programs have granted
-/// before, in the minor unit.
-pub fn documents(due: &[Due<'_>], granted: &BTreeMap<String, i64>) -> Result<Vec<Documents>, ClosingError> {
+/// What everything that is due comes to. `granted` is what programs have granted before, in the minor unit.
+pub fn documents(due: &[Due<'_>], granted: &BTreeMap<String, i64>, sharing: &Sharing) -> Result<Closed, ClosingError> {
     let mut charges = Vec::with_capacity(due.len());
+    let mut shares = sharing.corrected.clone();
     let mut rewards: BTreeMap<&str, Vec<(usize, UnbudgetedReward)>> = BTreeMap::new();
     for (index, due) in due.iter().enumerate() {
         let Rated { lines, rewards: earned } = rated(due, rating::rate)?;
+        if due.occasion == Occasion::Closing {
+            let divided = sharing.terms.divide(&due.source()?, &lines).map_err(|source| due.money(source))?;
+            shares.extend(divided);
+        }
         charges.push(lines);
         for (program, reward) in earned {
             rewards.entry(program).or_default().push((index, reward));
@@ -168,12 +212,20 @@ pub fn documents(due: &[Due<'_>], granted: &BTreeMap<String, i64>) -> Result<Vec
             }
         }
     }
-    let of_each = due.iter().zip(charges).zip(earned);
-    of_each
-        .map(|((due, charges), rewards)| {
-            Ok(Documents { invoice: invoice(due, charges)?, payout: payout(due, rewards)? })
-        })
-        .collect()
+    let mut by_producer: BTreeMap<&SubscriptionId, Vec<&Share>> = BTreeMap::new();
+    for share in sharing.waiting.iter().chain(&shares) {
+        by_producer.entry(&share.to).or_default().push(share);
+    }
+    let mut documents = Vec::with_capacity(due.len());
+    for ((due, charges), mut rewards) in due.iter().zip(charges).zip(earned) {
+        if due.occasion == Occasion::Closing
+            && let Some(shares) = by_producer.remove(&due.subscription.id)
+        {
+            rewards.extend(due.shares(&shares)?);
+        }
+        documents.push(Documents { invoice: invoice(due, charges)?, payout: payout(due, rewards)? });
+    }
+    Ok(Closed { documents, shares })
 }
 
 /// What one period comes to before budgets.

@@ -9,6 +9,7 @@ pub mod discount;
 mod golden;
 pub mod invoice;
 pub mod payout;
+pub mod share;
 pub mod statement;
 
 use std::fmt;

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | [`invoice_finalized`] | 1100 gross | 4000 net, 2200 tax |
 //! | [`invoice_voided`] | the exact mirror | |
-//! | [`rewards_earned`] | 4090 or 5000, by the program's class | 2000 |
+//! | [`rewards_earned`] | 4090, 5000 or 5010, by the program's class | 2000 |
 //! | [`hold_passed`] | 2000 | 2010 |
 //!
 //! Amounts may be negative where a document takes something back: they then go to the other side, so an adjustment
@@ -87,11 +87,12 @@ pub fn invoice_voided(invoice: &InvoiceId, finalized: &Entry, dates: Dates) -> E
 pub fn rewards_earned(payout: &RewardTotals<'_>, dates: Dates) -> Result<Option<Entry>, EntryError> {
     let mut postings = Postings::default();
     for (program, class, amount) in &payout.rewards {
-        let cost = match class {
-            AccountingClass::ContraRevenue => Chart::CustomerRewards,
-            AccountingClass::Expense => Chart::IncentiveExpense,
+        let (cost, of) = match class {
+            AccountingClass::ContraRevenue => (Chart::CustomerRewards, Some(*program)),
+            AccountingClass::Expense => (Chart::IncentiveExpense, Some(*program)),
+            AccountingClass::ProducerShare => (Chart::ProducerShare, None),
         };
-        postings.debit(cost, Some(program), *amount)?;
+        postings.debit(cost, of, *amount)?;
         postings.credit(Chart::RewardsHeld, Some(payout.party), *amount)?;
     }
     let key = format!("payout:{}:earned", payout.id);
@@ -231,6 +232,7 @@ mod tests {
             ("loyalty", AccountingClass::ContraRevenue, eur(300)),
             ("bounty", AccountingClass::Expense, eur(50)),
             ("late", AccountingClass::Expense, eur(-20)),
+            ("royalties", AccountingClass::ProducerShare, eur(7)),
         ];
         let payout = RewardTotals { id: &id, party: "UA", rewards };
         let entry = rewards_earned(&payout, DATES).expect("balances").expect("something was earned");

@@ -68,6 +68,11 @@ impl Line {
     pub fn is_adjustment(&self) -> bool {
         self.explanation.steps.iter().any(|step| step.step == StepKind::Adjustment)
     }
+
+    /// Whether it is of what others were charged, and not of own usage.
+    pub fn is_share(&self) -> bool {
+        self.explanation.steps.first().is_some_and(|step| step.step == StepKind::Share)
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -130,6 +135,8 @@ pub enum StepKind {
     Minimum,
     AmountCap,
     Budget,
+    /// A part of what others were charged.
+    Share,
     Rounding,
 }
 

@@ -184,7 +184,8 @@ fn rate_with(inputs: &Inputs<'_>, explained: Explained) -> Result<Rated, RatingE
             Component::Fee(fee) if fee.when == When::Arrears => {
                 rated.lines.push(fees::line(plan, fee, inputs.life_from, (inputs.period, inputs.whole))?);
             }
-            Component::Fee(_) => {}
+            // What others are charged is known where all that falls due together is.
+            Component::Fee(_) | Component::Share(_) => {}
             Component::Usage(usage) => match &usage.direction {
                 Direction::Charge => {
                     if let Some(counted) = charges.remove(usage.id.as_str()) {

@@ -97,7 +97,7 @@ pub fn meters_of<'a>(book: &'a Book, plan: &str) -> BTreeSet<&'a str> {
     let components = book.plans.get(plan).into_iter().flat_map(|plan| &plan.components);
     let usage = components.filter_map(|component| match component {
         Component::Usage(usage) => Some(usage),
-        Component::Fee(_) => None,
+        Component::Fee(_) | Component::Share(_) => None,
     });
     usage.flat_map(meters).collect()
 }
@@ -106,10 +106,7 @@ pub fn meters_of<'a>(book: &'a Book, plan: &str) -> BTreeSet<&'a str> {
 pub fn is_same(before: &Book, after: &Book, plan: &str) -> bool {
     let programs = |book: &Book| -> Vec<Option<Program>> {
         let components = book.plans.get(plan).into_iter().flat_map(|plan| &plan.components);
-        let named = components.filter_map(|component| match component {
-            Component::Usage(usage) => usage.program(),
-            Component::Fee(_) => None,
-        });
+        let named = components.filter_map(Component::program);
         named.map(|program| book.programs.get(program).cloned()).collect()
     };
     before.plans.get(plan) == after.plans.get(plan)

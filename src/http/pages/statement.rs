@@ -302,6 +302,7 @@ fn step_name(kind: StepKind) -> &'static str {
         StepKind::AmountCap => "Capped",
         StepKind::Budget => "Budget",
         StepKind::Rounding => "Rounded",
+        StepKind::Share => "Shared",
     }
 }
 

@@ -12,6 +12,7 @@ use crate::domain::book::parse::milestones;
 use crate::domain::book::parse::model;
 use crate::domain::book::parse::named::Named;
 use crate::domain::book::parse::reader::Table;
+use crate::domain::book::parse::share;
 use crate::domain::book::parse::value::Value;
 use crate::domain::book::plan::Cap;
 use crate::domain::book::plan::CapLimit;
@@ -27,11 +28,14 @@ use crate::domain::book::plan::Prorate;
 use crate::domain::book::plan::Transform;
 use crate::domain::book::plan::UsageComponent;
 use crate::domain::book::plan::When;
+use crate::domain::book::program::AccountingClass;
+use crate::domain::book::program::Program;
 use crate::domain::money::Currency;
 use crate::domain::period::Interval;
 use crate::domain::time::Zone;
 
-const KINDS: [(&str, Kind); 3] = [("fee", Kind::Fee), ("charge", Kind::Charge), ("reward", Kind::Reward)];
+const KINDS: [(&str, Kind); 4] =
+    [("fee", Kind::Fee), ("charge", Kind::Charge), ("reward", Kind::Reward), ("share", Kind::Share)];
 const WHEN: [(&str, When); 2] = [("advance", When::Advance), ("arrears", When::Arrears)];
 const PRORATE: [(&str, Prorate); 4] = [
     ("none", Prorate::None),
@@ -54,6 +58,7 @@ enum Kind {
     Fee,
     Charge,
     Reward,
+    Share,
 }
 
 /// What a component needs to know of its plan and of the book. Nothing where there is a mistake.
@@ -67,11 +72,12 @@ pub struct Terms<'k> {
 
 pub fn read(table: &mut Table<'_>, id: Option<&Value<'_>>, terms: &Terms<'_>) -> Option<Component> {
     let name = table.optional("name", Value::owned_text);
-    let kind = table.required("kind", |value| value.one_of(&KINDS, &["share"]));
+    let kind = table.required("kind", |value| value.one_of(&KINDS, &[]));
     let id = id.and_then(Value::raw_text);
     let name = name.or_else(|| id.clone());
     match kind {
         Some(Kind::Fee) => fee(table, id, name, terms).map(Component::Fee),
+        Some(Kind::Share) => share::read(table, id, name, terms).map(Component::Share),
         Some(kind) => usage(table, kind, id, name, terms).map(Component::Usage),
         None => {
             table.accept_rest();
@@ -235,6 +241,15 @@ fn direction(table: &mut Table<'_>, kind: Kind, terms: &Terms<'_>) -> Option<Dir
 
 fn program(value: Value<'_>, terms: &Terms<'_>) -> Option<String> {
     let (id, program) = terms.known.programs.known(value.clone())?;
+    if program.is_some_and(|program| program.accounting == AccountingClass::ProducerShare) {
+        let message = format!("program `{id}` pays shares, by its accounting class");
+        return value.wrong("program_of_shares", message, "name another program, or make this a share");
+    }
+    in_currency(value, id, program, terms)
+}
+
+/// The id of a program that pays in the plan's currency.
+pub fn in_currency(value: Value<'_>, id: &str, program: Option<&Program>, terms: &Terms<'_>) -> Option<String> {
     if let (Some(program), Some(currency)) = (program, terms.currency)
         && program.currency != currency
     {

@@ -19,6 +19,7 @@ mod plans;
 mod programs;
 mod reader;
 mod settings;
+mod share;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -118,6 +119,10 @@ fn read(files: &[SourceFile], mistakes: &Mistakes) -> Option<Book> {
             }),
         }
     }
+    // What shares are of may be in any plan, so that is looked at when all are known.
+    for Document { source, entries, .. } in documents.iter().filter(|document| document.section == Section::Plans) {
+        Table::read(*source, "plan file", 0..0, entries.get_ref(), |root| share::check(root, &known));
+    }
     json.note_unused(mistakes);
     known.into_book()
 }
@@ -197,7 +202,8 @@ impl Known {
             Section::Catalog => self.event_types.complete = false,
             Section::Meters => self.meters.complete = false,
             Section::Programs => self.programs.complete = false,
-            Section::Settings | Section::Plans => {}
+            Section::Plans => self.plans.complete = false,
+            Section::Settings => {}
         }
     }
 

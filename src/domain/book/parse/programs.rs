@@ -13,8 +13,11 @@ use crate::domain::period::Period;
 use crate::domain::time::Instant;
 
 const EXHAUSTED: [(&str, Exhausted); 2] = [("partial", Exhausted::Partial), ("stop", Exhausted::Stop)];
-const ACCOUNTING: [(&str, AccountingClass); 2] =
-    [("contra_revenue", AccountingClass::ContraRevenue), ("expense", AccountingClass::Expense)];
+const ACCOUNTING: [(&str, AccountingClass); 3] = [
+    ("contra_revenue", AccountingClass::ContraRevenue),
+    ("expense", AccountingClass::Expense),
+    ("producer_share", AccountingClass::ProducerShare),
+];
 /// Ten years: longer is a slip of the pen.
 const HOLD_DAYS_MAX: u32 = 3650;
 
@@ -39,6 +42,12 @@ fn program(table: &mut Table<'_>, id: Option<&Value<'_>>, settings: &Settings) -
     let hold_days = table.optional("hold", |value| value.days(HOLD_DAYS_MAX)).unwrap_or(0);
     let accounting = table.optional("accounting", |value| value.one_of(&ACCOUNTING, &[]));
     let eligible = tests(table, "eligible", consumer_field);
+    if accounting == Some(AccountingClass::ProducerShare) {
+        let fix = "leave it out, or pay a reward";
+        table.refuse("budget", "budget_of_shares", "shares are paid from what was charged", fix);
+        table.refuse("exhausted", "budget_of_shares", "shares are paid from what was charged", fix);
+        table.refuse("eligible", "eligible_for_shares", "whoever has the component gets the share", fix);
+    }
     let id = id?.raw_text()?;
     Some(Program {
         name: name.unwrap_or_else(|| id.clone()),

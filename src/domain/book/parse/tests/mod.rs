@@ -3,6 +3,7 @@
 mod bounds;
 mod meters;
 mod models;
+mod shares;
 
 use rust_decimal::Decimal;
 
@@ -271,8 +272,8 @@ tiers = [] #! no_tiers
 
 [[plan.component]]
 id = "e"
-kind = "share" #! not_supported_yet
-of = "miles"
+kind = "share" #! missing_key missing_key missing_key
+of = "miles" #! wrong_type
 "#,
     );
 }
