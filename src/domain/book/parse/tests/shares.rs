@@ -70,10 +70,15 @@ fn what_a_share_is_of_must_be_there_and_be_divisible() {
     ] {
         assert_eq!(mistaken(wrong, right), [(8, code)], "{wrong}");
     }
-    assert_eq!(
-        mistaken("currency = \"EUR\"\nid = \"airport\"", "id = \"airport\""),
-        [(9, "currencies_differ"), (12, "currencies_differ")]
-    );
+    let in_euro = |text: &str| text.replace("id = \"", "currency = \"EUR\"\nid = \"");
+    let mut files = with_programs(&PLAN.replace("[plan]", "[plan]\ncurrency = \"EUR\""));
+    assert_eq!(codes(&files), [(12, "currencies_differ")], "of the program");
+    files.retain(|file| file.path != "programs/punctuality.toml");
+    files.push(file(
+        "programs/punctuality.toml",
+        &in_euro(PROGRAMS).replacen("EUR", "USD", 2).replacen("USD", "EUR", 1),
+    ));
+    assert_eq!(codes(&files), [(9, "currencies_differ")], "of the charge");
     assert_eq!(mistaken("\"punctuality\"", "\"royalties\""), [(11, "program_of_rewards")]);
     assert_eq!(mistaken("\"101\"", "\"12.5\""), [(10, "percent_out_of_range")]);
 }
