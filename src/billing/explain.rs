@@ -7,6 +7,7 @@ use crate::domain::book::plan::Component;
 use crate::domain::book::plan::UsageComponent;
 use crate::domain::book::version::BookVersion;
 use crate::domain::document::closing::plan_of;
+use crate::domain::document::share::Share;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::period::Period;
 use crate::domain::rating::line::Line;
@@ -18,6 +19,7 @@ use crate::metering::versions::Versions;
 use crate::store;
 use crate::store::Db;
 use crate::store::closings::Closing;
+use crate::store::shares::Which;
 
 /// What a document says of all its lines.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +59,22 @@ pub async fn behind(
         .flatten()
         .find_map(|version| question(&subscription, version, line, &closing, document.consumer));
     Ok(question.map(|question| Behind { question, closed_at: closing.closed_at }))
+}
+
+/// The shares that a line of a payout statement is the sum of, in the order in which they were earned; none if it is another
+/// line.
+pub async fn shares_behind(db: &Db, document: Document<'_>, line: &Line) -> store::Result<Vec<Share>> {
+    if !line.is_share() {
+        return Ok(Vec::new());
+    }
+    let mut tx = db.read().await?;
+    let closing = tx.closing_of(document.id).await?.ok_or(store::Error::Missing)?;
+    let mut shares = tx.shares(Which::Taken(closing.seq, document.subscription)).await?;
+    shares.retain(|share| {
+        let is_of_before = share.period.to() <= if line.is_adjustment() { line.to } else { line.from };
+        share.component == line.component && is_of_before == line.is_adjustment()
+    });
+    Ok(shares)
 }
 
 fn question(

@@ -21,6 +21,7 @@ mod overload;
 mod quarantine;
 mod quota;
 mod replay;
+mod shares;
 mod simulate;
 mod statement;
 mod support;

@@ -13,11 +13,15 @@ use utoipa_axum::routes;
 use crate::billing::explain::Behind;
 use crate::billing::explain::Document;
 use crate::billing::explain::behind;
+use crate::billing::explain::shares_behind;
+use crate::domain::document::share::Share;
 use crate::domain::hex::hex;
 use crate::domain::hex::unhex;
+use crate::domain::ids::SubscriptionId;
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
 use crate::domain::measure::item::Place;
+use crate::domain::money::Money;
 use crate::domain::rating::line::Line;
 use crate::domain::time::Instant;
 use crate::http::App;
@@ -37,6 +41,7 @@ use crate::store::documents::Wanted;
 /// Where the events begin.
 const EVENTS: &str = "events";
 const BUCKETS: &str = "buckets";
+const SHARES: &str = "shares";
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new().routes(routes!(invoice_line)).routes(routes!(payout_line))
@@ -61,7 +66,23 @@ struct Explained {
     usage: Option<Usage>,
     buckets: Vec<Bucket>,
     events: Vec<Event>,
+    /// What others were charged, behind a share.
+    shares: Vec<ShareOf>,
     next_cursor: Option<String>,
+}
+
+/// What a producer got of one charge of one period, or gave back.
+#[derive(Serialize)]
+struct ShareOf {
+    subscription: SubscriptionId,
+    charge: String,
+    from: Instant,
+    to: Instant,
+    /// How much of the charge was for what is the producer's.
+    base: Money,
+    /// In percent.
+    rate: String,
+    amount: Money,
 }
 
 /// Which usage it is.
@@ -129,6 +150,8 @@ enum Standing {
 enum Cursor {
     Rows(Option<RowKey>),
     Events(Place),
+    /// After so many of them.
+    Shares(usize),
 }
 
 /// Explain a line of an invoice: the usage that it was rated from, and the events behind that.
@@ -164,6 +187,8 @@ async fn invoice_line(
 }
 
 /// Explain a line of a payout statement, as a line of an invoice is explained.
+///
+/// Behind a share are the charges that it is of, each with what of it was the producer's.
 #[utoipa::path(
     get, path = "/v1/payouts/{id}/lines/{n}/explain", tag = "documents",
     params(("id" = String, Path), ("n" = String, Path, description = "The line, counted from 1"), PageQuery),
@@ -202,6 +227,7 @@ async fn explained(
     let (number, line) = found.ok_or_else(|| unknown_line(document.id, number, lines.len()))?;
     let limit = usize::try_from(limit(query.limit.as_deref())?).unwrap_or(usize::MAX);
     let cursor = Cursor::read(query.cursor.as_deref())?;
+    let shares = shares_behind(&app.db, document, line).await?;
     let behind = behind(&app.db, &app.metering.versions(), document, line).await?;
     let mut explained = Explained {
         document: document.id.to_owned(),
@@ -210,11 +236,20 @@ async fn explained(
         usage: behind.as_ref().map(Usage::of),
         buckets: Vec::new(),
         events: Vec::new(),
+        shares: Vec::new(),
         next_cursor: None,
     };
+    if !shares.is_empty() {
+        let before = if let Cursor::Shares(before) = cursor { before } else { 0 };
+        let end = before.saturating_add(limit);
+        explained.next_cursor = (end < shares.len()).then(|| format!("{SHARES}.{end}"));
+        explained.shares = shares.into_iter().skip(before).take(limit).map(ShareOf::of).collect();
+        return Ok(Json(explained));
+    }
     let Some(Behind { question, .. }) = behind else { return Ok(Json(explained)) };
     let place = match cursor {
         Cursor::Events(place) => place,
+        Cursor::Shares(_) => Place { seq: 0, index: 0 },
         Cursor::Rows(after) => {
             let (rows, next) = app.metering.rows_behind(&question, after, limit).await?;
             explained.buckets = rows.into_iter().map(Bucket::of).collect::<Result<_, _>>()?;
@@ -260,11 +295,26 @@ impl Cursor {
                     .zip(texts)
                     .map(|(bucket, (dimensions, item))| Self::Rows(Some(RowKey { bucket, dimensions, item })))
             }
+            [SHARES, before] => before.parse().ok().map(Self::Shares),
             _ => None,
         };
         cursor.ok_or_else(|| {
             invalid("cursor", &format!("`{text}` is not a cursor"), "use next_cursor as it was given, or `events`")
         })
+    }
+}
+
+impl ShareOf {
+    fn of(share: Share) -> Self {
+        Self {
+            subscription: share.charged,
+            charge: share.charge,
+            from: share.period.from(),
+            to: share.period.to(),
+            base: share.base,
+            rate: share.rate.normalize().to_string(),
+            amount: share.amount,
+        }
     }
 }
 
