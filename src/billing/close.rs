@@ -19,8 +19,7 @@
 //! - **Holds** pass when they end by the time that is closed through; each is booked on the day on which it passed.
 //! - **Late events**, retractions and replayed history that change a closed period: it is rated again with the next document
 //!   of its subscription, and the difference stands there ([`late`](crate::billing::late), `domain::document::adjust`). Of a
-//!   subscription that has ended there is no next document, so what comes after its last one stays noted and is not
-//!   documented.
+//!   subscription that has ended the next closing makes one for it, for the time since its last one.
 //!
 //! Usage that is not flushed is not seen: flush metering first.
 
@@ -33,6 +32,7 @@ use thiserror::Error;
 
 use crate::billing::booking;
 use crate::billing::booking::BookingError;
+use crate::billing::holds::pass_holds;
 use crate::billing::late::Late;
 use crate::billing::schedule::Item;
 use crate::billing::schedule::Schedule;
@@ -40,6 +40,8 @@ pub use crate::billing::schedule::Through;
 use crate::billing::sharing::Producers;
 use crate::billing::usage::Together;
 use crate::billing::usage::UsageOfAll;
+use crate::domain::book::Tax;
+use crate::domain::book::version::BookVersion;
 use crate::domain::consumer::Consumer;
 use crate::domain::document::Number;
 use crate::domain::document::Occasion;
@@ -71,14 +73,11 @@ use crate::store::Tx;
 use crate::store::Write;
 use crate::store::closings::ClosedPeriod;
 use crate::store::closings::Closing;
-use crate::store::recording::Held;
 use crate::store::shares::Which;
 use crate::store::subscriptions::Advance;
 
 /// How the numbers of payout statements begin.
 const PAYOUT_PREFIX: &str = "PO-";
-/// Holds that pass in one transaction.
-const HOLDS_A_TRANSACTION: usize = 1_000;
 
 /// What was closed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -184,7 +183,7 @@ async fn close_together(
     tx.announce_closing(at).await?;
     tx.commit().await?;
     let gathered = gather(db, versions, items).await?;
-    let due = items.iter().zip(&gathered.usage).map(|(item, usage)| due(item, &gathered, usage));
+    let due = items.iter().zip(&gathered.usage).map(|(item, usage)| due(versions, item, &gathered, usage));
     let due = due.collect::<Result<Vec<_>, _>>()?;
     let Gathered { last_closing, usage_seq, replayed, late, terms, waiting, .. } = &gathered;
     let sharing = Sharing { terms: terms.clone(), corrected: late.shares.clone(), waiting: waiting.clone() };
@@ -194,7 +193,7 @@ async fn close_together(
     let closing = Closing { seq: last_closing + 1, due_at: at, usage_seq, replayed, closed_at: now };
     let mut tx = db.write().await?;
     tx.record_closing(&closing, &due.iter().map(closed_period).collect::<Vec<_>>()).await.map_err(overtaken)?;
-    let advances: Vec<Advance<'_>> = items.iter().map(advance).collect();
+    let advances: Vec<Advance<'_>> = items.iter().filter(|item| item.runs()).map(advance).collect();
     if usize::try_from(tx.advance_closed_through(&advances).await?) != Ok(advances.len()) {
         return Err(CloseError::Overtaken);
     }
@@ -233,7 +232,7 @@ async fn gather(db: &Db, versions: &Versions, items: &[Item]) -> Result<Gathered
     ids.sort_unstable();
     ids.dedup();
     let mut together: BTreeMap<Period, Together<'_>> = BTreeMap::new();
-    for item in items.iter().filter(|item| item.occasion == Occasion::Closing) {
+    for item in items.iter().filter(|item| item.occasion == Occasion::Closing && item.runs()) {
         let of_period = together.entry(item.period.covered).or_default();
         of_period.add(&item.subscription, item.period.covered.from(), &item.version, |_| true)?;
     }
@@ -243,6 +242,7 @@ async fn gather(db: &Db, versions: &Versions, items: &[Item]) -> Result<Gathered
     }
     let used = items.iter().map(|item| match item.occasion {
         Occasion::Opening => BTreeMap::new(),
+        Occasion::Closing if !item.runs() => BTreeMap::new(),
         Occasion::Closing => {
             let of_all = usage.get(&item.period.covered);
             of_all.and_then(|of_all| of_all.get(&item.subscription.consumer)).cloned().unwrap_or_default()
@@ -267,15 +267,29 @@ async fn gather(db: &Db, versions: &Versions, items: &[Item]) -> Result<Gathered
     })
 }
 
+/// What a consumer is subject to. It must be known: to charge none would be to guess.
+pub(in crate::billing) fn tax_of<'v>(
+    versions: &'v Versions,
+    consumer: &Consumer,
+    version: &BookVersion,
+) -> Result<Option<&'v Tax>, ClosingError> {
+    let Some(tax) = &consumer.tax else { return Ok(None) };
+    let unknown = || ClosingError::UnknownTax { consumer: consumer.id.clone(), tax: tax.clone() };
+    versions.tax(tax, version).ok_or_else(unknown).map(Some)
+}
+
 fn due<'a>(
+    versions: &'a Versions,
     item: &'a Item,
     gathered: &'a Gathered,
     usage: &'a BTreeMap<String, Vec<Usage>>,
 ) -> Result<Due<'a>, CloseError> {
     let id = &item.subscription.consumer;
+    let consumer = gathered.consumers.get(id).ok_or_else(|| CloseError::UnknownConsumer(id.clone()))?;
     Ok(Due {
         subscription: &item.subscription,
-        consumer: gathered.consumers.get(id).ok_or_else(|| CloseError::UnknownConsumer(id.clone()))?,
+        consumer,
+        tax: tax_of(versions, consumer, &item.version)?,
         occasion: item.occasion,
         period: item.period,
         version: &item.version,
@@ -392,36 +406,4 @@ fn by_currency(amounts: impl Iterator<Item = Money>) -> Result<Vec<Money>, Money
         *sum = sum.checked_add(amount)?;
     }
     Ok(sums.into_values().collect())
-}
-
-/// Makes available what was held until `through`, in the zone of the plan that it was earned under.
-async fn pass_holds(db: &Db, versions: &Versions, through: Through, now: Instant) -> Result<usize, CloseError> {
-    let held = db.read().await?.holds_ending_by(through.latest().min(now)).await?;
-    let mut due = Vec::with_capacity(held.len());
-    for held in held {
-        let unknown = || ClosingError::UnknownPlan {
-            subscription: format!("of payout {}", held.payout),
-            plan: held.plan.clone(),
-            version: held.book_version.clone(),
-        };
-        let version = versions.by_id(&held.book_version).ok_or_else(unknown)?;
-        let zone = &version.book.plans.get(&held.plan).ok_or_else(unknown)?.calendar.zone;
-        if held.hold.held_until <= through.in_zone(zone) {
-            let entry = booking::of_hold(&held.payout, &held.consumer, &held.hold, zone, now)?;
-            due.push((held, entry));
-        }
-    }
-    for chunk in due.chunks(HOLDS_A_TRANSACTION) {
-        let mut tx = db.write().await?;
-        let mut entries = Vec::with_capacity(chunk.len());
-        for (Held { payout, hold, .. }, entry) in chunk {
-            if !tx.pass_hold(payout, &hold.program, now).await? {
-                return Err(CloseError::Overtaken);
-            }
-            entries.extend(entry.clone());
-        }
-        tx.post(&entries).await?;
-        tx.commit().await?;
-    }
-    Ok(due.len())
 }

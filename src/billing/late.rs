@@ -23,6 +23,7 @@ use crate::domain::document::share::Share;
 use crate::domain::document::share::Terms;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::rating::line::Line;
+use crate::domain::subscription::BillingPeriod;
 use crate::domain::subscription::Subscription;
 use crate::domain::time::Instant;
 use crate::metering::versions::Versions;
@@ -130,7 +131,8 @@ async fn touched(tx: &mut Tx<Read>, versions: &Versions, usage: &[LateUsage]) ->
     let mut touched = Vec::new();
     for (party, usage) in by_party {
         for subscription in tx.subscriptions(Some(party), None, i64::MAX).await? {
-            for (_, closed) in tx.closed_periods_of(&subscription.id).await? {
+            let closed = tx.closed_periods_of(&subscription.id).await?;
+            for (_, closed) in closed.into_iter().filter(|(_, closed)| !subscription.is_over_at(closed.period.from())) {
                 let (from, version) = (closed.period.from(), versions.by_id(&closed.book_version));
                 let since = version.map(|version| reaching_back(&subscription, from, version)).transpose()?;
                 let is_part = |late: &LateUsage| {
@@ -156,7 +158,7 @@ async fn past(tx: &mut Tx<Read>, versions: &Versions, changed: &BTreeSet<Closed>
             if !changed.contains(&(id.clone(), closed.period.from())) {
                 continue;
             }
-            let one = one(tx, versions, &mut known, (closing, closed), true).await?;
+            let Some(one) = one(tx, versions, &mut known, (closing, closed), true).await? else { continue };
             let shared = budgets_of(&one.subscription, one.period, &one.version)?;
             if !shared.is_empty() {
                 first = Some(first.map_or(closing, |first| first.min(closing)));
@@ -172,7 +174,7 @@ async fn past(tx: &mut Tx<Read>, versions: &Versions, changed: &BTreeSet<Closed>
                 if is_known || closed.occasion != Occasion::Closing {
                     continue;
                 }
-                let one = one(tx, versions, &mut known, (closing, closed), false).await?;
+                let Some(one) = one(tx, versions, &mut known, (closing, closed), false).await? else { continue };
                 if budgets_of(&one.subscription, one.period, &one.version)?.iter().any(|id| budgets.contains(*id)) {
                     past.push(one);
                 }
@@ -183,13 +185,14 @@ async fn past(tx: &mut Tx<Read>, versions: &Versions, changed: &BTreeSet<Closed>
     Ok(past)
 }
 
+/// None if its subscription was over, and it corrected others.
 async fn one(
     tx: &mut Tx<Read>,
     versions: &Versions,
     known: &mut BTreeMap<SubscriptionId, Arc<Subscription>>,
     (closing, closed): (i64, ClosedPeriod),
     is_changed: bool,
-) -> Result<Past, CloseError> {
+) -> Result<Option<Past>, CloseError> {
     let ClosedPeriod { subscription: id, period: covered, book_version, consumer, .. } = closed;
     let lost = || CloseError::NoBook { subscription: id.clone(), at: covered.from() };
     let subscription = match known.get(&id) {
@@ -200,12 +203,16 @@ async fn one(
             read
         }
     };
+    if subscription.is_over_at(covered.from()) {
+        return Ok(None);
+    }
     let version = versions.by_id(&book_version).ok_or_else(lost)?.clone();
-    let period = period_under(&subscription, covered.from(), &version)?.ok_or_else(lost)?;
+    let whole = period_under(&subscription, covered.from(), &version)?.ok_or_else(lost)?.whole;
+    let period = BillingPeriod { covered, whole };
     let since = reaching_back(&subscription, covered.from(), &version)?;
     let usage = usage_of(tx, &subscription.consumer, covered, &since).await?;
     let mut said = tx.said_of(&id, covered).await?;
     said.retain(|line| !line.is_share());
     let shared = tx.shares(Which::Of(&id, covered.from())).await?;
-    Ok(Past { closing, subscription, consumer, period, version, usage, said, shared, is_changed })
+    Ok(Some(Past { closing, subscription, consumer, period, version, usage, said, shared, is_changed }))
 }

@@ -4,6 +4,7 @@ pub mod booking;
 pub mod close;
 pub mod explain;
 pub mod export;
+mod holds;
 mod late;
 pub mod quota;
 mod schedule;

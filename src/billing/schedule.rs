@@ -12,12 +12,14 @@ use crate::domain::book::plan::When;
 use crate::domain::book::version::BookVersion;
 use crate::domain::document::Occasion;
 use crate::domain::document::closing::plan_of;
+use crate::domain::period::Period;
 use crate::domain::subscription::BillingPeriod;
 use crate::domain::subscription::Subscription;
 use crate::domain::time::Instant;
 use crate::domain::time::Zone;
 use crate::metering::versions::Versions;
 use crate::store::Db;
+use crate::store::closings::ClosedPeriod;
 
 /// How far to close. A date is its beginning in the zone of each plan.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,6 +46,13 @@ pub(in crate::billing) struct Schedule<'a> {
     through: Through,
     now: Instant,
     due: BTreeMap<Instant, Vec<Item>>,
+}
+
+impl Item {
+    /// Whether it closes a time in which the subscription runs.
+    pub fn runs(&self) -> bool {
+        !self.subscription.is_over_at(self.period.covered.from())
+    }
 }
 
 impl Through {
@@ -85,6 +94,10 @@ impl<'a> Schedule<'a> {
                 schedule.add_opening(&subscription)?;
             }
             schedule.add_closing(&subscription, subscription.closed_through, subscription.advance_through)?;
+        }
+        for subscription in tx.subscriptions_to_correct().await? {
+            let last = tx.closed_periods_of(&subscription.id).await?.pop();
+            schedule.add_correction(subscription, last.map(|(_, closed)| closed))?;
         }
         Ok(schedule)
     }
@@ -143,6 +156,21 @@ impl<'a> Schedule<'a> {
         Ok(())
     }
 
+    /// What came late for a subscription that is over gets a document of its own, for the time since its last one.
+    fn add_correction(&mut self, subscription: Subscription, last: Option<ClosedPeriod>) -> Result<(), CloseError> {
+        let Some(last) = last else { return Ok(()) };
+        let from = last.period.to();
+        let lost = || CloseError::NoBook { subscription: subscription.id.clone(), at: last.period.from() };
+        let version = self.versions.by_id(&last.book_version).ok_or_else(lost)?.clone();
+        let at = self.through.in_zone(&plan_of(&subscription, from, &version)?.calendar.zone).min(self.now);
+        let Ok(covered) = Period::new(from, at) else { return Ok(()) };
+        let period = BillingPeriod { covered, whole: covered };
+        let (subscription, occasion) = (Arc::new(subscription), Occasion::Closing);
+        let item = Item { subscription, occasion, period, advance_through: None, version, next: None };
+        self.due.entry(at).or_default().push(item);
+        Ok(())
+    }
+
     fn is_due(&self, at: Instant, zone: &Zone) -> bool {
         at <= self.through.in_zone(zone) && at <= self.now
     }
@@ -155,7 +183,7 @@ pub(in crate::billing) fn period_from(
     from: Instant,
     versions: &Versions,
 ) -> Result<Option<(BillingPeriod, Arc<BookVersion>)>, CloseError> {
-    if subscription.ends_at.is_some_and(|end| end <= from) {
+    if subscription.is_over_at(from) {
         return Ok(None);
     }
     let no_book = || CloseError::NoBook { subscription: subscription.id.clone(), at: from };

@@ -13,6 +13,7 @@ use csv::Writer;
 use thiserror::Error;
 
 use crate::billing::close::CloseError;
+use crate::billing::close::tax_of;
 use crate::billing::schedule::Item;
 use crate::billing::schedule::has_advance_fees;
 use crate::billing::schedule::period_from;
@@ -118,7 +119,7 @@ pub async fn statement(
     let used = usage_of(&mut tx, &consumer.id, period, &carrying.collect()).await?;
     drop(tx);
 
-    add_so_far(&mut contents, &consumer, &open, &so_far, (granted, waiting))?;
+    add_so_far(&mut contents, versions, &consumer, &open, &so_far, (granted, waiting))?;
     let usage = daily(&used, versions, period, &zone)?;
     Ok(Statement::of(&consumer.id, consumer.currency, (period, zone), state, contents, usage)?)
 }
@@ -203,6 +204,7 @@ fn open_items(
 /// others' charges and waits is on the first of a subscription.
 fn add_so_far(
     contents: &mut Contents,
+    versions: &Versions,
     consumer: &Consumer,
     open: &[Item],
     usage: &[BTreeMap<String, Vec<Usage>>],
@@ -212,6 +214,7 @@ fn add_so_far(
         let due = Due {
             subscription: &item.subscription,
             consumer,
+            tax: tax_of(versions, consumer, &item.version).map_err(CloseError::from)?,
             occasion: item.occasion,
             period: item.period,
             version: &item.version,

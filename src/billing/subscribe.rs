@@ -1,7 +1,10 @@
 //! Subscribing a consumer to a plan, changing it and ending it: what must hold before it is kept.
 
+use std::sync::Arc;
+
 use thiserror::Error;
 
+use crate::domain::book::version::BookVersion;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::money::Currency;
 use crate::domain::subscription;
@@ -44,6 +47,10 @@ pub enum Error {
     Closed { at: Instant, closed_through: Instant },
     #[error("{at} is not before {end}, when it ends")]
     Ended { at: Instant, end: Instant },
+    #[error("it ended at {0}, and is closed to its end")]
+    Over(Instant),
+    #[error("the price book from {from} on has no plan `{plan}` in {currency}, and the subscription would run on it")]
+    PlanGoes { plan: String, currency: Currency, from: Instant },
     #[error("no price book applies at {0}")]
     NoBook(Instant),
     #[error(transparent)]
@@ -64,13 +71,15 @@ pub async fn subscribe(
     let (starts_at, ends_at) = times(versions, &plan, &start, end.as_deref())?;
     let book = &versions.at(starts_at).ok_or(Error::NoBook(starts_at))?.book;
     let currency = book.plans.get(&plan).ok_or_else(|| unknown(versions, &plan))?.currency;
-    if currency != known.currency {
-        return Err(Error::OtherCurrency { plan: currency, consumer: known.currency });
+    let known_currency = known.currency;
+    if currency != known_currency {
+        return Err(Error::OtherCurrency { plan: currency, consumer: known_currency });
     }
     let subscription = Subscription::new(id, consumer, plan, (starts_at, ends_at), now);
     if let Some(known) = tx.subscription(&subscription.id).await? {
         return if is_same(&known, &subscription) { Ok(known) } else { Err(Error::OtherRequest(known.id)) };
     }
+    runs_through(&subscription, known_currency, versions)?;
     tx.create_subscription(&subscription).await?;
     tx.commit().await?;
     Ok(subscription)
@@ -97,9 +106,17 @@ pub async fn change(
 ) -> Result<Subscription, Error> {
     let mut tx = db.write().await?;
     let mut subscription = tx.subscription(id).await?.ok_or_else(|| Error::UnknownSubscription(id.clone()))?;
+    if let Some(end) = subscription.ends_at.filter(|end| *end <= subscription.closed_through) {
+        return Err(Error::Over(end));
+    }
+    let consumer = tx.consumer(&subscription.consumer).await?;
+    let consumer = consumer.ok_or_else(|| Error::UnknownConsumer(subscription.consumer.clone()))?;
     match change {
         Change::Plan { plan, at } => {
-            let named = plan.unwrap_or_else(|| subscription.plan_at(now.max(subscription.starts_at)).to_owned());
+            // Without a plan it is the one of then, in whose zone the time is read.
+            let of_now = subscription.plan_at(now.max(subscription.starts_at)).to_owned();
+            let read = time(&at, zone_of(versions, plan.as_ref().unwrap_or(&of_now))?)?;
+            let named = plan.unwrap_or_else(|| subscription.plan_at(read).to_owned());
             let at = time(&at, zone_of(versions, &named)?)?;
             is_open(&subscription, at)?;
             if let Some(end) = subscription.ends_at.filter(|end| *end <= at) {
@@ -107,8 +124,6 @@ pub async fn change(
             }
             let book = |at| versions.at(at).map(|version| &version.book).ok_or(Error::NoBook(at));
             let plan = book(at)?.plans.get(&named).ok_or_else(|| unknown(versions, &named))?;
-            let consumer = tx.consumer(&subscription.consumer).await?;
-            let consumer = consumer.ok_or_else(|| Error::UnknownConsumer(subscription.consumer.clone()))?;
             if plan.currency != consumer.currency {
                 return Err(Error::OtherCurrency { plan: plan.currency, consumer: consumer.currency });
             }
@@ -124,10 +139,34 @@ pub async fn change(
             }
         }
     }
+    runs_through(&subscription, consumer.currency, versions)?;
     tx.reschedule_subscription(&subscription).await?;
     let changed = tx.subscription(id).await?.ok_or_else(|| Error::UnknownSubscription(id.clone()))?;
     tx.commit().await?;
     Ok(changed)
+}
+
+/// What is not closed of a subscription must have its plan in every price book that it comes under: without one, nothing of
+/// anybody could be closed.
+fn runs_through(subscription: &Subscription, currency: Currency, versions: &Versions) -> Result<(), Error> {
+    let mut from = subscription.closed_through;
+    loop {
+        let to = subscription.changes.iter().map(|change| change.at).find(|at| *at > from).or(subscription.ends_at);
+        let plan = subscription.plan_at(from);
+        let applies = |version: &&Arc<BookVersion>| {
+            from < version.effective_from && to.is_none_or(|to| version.effective_from < to)
+        };
+        let has_it =
+            |version: &Arc<BookVersion>| version.book.plans.get(plan).is_some_and(|plan| plan.currency == currency);
+        if let Some(without) = versions.iter().filter(applies).find(|version| !has_it(version)) {
+            let (plan, from) = (plan.to_owned(), without.effective_from);
+            return Err(Error::PlanGoes { plan, currency, from });
+        }
+        match to {
+            Some(to) if subscription.ends_at.is_none_or(|end| to < end) => from = to,
+            _ => return Ok(()),
+        }
+    }
 }
 
 fn is_open(subscription: &Subscription, at: Instant) -> Result<(), Error> {

@@ -81,6 +81,11 @@ impl Subscription {
         }
     }
 
+    /// Whether it has ended by then. A closing that begins there corrects what was closed before, and rates nothing.
+    pub fn is_over_at(&self, at: Instant) -> bool {
+        self.ends_at.is_some_and(|end| end <= at)
+    }
+
     /// The plan that it is billed under at an instant.
     pub fn plan_at(&self, at: Instant) -> &str {
         let changed = self.changes.iter().rev().find(|change| change.at <= at);
@@ -97,7 +102,7 @@ impl Subscription {
 
     /// The part of a whole period that begins at `from`, and ends with it or with the subscription.
     pub fn part_from(&self, from: Instant, whole: Period) -> Result<Option<BillingPeriod>, PeriodError> {
-        if self.ends_at.is_some_and(|end| end <= from) {
+        if self.is_over_at(from) {
             return Ok(None);
         }
         let change = self.changes.iter().map(|change| change.at).find(|at| *at > from);

@@ -1,7 +1,7 @@
 //! Every code that a problem can have, and what it means: the reading page shows them, and `type` leads there.
 
 /// Never renamed: programs look at them.
-pub const CODES: [(&str, &str); 67] = [
+pub const CODES: [(&str, &str); 69] = [
     (
         "archive_unreadable",
         "A file of the event archive is needed for this, and is missing or damaged. The detail names it.",
@@ -43,6 +43,8 @@ pub const CODES: [(&str, &str); 67] = [
     ("simulating_already", "One simulation runs at a time. Try again when it is done."),
     ("stopping", "The server is stopping, and takes nothing new."),
     ("store_unavailable", "The store cannot be used right now. Nothing was kept; try again after `Retry-After`."),
+    ("plan_goes", "A later price book has no such plan, and the subscription would still run on it then."),
+    ("subscription_is_over", "The subscription has ended, and is closed to its end: nothing of it changes any more."),
     ("subscription_has_ended", "A change comes before the end of the subscription."),
     (
         "subscriptions_break",

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use hashbrown::DefaultHashBuilder;
 
+use crate::domain::book::Tax;
 use crate::domain::book::catalog::EventType;
 use crate::domain::book::meter::Meter;
 use crate::domain::book::version::BookVersion;
@@ -85,6 +86,14 @@ impl Versions {
 
     pub fn by_id(&self, id: &str) -> Option<&Arc<BookVersion>> {
         self.versions.iter().find(|version| version.id == id)
+    }
+
+    /// A tax for what is billed under a version: as that has it, else as the last one before it that does, else as the first
+    /// after. A consumer may be given a tax that is younger than the period that is closed, or keep one that is gone.
+    pub fn tax(&self, id: &str, version: &BookVersion) -> Option<&Tax> {
+        let place = self.versions.partition_point(|known| known.effective_from <= version.effective_from);
+        let (before, after) = self.versions.split_at(place);
+        before.iter().rev().chain(after).find_map(|version| version.book.taxes.get(id))
     }
 
     /// The meters of all versions.

@@ -94,6 +94,24 @@ impl<Mode> Tx<Mode> {
         Ok(found)
     }
 
+    /// Subscriptions that are closed to their end, and for which something came since: usage of closed times, an adjustment, or
+    /// a share.
+    pub async fn subscriptions_to_correct(&mut self) -> Result<Vec<Subscription>> {
+        const SQL: &str = "
+            select id, consumer, plan, starts_at, ends_at, created_at, closed_through, advance_through,
+                   book_version, revision
+            from subscription
+            where ends_at = closed_through and (
+                id in (select subscription from pending_adjustment)
+                or id in (select producer from share where taken_in is null)
+                or consumer in (select party from late_usage))
+            order by id";
+        let rows: Vec<Row> = on!(self, conn => sqlx::query_as(SQL).fetch_all(conn).await?);
+        let mut found = rows.into_iter().map(subscription).collect::<Result<Vec<_>>>()?;
+        self.add_changes(&mut found).await?;
+        Ok(found)
+    }
+
     /// Adds their changes to subscriptions that are sorted by id. Few ever change, so those of a range are read together.
     async fn add_changes(&mut self, subscriptions: &mut [Subscription]) -> Result<()> {
         const SQL: &str = "
@@ -199,17 +217,24 @@ impl Tx<Write> {
         Ok(moved)
     }
 
-    /// Gives an open subscription other changes and another end; what it had is replaced. `Refused` where that is closed.
+    /// Gives an open subscription other changes and another end; what it had is replaced. `Refused` where that is closed, and
+    /// if more of it was closed since it was read.
     pub async fn reschedule_subscription(&mut self, changed: &Subscription) -> Result<()> {
         const DROP: &str = "
             delete from subscription_change
             where subscription = $1 and at > (select closed_through from subscription where id = $1)";
-        const END: &str = "update subscription set ends_at = $2, revision = revision + 1 where id = $1";
+        const END: &str = "
+            update subscription set ends_at = $2, revision = revision + 1
+            where id = $1 and closed_through = $3";
         const ADD: &str = "insert into subscription_change (subscription, at, plan, made_at) values ($1, $2, $3, $4)";
         let id = changed.id.as_str();
+        let (ends_at, read) = (changed.ends_at.map(Instant::micros), changed.closed_through.micros());
+        let found = on!(self, conn => sqlx::query(END)
+            .bind(id).bind(ends_at).bind(read).execute(conn).await?.rows_affected());
+        if found == 0 {
+            return Err(Error::Refused(format!("more of subscription {id} was closed in the meantime")));
+        }
         on!(self, conn => sqlx::query(DROP).bind(id).execute(conn).await?.rows_affected());
-        let ends_at = changed.ends_at.map(Instant::micros);
-        on!(self, conn => sqlx::query(END).bind(id).bind(ends_at).execute(conn).await?.rows_affected());
         for change in changed.changes.iter().filter(|change| change.at > changed.closed_through) {
             on!(self, conn => sqlx::query(ADD)
                 .bind(id)

@@ -125,7 +125,13 @@ async fn what_would_break_a_running_subscription_is_named_and_not_published(db: 
     let broken = tried(&db, &metering, closing.clone(), ("2013-01-01", "2013-02-01")).await;
     let Err(SimulateError::Breaks(breaks)) = broken else { panic!("{broken:?}") };
     assert_eq!(breaks, ["plan airline is removed, on which sub_AA of AA, sub_UA of UA run"]);
-    let euros = changed("currency = \"USD\"", "currency = \"EUR\"");
+    let mut euros = changed("currency = \"USD\"", "currency = \"EUR\"");
+    for file in &mut euros {
+        // What pays in euro is another program.
+        file.text = file.text.replace("\"punctual\"", "\"ponctuel\"");
+    }
+    let programs = changed("", "").into_iter().filter(|file| file.path.starts_with("programs/"));
+    euros.extend(programs.map(|file| SourceFile { path: "programs/before.toml".to_owned(), ..file }));
     let refused = |files, from: &str| {
         let (metering, from) = (&metering, crate::billing::tests::at(from));
         async move {

@@ -127,7 +127,48 @@ async fn what_is_closed_cannot_be_changed_and_a_later_change_takes_the_place_of_
     assert_eq!(changed(&db, &metering, Change::End(None)).await.expect("runs on").ends_at, None);
 }
 
+async fn what_is_over_stays_as_it_was(db: Db) {
+    let metering = metering(&db).await;
+    sign_up(&db, "UA", "gold", None, Some(at("2013-01-16T05:00:00Z"))).await;
+    closed(&db, &metering, "2013-02-01").await;
+    for refused in [Change::End(None), Change::End(Some("2013-03-01".to_owned())), to_plan(None, "2013-03-01")] {
+        let refused = changed(&db, &metering, refused).await.expect_err("is over");
+        assert!(matches!(refused, subscribe::Error::Over(_)), "{refused}");
+    }
+}
+
+async fn a_plan_without_a_name_is_the_one_of_then(db: Db) {
+    let metering = metering(&db).await;
+    publish_alliance(&metering, "2013-01-02T05:00:00Z").await;
+    sign_up(&db, "UA", "gold", None, None).await;
+    changed(&db, &metering, to_plan(Some("alliance"), "2014-06-01")).await.expect("changes");
+    let moved = changed(&db, &metering, to_plan(None, "2014-07-01")).await.expect("changes");
+    let plans: Vec<&str> = moved.changes.iter().map(|change| &*change.plan).collect();
+    assert_eq!(plans, ["alliance", "alliance"]);
+}
+
+/// Where a price book to come has no such plan, nobody may be left on it: nothing could be closed there.
+async fn nobody_is_put_on_a_plan_that_goes(db: Db) {
+    let metering = metering(&db).await;
+    publish_alliance(&metering, "2013-01-02T05:00:00Z").await;
+    let files = BOOK.map(|(path, text)| SourceFile { path: path.to_owned(), text: text.to_owned() }).to_vec();
+    let mut files: Vec<SourceFile> = files;
+    files[0].text.push_str("\n# without the alliance\n");
+    let without = BookVersion::new(files, at("2013-06-01T04:00:00Z")).expect("is a book");
+    metering.publish(without, "test", "", NOW).await.expect("is published");
+    sign_up(&db, "UA", "gold", None, None).await;
+    let refused = changed(&db, &metering, to_plan(Some("alliance"), "2013-04-01")).await.expect_err("it goes");
+    assert!(matches!(refused, subscribe::Error::PlanGoes { .. }), "{refused}");
+    changed(&db, &metering, Change::End(Some("2013-06-01".to_owned()))).await.expect("ends");
+    changed(&db, &metering, to_plan(Some("alliance"), "2013-04-01")).await.expect("changes");
+    let refused = changed(&db, &metering, Change::End(None)).await.expect_err("it goes");
+    assert!(matches!(refused, subscribe::Error::PlanGoes { .. }), "{refused}");
+}
+
 both_engines!(
+    what_is_over_stays_as_it_was,
+    a_plan_without_a_name_is_the_one_of_then,
+    nobody_is_put_on_a_plan_that_goes,
     a_plan_changes_within_a_month_and_its_subscriber_leaves_within_another,
     a_subscription_keeps_its_prices_until_its_next_period_unless_it_is_moved,
     what_is_closed_cannot_be_changed_and_a_later_change_takes_the_place_of_others,

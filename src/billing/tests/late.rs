@@ -108,6 +108,55 @@ async fn a_budget_is_shared_again_and_whoever_is_not_due_waits_for_the_own_docum
     assert_eq!(words(&verified(&db, &metering).await), [""; 0]);
 }
 
+async fn what_comes_after_a_subscription_has_ended_gets_a_document_of_its_own(db: Db) {
+    let metering = metering(&db).await;
+    sign_up(&db, "UA", "gold", Some("ny"), Some(at("2013-01-16T05:00:00Z"))).await;
+    send(&metering, &[flight("UA", 1, "2013-01-10T12:00:00Z", 2)]).await;
+    closed(&db, &metering, "2013-02-01").await;
+    send(&metering, &[flight("UA", 2, "2013-01-12T12:00:00Z", 3)]).await;
+    closed(&db, &metering, "2013-02-10").await;
+    send(&metering, &[retraction("UA", 1), flight("UA", 3, "2013-02-03T12:00:00Z", 7)]).await;
+    closed(&db, &metering, "2013-03-01").await;
+    assert_eq!(closed(&db, &metering, "2013-03-01").await, Closed::default());
+    closed(&db, &metering, "2013-04-01").await;
+    let (invoices, payouts) = documents(&db).await;
+    assert_eq!(
+        invoices.iter().map(summary).collect::<Vec<_>>(),
+        [
+            "INV-000001 UA opening: gate 4839; tax 429, total 5268",
+            "INV-000002 UA closing: platform 1000, miles 2020; tax 268, total 3288",
+            "INV-000003 UA closing: miles 3030; tax 269, total 3299",
+            "INV-000004 UA closing: miles -2020; tax -179, total -2199",
+        ]
+    );
+    let periods: Vec<String> = invoices[2..].iter().map(|invoice| invoice.period.to().to_string()).collect();
+    assert_eq!(periods, ["2013-02-10T05:00:00Z", "2013-03-01T05:00:00Z"]);
+    assert_eq!(payouts.iter().map(|payout| payout.total.minor()).collect::<Vec<_>>(), [150, 150, -150]);
+    assert_eq!(words(&verified(&db, &metering).await), [""; 0]);
+}
+
+/// Where the hold has become shorter, what is taken back is due before what it is taken from is available.
+async fn what_is_taken_back_waits_until_there_is_something_to_take(db: Db) {
+    let held = |days: &str| {
+        let hold = format!("hold = \"{days}\"");
+        BOOK.map(|(path, text)| SourceFile { path: path.to_owned(), text: text.replace("hold = \"14d\"", &hold) })
+            .to_vec()
+    };
+    let metering = metering_of(&db, held("60d")).await;
+    let shorter = BookVersion::new(held("0d"), at("2013-02-01T05:00:00Z")).expect("is a book");
+    metering.publish(shorter, "test", "", NOW).await.expect("is published");
+    sign_up(&db, "UA", "gold", None, None).await;
+    sign_up(&db, "AA", "gold", None, None).await;
+    send(&metering, &[flight("UA", 1, "2013-01-10T12:00:00Z", 1), flight("AA", 1, "2013-02-10T12:00:00Z", 1)]).await;
+    closed(&db, &metering, "2013-02-01").await;
+    send(&metering, &[retraction("UA", 1)]).await;
+    assert_eq!(closed(&db, &metering, "2013-03-01").await.holds_passed, 1, "that of AA");
+    assert_eq!(closed(&db, &metering, "2013-03-10").await.holds_passed, 0);
+    // On 2 April what UA has from January is available, and so is what was taken back of it.
+    assert_eq!(closed(&db, &metering, "2013-05-01").await.holds_passed, 2);
+    assert_eq!(words(&verified(&db, &metering).await), [""; 0]);
+}
+
 /// A generator that is the same everywhere.
 pub(super) struct Dice(pub u64);
 
@@ -164,4 +213,6 @@ async fn whatever_comes_late_all_documents_say_what_everything_on_time_would_hav
 both_engines!(
     late_events_and_retractions_go_on_the_next_documents,
     a_budget_is_shared_again_and_whoever_is_not_due_waits_for_the_own_document,
+    what_comes_after_a_subscription_has_ended_gets_a_document_of_its_own,
+    what_is_taken_back_waits_until_there_is_something_to_take,
 );

@@ -6,6 +6,7 @@ use std::ops::Bound;
 use std::sync::Arc;
 
 use crate::billing::close::CloseError;
+use crate::billing::close::tax_of;
 use crate::billing::schedule::period_under;
 use crate::billing::verify::Difference;
 use crate::billing::verify::Progress;
@@ -14,6 +15,7 @@ use crate::billing::verify::VerifyError;
 use crate::billing::verify::from_log;
 use crate::billing::verify::history::Corrected;
 use crate::billing::verify::history::History;
+use crate::domain::book::Tax;
 use crate::domain::book::version::BookVersion;
 use crate::domain::document::Occasion;
 use crate::domain::document::closing::Documents;
@@ -69,6 +71,7 @@ pub(super) struct Member {
     pub closed: ClosedPeriod,
     pub subscription: Arc<Subscription>,
     pub version: Arc<BookVersion>,
+    tax: Option<Tax>,
     pub period: BillingPeriod,
     advance_through: Option<Instant>,
     next: Option<(BillingPeriod, Arc<BookVersion>)>,
@@ -82,6 +85,7 @@ impl Member {
         Due {
             subscription: &self.subscription,
             consumer: &self.closed.consumer,
+            tax: self.tax.as_ref(),
             occasion: self.closed.occasion,
             period: self.period,
             version: &self.version,
@@ -149,7 +153,11 @@ fn members(
         let lost = |at| CloseError::NoBook { subscription: closed.subscription.clone(), at };
         let subscription = subscriptions.get(&closed.subscription).ok_or_else(|| lost(from))?.clone();
         let version = versions.by_id(&closed.book_version).ok_or_else(|| lost(from))?.clone();
-        let mut period = period_under(&subscription, from, &version)?.ok_or_else(|| lost(from))?;
+        let over = subscription.is_over_at(from);
+        let mut period = match over {
+            true => BillingPeriod { covered: closed.period, whole: closed.period },
+            false => period_under(&subscription, from, &version)?.ok_or_else(|| lost(from))?,
+        };
         if closed.occasion == Occasion::Opening {
             // As it was known then; it may have ended sooner since.
             period.covered = closed.period;
@@ -172,13 +180,15 @@ fn members(
         let advance_through = advance_through.insert(closed.subscription.clone(), charged_through).flatten();
         let usage = match closed.occasion {
             Occasion::Opening => BTreeMap::new(),
+            Occasion::Closing if over => BTreeMap::new(),
             Occasion::Closing => {
                 let since = reaching_back(&subscription, from, &version)?;
                 usage_of(usage, &version, (&subscription.consumer, period.covered), &since)
             }
         };
         let adjustments = Vec::new();
-        members.push(Member { closed, subscription, version, period, advance_through, next, usage, adjustments });
+        let tax = tax_of(versions, &closed.consumer, &version)?.cloned();
+        members.push(Member { closed, subscription, version, tax, period, advance_through, next, usage, adjustments });
     }
     Ok(members)
 }
@@ -261,7 +271,7 @@ impl Tally {
         };
         let mut differences =
             vec![difference("the end of the period", closed.period.to().to_string(), period.covered.to().to_string())];
-        if closed.occasion == Occasion::Closing {
+        if closed.occasion == Occasion::Closing && !subscription.is_over_at(period.covered.from()) {
             let before = self.closed_through.insert(subscription.id.clone(), closed.period.to());
             let follows = before.unwrap_or(subscription.starts_at).to_string();
             differences.push(difference("the start of the period", closed.period.from().to_string(), follows));

@@ -116,7 +116,8 @@ impl History {
 
     /// Remembers what was closed, and what its documents say of its own usage.
     pub fn add(&mut self, closing: i64, member: &Member, made: &Documents) {
-        if member.closed.occasion != Occasion::Closing {
+        let over = member.subscription.is_over_at(member.period.covered.from());
+        if member.closed.occasion != Occasion::Closing || over {
             return;
         }
         let invoiced = made.invoice.iter().flat_map(|invoice| &invoice.totals.lines);

@@ -8,6 +8,7 @@ use crate::domain::book::Book;
 use crate::domain::book::facts;
 use crate::domain::book::facts::Facts;
 use crate::domain::book::facts::Subject;
+use crate::domain::book::program::Program;
 
 /// One difference between two books.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,11 +26,13 @@ pub struct Difference {
     pub after: Option<String>,
 }
 
-/// A published meter that would mean something else: usage measured before and after could not be told apart.
+/// What a newer book must leave as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Conflict {
-    pub meter: String,
-    pub differences: Vec<Difference>,
+pub enum Conflict {
+    /// A published meter would mean something else: usage measured before and after could not be told apart.
+    Meter { id: String, differences: Vec<Difference> },
+    /// A program is gone, or booked otherwise: what comes late for it could not be booked where the rest was.
+    Program { id: String, differences: Vec<Difference> },
 }
 
 /// Every difference, thing by thing. A thing that comes or goes is one change, with all its parts.
@@ -58,15 +61,25 @@ pub fn changes(old: &Book, new: &Book) -> Vec<Change> {
     changes
 }
 
-/// The meters that both books have with another meaning.
+/// What the newer book has otherwise and must not: the meaning of a meter, and whether and how a program is booked.
 pub fn conflicts(old: &Book, new: &Book) -> Vec<Conflict> {
     let both = old.meters.iter().filter_map(|(id, before)| Some((id, before, new.meters.get(id)?)));
-    both.filter(|(_, before, after)| before != after)
-        .map(|(id, before, after)| Conflict {
-            meter: id.clone(),
-            differences: differences(&facts::meter(before), &facts::meter(after)),
-        })
-        .collect()
+    let meters = both.filter(|(_, before, after)| before != after).map(|(id, before, after)| Conflict::Meter {
+        id: id.clone(),
+        differences: differences(&facts::meter(before), &facts::meter(after)),
+    });
+    let programs = old.programs.values().filter_map(|before| {
+        let booked = |program: &Program| (program.currency, program.accounting);
+        let after = new.programs.get(&before.id);
+        if after.is_some_and(|after| booked(after) == booked(before)) {
+            return None;
+        }
+        let mut differences =
+            after.map_or_else(Vec::new, |after| differences(&facts::program(before), &facts::program(after)));
+        differences.retain(|difference| ["currency", "accounting"].contains(&&*difference.fact));
+        Some(Conflict::Program { id: before.id.clone(), differences })
+    });
+    meters.chain(programs).collect()
 }
 
 fn differences(before: &Facts, after: &Facts) -> Vec<Difference> {
@@ -139,14 +152,26 @@ impl fmt::Display for Change {
 
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { meter, differences } = self;
-        let differences: Vec<String> = differences.iter().map(ToString::to_string).collect();
-        write!(
-            f,
-            "meter {meter} is published and cannot change its meaning ({}); give the new meter a new id, such as \
-             {meter}-2, and let the components name it",
-            differences.join(", ")
-        )
+        let words =
+            |differences: &[Difference]| differences.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        match self {
+            Self::Meter { id, differences } => write!(
+                f,
+                "meter {id} is published and cannot change its meaning ({}); give the new meter a new id, such as \
+                 {id}-2, and let the components name it",
+                words(differences)
+            ),
+            Self::Program { id, differences } if differences.is_empty() => write!(
+                f,
+                "program {id} is removed, and what comes late for it could not be booked; keep it: its `to` may be over"
+            ),
+            Self::Program { id, differences } => write!(
+                f,
+                "program {id} cannot be booked otherwise ({}); give the new program a new id, such as {id}-2, and let \
+                 the components name it",
+                words(differences)
+            ),
+        }
     }
 }
 
@@ -258,5 +283,28 @@ tiers = [ { up_to = "1000", unit_amount = "0.0030" }, { unit_amount = "0.0020" }
             ["meter requests is published and cannot change its meaning (aggregation count → sum, value none → \
               data.bytes); give the new meter a new id, such as requests-2, and let the components name it"]
         );
+    }
+
+    #[test]
+    fn a_program_stays_and_is_booked_as_it_was() {
+        let programs = |text: &str| {
+            let files =
+                [("book.toml", "name = \"n\"\ncurrency = \"EUR\"\ntimezone = \"UTC\"\n"), ("programs/a.toml", text)];
+            parse(&files.map(|(path, text)| SourceFile { path: path.to_owned(), text: text.to_owned() }))
+                .expect("is right")
+        };
+        let growth = "[[program]]\nid = \"growth\"\nfrom = \"2013-01-01\"\nto = \"2014-01-01\"\n";
+        let refused = |after: &str| {
+            conflicts(&programs(growth), &programs(after)).iter().map(ToString::to_string).collect::<Vec<_>>()
+        };
+        assert_eq!(refused(&format!("{growth}budget = \"5\"\n")), [""; 0]);
+        assert_eq!(
+            refused(&format!("{growth}accounting = \"expense\"\n")),
+            [
+                "program growth cannot be booked otherwise (accounting contra_revenue → expense); give the new program a new \
+              id, such as growth-2, and let the components name it"
+            ]
+        );
+        assert!(refused("").concat().contains("program growth is removed"));
     }
 }

@@ -145,7 +145,7 @@ fn event_type(event_type: &EventType) -> Facts {
     facts
 }
 
-fn program(program: &Program) -> Facts {
+pub fn program(program: &Program) -> Facts {
     let Program { id: _, name, currency, window, budget, exhausted, hold_days, accounting, eligible } = program;
     let mut facts = Facts::default();
     facts.say("name", name);

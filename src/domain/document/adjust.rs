@@ -134,6 +134,7 @@ impl Past {
         Due {
             subscription: &self.subscription,
             consumer: &self.consumer,
+            tax: None,
             occasion: Occasion::Closing,
             period: self.period,
             version: &self.version,

@@ -46,6 +46,8 @@ use crate::domain::time::Zone;
 pub struct Due<'a> {
     pub subscription: &'a Subscription,
     pub consumer: &'a Consumer,
+    /// What the consumer is subject to.
+    pub tax: Option<&'a Tax>,
     pub occasion: Occasion,
     pub period: BillingPeriod,
     /// The price book in effect when the period begins.
@@ -80,8 +82,8 @@ pub struct Closed {
 pub enum ClosingError {
     #[error("plan {plan} of subscription {subscription} is not in price book {version}; publish one that has it")]
     UnknownPlan { subscription: String, plan: String, version: String },
-    #[error("consumer {consumer} is subject to tax {tax}, which is not in price book {version}")]
-    UnknownTax { consumer: String, tax: String, version: String },
+    #[error("consumer {consumer} is subject to tax {tax}, which no price book has")]
+    UnknownTax { consumer: String, tax: String },
     #[error("subscription {subscription}: {source}")]
     Rating { subscription: String, source: RatingError },
     #[error("program {program}: {source}")]
@@ -114,17 +116,6 @@ impl Due<'_> {
             book_version: &self.version.id,
             usage: self.usage,
         })
-    }
-
-    /// A consumer's tax must be known: to charge none would be to guess.
-    fn tax(&self) -> Result<Option<&Tax>, ClosingError> {
-        let Some(tax) = &self.consumer.tax else { return Ok(None) };
-        let unknown = || ClosingError::UnknownTax {
-            consumer: self.consumer.id.clone(),
-            tax: tax.clone(),
-            version: self.version.id.clone(),
-        };
-        self.version.book.taxes.get(tax).ok_or_else(unknown).map(Some)
     }
 
     /// The lines of what others were charged.
@@ -250,6 +241,9 @@ pub fn rated<'a>(due: &Due<'a>, rate: Rate) -> Result<Rated<'a>, ClosingError> {
             .map_err(|source| due.rating(source))?;
         return Ok(Rated { lines, rewards: Vec::new() });
     }
+    if due.subscription.is_over_at(period.from()) {
+        return Ok(Rated::default());
+    }
     let life_from = due.subscription.starts_at;
     let inputs = Inputs { plan, programs, meters, period, whole, life_from, usage: due.usage };
     let rated = rate(&inputs).map_err(|source| due.rating(source))?;
@@ -294,7 +288,7 @@ pub fn left_of(program: &Program, granted: i64) -> Result<Option<Money>, MoneyEr
 }
 
 fn invoice(due: &Due<'_>, lines: Vec<Line>) -> Result<Option<invoice::Draft>, ClosingError> {
-    let totals = Totals::of(due.plan()?.currency, lines, due.tax()?).map_err(|source| due.money(source))?;
+    let totals = Totals::of(due.plan()?.currency, lines, due.tax).map_err(|source| due.money(source))?;
     if !totals.is_worth_recording() {
         return Ok(None);
     }

@@ -130,6 +130,7 @@ pub fn rate<'a>(trial: &Trial<'a>) -> Result<Rated<'a>, ClosingError> {
     let due = |occasion| Due {
         subscription,
         consumer,
+        tax: None,
         occasion,
         period,
         version,

@@ -127,6 +127,13 @@ impl From<subscribe::Error> for Problem {
             subscribe::Error::Ended { .. } => {
                 unprocessable("/at", "subscription_has_ended", detail, "choose an earlier time, or set end first")
             }
+            subscribe::Error::Over(_) => {
+                unprocessable("", "subscription_is_over", detail, "make a new subscription for what comes after it")
+            }
+            subscribe::Error::PlanGoes { .. } => {
+                let fix = "end it by then, let it change to another plan by then, or publish a book that has the plan";
+                unprocessable("/plan", "plan_goes", detail, fix)
+            }
             subscribe::Error::NotATime(_) => {
                 unprocessable("/start", "invalid_time", detail, "write it like 2013-01-31 or 2013-01-31T00:00:00Z")
             }

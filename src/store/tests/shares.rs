@@ -6,11 +6,13 @@ use rust_decimal::Decimal;
 
 use super::closings::closing;
 use super::closings::prepare;
+use super::subscriptions::create;
 use super::subscriptions::hour;
 use super::subscriptions::subscription;
 use super::*;
 use crate::domain::document::share::Share;
 use crate::domain::document::share::Sharer;
+use crate::domain::measure::delta::Key;
 use crate::domain::money::Currency;
 use crate::domain::money::Money;
 use crate::domain::period::Period;
@@ -81,4 +83,38 @@ async fn who_shared_in_what_is_kept_with_the_closing(db: Db) {
     assert_eq!(tx.sharers(2).await.expect("reads"), []);
 }
 
-both_engines!(a_share_waits_until_a_statement_has_it, who_shared_in_what_is_kept_with_the_closing);
+async fn what_is_closed_to_its_end_is_corrected_if_something_came_since(db: Db) {
+    prepare(&db).await;
+    let mut over = subscription("late", "AA");
+    (over.ends_at, over.closed_through) = (Some(hour(2)), hour(2));
+    create(&db, &over).await.expect("is created");
+    let to_correct = async || db.read().await.expect("begins").subscriptions_to_correct().await.expect("reads");
+    assert_eq!(to_correct().await, []);
+    let mut tx = db.write().await.expect("begins");
+    tx.record_closing(&closing(1), &[]).await.expect("is recorded");
+    let earned = Share { to: over.id.clone(), ..share("a", "AA", 10) };
+    tx.record_shares(1, &[earned, share("b", "UA", 5)], &BTreeSet::new()).await.expect("is recorded");
+    tx.commit().await.expect("commits");
+    assert_eq!(to_correct().await, [over.clone()], "and not UA, which runs");
+    let mut tx = db.write().await.expect("begins");
+    tx.take_shares(1, &over.id).await.expect("is taken");
+    tx.commit().await.expect("commits");
+    assert_eq!(to_correct().await, []);
+    let mut tx = db.write().await.expect("begins");
+    tx.await_adjustment(&over.id, hour(1)).await.expect("writes");
+    tx.commit().await.expect("commits");
+    assert_eq!(to_correct().await, [over.clone()]);
+    let key = Key { meter: "m".into(), party: "AA".into(), bucket: hour(1), dimensions: "{}".into(), item: "".into() };
+    let mut tx = db.write().await.expect("begins");
+    tx.drop_adjustment(&over.id, hour(1)).await.expect("writes");
+    tx.announce_closing(hour(3)).await.expect("writes");
+    tx.note_late(&[&key]).await.expect("writes");
+    tx.commit().await.expect("commits");
+    assert_eq!(to_correct().await, [over]);
+}
+
+both_engines!(
+    a_share_waits_until_a_statement_has_it,
+    who_shared_in_what_is_kept_with_the_closing,
+    what_is_closed_to_its_end_is_corrected_if_something_came_since,
+);
