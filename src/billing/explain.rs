@@ -51,13 +51,15 @@ pub async fn behind(
     let mut tx = db.read().await?;
     let closing = tx.closing_of(document.id).await?.ok_or(store::Error::Missing)?;
     let subscription = tx.subscription(document.subscription).await?.ok_or(store::Error::Missing)?;
-    let (of_document, of_period) = (versions.by_id(document.book_version), versions.at(line.from));
-    // What corrects another period was rated under the price book of that.
-    let books = if line.is_adjustment() { [of_period, of_document] } else { [of_document, of_period] };
-    let question = books
-        .into_iter()
-        .flatten()
-        .find_map(|version| question(&subscription, version, line, &closing, document.consumer));
+    let mut rated_under = document.book_version.to_owned();
+    if line.is_adjustment() {
+        // What corrects another period was rated under the price book of that.
+        let closed = tx.closed_periods_of(document.subscription).await?;
+        let of_line = closed.into_iter().find(|(_, closed)| closed.period.contains(line.from));
+        rated_under = of_line.map_or(rated_under, |(_, closed)| closed.book_version);
+    }
+    let version = versions.by_id(&rated_under);
+    let question = version.and_then(|version| question(&subscription, version, line, &closing, document.consumer));
     Ok(question.map(|question| Behind { question, closed_at: closing.closed_at }))
 }
 

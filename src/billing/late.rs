@@ -73,8 +73,9 @@ impl Late {
         let pending = tx.pending_adjustments().await?;
         let mut late = Self { granted, noted, ..Self::default() };
         late.parties = parties.iter().map(|party| (*party).to_owned()).collect();
-        let mut changed: BTreeSet<Closed> = pending.into_iter().filter(|(id, _)| due.contains_key(id)).collect();
-        late.done.extend(changed.iter().cloned());
+        // Those that are not due wait on, but what they take from a budget or leave of it counts from now on.
+        let mut changed: BTreeSet<Closed> = pending.into_iter().collect();
+        late.done.extend(changed.iter().filter(|(id, _)| due.contains_key(id)).cloned());
         for (id, from) in touched(tx, versions, &usage).await? {
             if due.contains_key(&id) {
                 changed.insert((id, from))
@@ -94,7 +95,8 @@ impl Late {
             producers.add(&past.version, plan, covered.to(), &past.usage);
         }
         late.terms = producers.look_up(tx).await?;
-        let Adjusted { lines, shares, granted } = adjust(&past, &late.granted, &late.terms)?;
+        let Adjusted { lines, mut shares, granted } = adjust(&past, &late.granted, &late.terms)?;
+        shares.retain(|share| due.contains_key(&share.charged));
         (late.shares, late.granted) = (shares, granted);
         for (past, lines) in past.iter().zip(lines).filter(|(_, lines)| !lines.is_empty()) {
             let id = past.subscription.id.clone();
@@ -135,7 +137,11 @@ async fn touched(tx: &mut Tx<Read>, versions: &Versions, usage: &[LateUsage]) ->
             for (_, closed) in closed.into_iter().filter(|(_, closed)| !subscription.is_over_at(closed.period.from())) {
                 let (from, version) = (closed.period.from(), versions.by_id(&closed.book_version));
                 let since = version.map(|version| reaching_back(&subscription, from, version)).transpose()?;
+                let measures = |meter: &str| version.is_none_or(|version| version.book.meters.contains_key(meter));
                 let is_part = |late: &LateUsage| {
+                    if !measures(&late.meter) {
+                        return false;
+                    }
                     let earliest = since.as_ref().and_then(|since| since.get(&*late.meter)).copied().unwrap_or(from);
                     earliest.min(from) <= late.bucket && late.bucket < closed.period.to()
                 };

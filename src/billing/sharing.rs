@@ -8,8 +8,8 @@ use crate::domain::book::plan::Plan;
 use crate::domain::book::plan::SharedCharge;
 use crate::domain::book::version::BookVersion;
 use crate::domain::document::share::Terms;
+use crate::domain::document::share::producers;
 use crate::domain::document::share::shared_charges;
-use crate::domain::document::share::shared_in;
 use crate::domain::document::share::sharers_of;
 use crate::domain::rating::line::Usage;
 use crate::domain::subscription::Subscription;
@@ -39,19 +39,15 @@ impl Producers {
         usage: &BTreeMap<String, Vec<Usage>>,
     ) {
         let shared = self.shared.entry(version.id.clone()).or_insert_with(|| shared_charges(&version.book));
-        if shared.is_empty() {
+        let named = producers(plan, shared, usage);
+        if named.is_empty() {
             return;
         }
-        for (charge, dimensions) in shared_in(plan, shared) {
-            for row in usage.get(&charge.meter).into_iter().flatten() {
-                let named = dimensions.iter().filter_map(|dimension| row.dimensions.get(dimension));
-                for producer in named {
-                    let key = (version.id.clone(), until);
-                    let (_, wanted) = self.wanted.entry(key).or_insert_with(|| (version.clone(), BTreeSet::new()));
-                    if !wanted.contains(producer) {
-                        wanted.insert(producer.clone());
-                    }
-                }
+        let of_version = self.wanted.entry((version.id.clone(), until));
+        let (_, wanted) = of_version.or_insert_with(|| (version.clone(), BTreeSet::new()));
+        for producer in named {
+            if !wanted.contains(producer) {
+                wanted.insert(producer.to_owned());
             }
         }
     }

@@ -11,6 +11,7 @@
 //! granted. Usage that is not flushed is not seen.
 
 mod agenda;
+mod sharing;
 #[cfg(test)]
 mod tests;
 
@@ -31,12 +32,14 @@ use crate::billing::schedule::Through;
 use crate::billing::simulate::agenda::Agenda;
 use crate::billing::simulate::agenda::Half;
 use crate::billing::simulate::agenda::Item;
+use crate::billing::simulate::sharing::Sharing;
 use crate::billing::usage::Together;
 use crate::billing::usage::UsageOfAll;
 use crate::domain::book::version::BookVersion;
 use crate::domain::consumer::Consumer;
 use crate::domain::document::closing::ClosingError;
 use crate::domain::document::closing::settle;
+use crate::domain::document::share::Share;
 use crate::domain::money::MoneyError;
 use crate::domain::period::Period;
 use crate::domain::period::PeriodError;
@@ -44,6 +47,7 @@ use crate::domain::rating::UnbudgetedReward;
 use crate::domain::rating::cliff::Cliff;
 use crate::domain::rating::cliff::cliffs;
 use crate::domain::rating::line::Line;
+use crate::domain::rating::line::LineKind;
 use crate::domain::simulation;
 use crate::domain::simulation::Candidate;
 use crate::domain::simulation::LeftOut;
@@ -145,6 +149,7 @@ struct Subscribed {
 struct Context {
     db: Db,
     subscribed: Vec<Subscribed>,
+    sharing: Sharing,
 }
 
 /// What one subscription's period came to, before budgets.
@@ -153,6 +158,8 @@ struct RatedItem {
     periods: Periods,
     lines: Vec<(Side, Line)>,
     rewards: Vec<(Side, String, Arc<BookVersion>, UnbudgetedReward)>,
+    /// Of what it is charged, each with the subscription that gets it.
+    shares: Vec<(Side, usize, Share)>,
 }
 
 /// A chunk that is being rated, of what ends at one instant.
@@ -187,7 +194,8 @@ pub async fn simulate(
     drop(tx);
     let candidate = Arc::new(version);
     let partly_counted = partly_counted(db, versions, &candidate, first, last).await?;
-    let context = Arc::new(Context { db: db.clone(), subscribed });
+    let sharing = Sharing::of(versions.iter().chain([&candidate]), &subscribed);
+    let context = Arc::new(Context { db: db.clone(), subscribed, sharing });
     let mut agenda = Agenda::new(&context.subscribed, versions, candidate, (from, to), now)?;
     let without_period = agenda.without_period();
 
@@ -315,8 +323,8 @@ fn rate_item(context: &Context, usage: &UsageOfAll, item: Item) -> Result<RatedI
     let nothing = BTreeMap::new();
     let usage = usage.get(&subscription.consumer).unwrap_or(&nothing);
     let periods = Periods { before: u64::from(item.before.is_some()), after: u64::from(item.after.is_some()) };
-    let (lines, rewards) = (Vec::new(), Vec::new());
-    let mut rated = RatedItem { subscription: item.subscription, periods, lines, rewards };
+    let (lines, rewards, shares) = (Vec::new(), Vec::new(), Vec::new());
+    let mut rated = RatedItem { subscription: item.subscription, periods, lines, rewards, shares };
     let mut rate = |half: &Half, sides: &[Side]| -> Result<(), ClosingError> {
         let trial = Trial { subscription, consumer, period: half.period, version: &half.version, usage };
         let found = simulation::rate(&trial)?;
@@ -326,6 +334,13 @@ fn rate_item(context: &Context, usage: &UsageOfAll, item: Item) -> Result<RatedI
                 (*side, (*program).to_owned(), half.version.clone(), reward.clone())
             };
             rated.rewards.extend(found.rewards.iter().map(reward));
+            // Both sides may charge the same, and share it otherwise.
+            let half = if *side == Side::Before { &item.before } else { &item.after };
+            if let Some(half) = half {
+                let trial = Trial { period: half.period, version: &half.version, ..trial };
+                let shares = context.sharing.divide(&context.subscribed, &trial, &found.lines)?;
+                rated.shares.extend(shares.into_iter().map(|(to, share)| (*side, to, share)));
+            }
         }
         Ok(())
     };
@@ -392,7 +407,13 @@ impl Merger {
             self.settle()?;
             self.at = Some(at);
         }
-        for RatedItem { subscription, periods, lines, rewards } in rated {
+        for RatedItem { subscription, periods, lines, rewards, shares } in rated {
+            for (side, to, share) in shares {
+                let last = Instant::from_micros(share.period.to().micros().saturating_sub(1));
+                let plan = self.context.subscribed[to].subscription.plan_at(last);
+                let what = (share.component.as_str(), LineKind::Reward);
+                self.tally.add(self.numbers[to], plan, what, side, share.amount)?;
+            }
             self.periods.before += periods.before;
             self.periods.after += periods.after;
             for (side, line) in lines {

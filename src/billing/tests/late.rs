@@ -135,6 +135,32 @@ async fn what_comes_after_a_subscription_has_ended_gets_a_document_of_its_own(db
     assert_eq!(words(&verified(&db, &metering).await), [""; 0]);
 }
 
+/// AA bills by the quarter: what it gets because UA gave back is not there any more for whoever is closed before it.
+async fn what_waits_for_others_is_not_given_twice(db: Db) {
+    let quarterly =
+        ("plans/quarterly.toml", BOOK[3].1.replace("\"airline\"", "\"quarterly\"").replace("\"month\"", "\"quarter\""));
+    let mut files: Vec<SourceFile> =
+        BOOK.map(|(path, text)| SourceFile { path: path.to_owned(), text: text.to_owned() }).to_vec();
+    files.push(SourceFile { path: quarterly.0.to_owned(), text: quarterly.1 });
+    let metering = metering_of(&db, files).await;
+    sign_up(&db, "UA", "gold", None, None).await;
+    sign_up_for(&db, "quarterly", "AA", ("gold", None, None)).await;
+    sign_up(&db, "DL", "gold", None, None).await;
+    // UA has 9.00 of the 10.00, and AA the last of them; it wants 7.50.
+    let flights = (1..7).map(|n| flight("UA", n, "2013-01-02T12:00:00Z", 1));
+    let flights: Vec<_> = flights.chain((1..6).map(|n| flight("AA", n, "2013-03-03T12:00:00Z", 1))).collect();
+    send(&metering, &flights).await;
+    closed(&db, &metering, "2013-04-01").await;
+    send(&metering, &(1..5).map(|n| retraction("UA", n)).collect::<Vec<_>>()).await;
+    closed(&db, &metering, "2013-05-01").await;
+    send(&metering, &(1..6).map(|n| flight("DL", n, "2013-05-03T12:00:00Z", 1)).collect::<Vec<_>>()).await;
+    closed(&db, &metering, "2013-07-01").await;
+    let (_, payouts) = documents(&db).await;
+    let totals: Vec<_> = payouts.iter().map(|payout| (&*payout.consumer, payout.total.minor())).collect();
+    assert_eq!(totals, [("UA", 900), ("AA", 100), ("UA", -600), ("AA", 600)]);
+    assert_eq!(words(&verified(&db, &metering).await), [""; 0]);
+}
+
 /// Where the hold has become shorter, what is taken back is due before what it is taken from is available.
 async fn what_is_taken_back_waits_until_there_is_something_to_take(db: Db) {
     let held = |days: &str| {
@@ -214,5 +240,6 @@ both_engines!(
     late_events_and_retractions_go_on_the_next_documents,
     a_budget_is_shared_again_and_whoever_is_not_due_waits_for_the_own_document,
     what_comes_after_a_subscription_has_ended_gets_a_document_of_its_own,
+    what_waits_for_others_is_not_given_twice,
     what_is_taken_back_waits_until_there_is_something_to_take,
 );

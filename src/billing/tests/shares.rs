@@ -1,11 +1,15 @@
 //! Shares: publishers get a part of what readers are charged for what they published.
 
+use std::num::NonZero;
+
 use super::late::Dice;
 use super::late::MONTHS;
 use super::late::retraction;
 use super::late::said;
 use super::late::send;
 use super::*;
+use crate::billing::simulate::Request;
+use crate::billing::simulate::simulate;
 use crate::store::shares::Which;
 use crate::store::tests::sqlite;
 
@@ -138,6 +142,28 @@ async fn what_is_earned_between_statements_waits_for_the_next(db: Db) {
     assert_eq!((left, words(&verified(&db, &metering).await)), (Vec::new(), Vec::new()));
 }
 
+async fn a_simulation_shares_what_it_charges(db: Db) {
+    let metering = metering_of(&db, files("month")).await;
+    everybody(&db).await;
+    let events: Vec<String> = (1..5).map(|number| read("ann", number, "2013-01-10T12:00:00Z", "post")).collect();
+    send(&metering, &events).await;
+    let mut candidate = files("month");
+    candidate.iter_mut().for_each(|file| file.text = file.text.replace("\"70\"", "\"50\""));
+    let through = |text: &str| Through::parse(text).expect("a date");
+    let request = Request {
+        candidate: BookVersion::new(candidate, Instant::BEGINNING).expect("is a book"),
+        from: through("2013-01-01"),
+        to: through("2013-02-01"),
+        largest: 3,
+        threads: NonZero::<usize>::MIN,
+    };
+    let (simulated, _) = simulate(&db, &metering.versions(), request, NOW, |_| {}).await.expect("rates");
+    let of = &simulated.outcome.currencies[0];
+    // Of 1.22.
+    assert_eq!((of.rewards.before.minor(), of.rewards.after.minor()), (85, 61));
+    assert_eq!((of.revenue.before.minor(), of.revenue.after.minor()), (122, 122));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_comes_late_all_shares_are_those_of_what_was_charged_in_the_end() {
     for seed in 1..=6 {
@@ -193,4 +219,5 @@ async fn whatever_comes_late_all_shares_are_those_of_what_was_charged_in_the_end
 both_engines!(
     who_publishes_gets_a_part_of_what_readers_are_charged,
     what_is_earned_between_statements_waits_for_the_next,
+    a_simulation_shares_what_it_charges,
 );

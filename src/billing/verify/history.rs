@@ -51,14 +51,21 @@ impl History {
     ) -> Result<Corrected, CloseError> {
         let closing = members.iter().filter(|member| member.closed.occasion == Occasion::Closing);
         let due: BTreeSet<SubscriptionId> = closing.map(|member| member.subscription.id.clone()).collect();
+        let parties: BTreeSet<String> = members.iter().map(|member| member.closed.consumer.id.clone()).collect();
+        let mut touched = Vec::new();
         let mut now = Vec::with_capacity(self.past.len());
         let (mut budgets, mut first): (BTreeSet<String>, Option<i64>) = (BTreeSet::new(), None);
         for past in &mut self.past {
             let covered = past.period.covered;
             let since = reaching_back(&past.subscription, covered.from(), &past.version)?;
             let used = usage_of(usage, &past.version, (&past.consumer.id, covered), &since);
-            let waits = self.waiting.contains(&(past.subscription.id.clone(), covered.from()));
-            past.is_changed = due.contains(&past.subscription.id) && (waits || used != past.usage);
+            let closed = (past.subscription.id.clone(), covered.from());
+            let waits = self.waiting.contains(&closed);
+            let is_other = used != past.usage;
+            past.is_changed = waits || due.contains(&past.subscription.id) && is_other;
+            if !past.is_changed && is_other && parties.contains(&past.consumer.id) {
+                touched.push(closed);
+            }
             if past.is_changed {
                 let shared = budgets_of(&past.subscription, past.period, &past.version)?;
                 if !shared.is_empty() {
@@ -69,6 +76,7 @@ impl History {
             now.push(used);
         }
         if !self.past.iter().any(|past| past.is_changed) {
+            self.waiting.extend(touched);
             return Ok(Corrected { granted: granted.clone(), shares: Vec::new() });
         }
         let (mut again, mut places) = (Vec::new(), Vec::new());
@@ -84,7 +92,8 @@ impl History {
                 places.push(place);
             }
         }
-        let Adjusted { lines, shares, granted } = adjust(&again, granted, terms)?;
+        let Adjusted { lines, mut shares, granted } = adjust(&again, granted, terms)?;
+        shares.retain(|share| due.contains(&share.charged));
         for ((place, again), lines) in places.into_iter().zip(again).zip(lines) {
             let id = again.subscription.id.clone();
             let closed = (id.clone(), again.period.covered.from());
@@ -104,6 +113,7 @@ impl History {
                 self.waiting.insert(closed);
             }
         }
+        self.waiting.extend(touched);
         Ok(Corrected { granted, shares })
     }
 

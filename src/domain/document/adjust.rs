@@ -23,6 +23,7 @@ use crate::domain::document::closing::rated;
 use crate::domain::document::closing::settle;
 use crate::domain::document::share;
 use crate::domain::document::share::Share;
+use crate::domain::document::share::Source;
 use crate::domain::document::share::Terms;
 use crate::domain::money::Money;
 use crate::domain::money::MoneyError;
@@ -116,7 +117,7 @@ pub fn adjust(past: &[Past], granted: &BTreeMap<String, i64>, terms: &Terms) -> 
     let mut shares = Vec::new();
     for (past, now) in past.iter().zip(now) {
         if past.is_changed {
-            let divided = terms.divide(&past.due().source()?, &now);
+            let divided = terms.divide(&past.source()?, &now);
             let divided = divided.and_then(|divided| share::differences(divided, &past.shared));
             shares.extend(divided.map_err(|source| past.money(source))?);
         }
@@ -130,6 +131,17 @@ pub fn adjust(past: &[Past], granted: &BTreeMap<String, i64>, terms: &Terms) -> 
 }
 
 impl Past {
+    /// What its charges are divided by.
+    pub fn source(&self) -> Result<Source<'_>, ClosingError> {
+        Ok(Source {
+            subscription: &self.subscription.id,
+            period: self.period.covered,
+            plan: plan_of(&self.subscription, self.period.covered.from(), &self.version)?,
+            book_version: &self.version.id,
+            usage: &self.usage,
+        })
+    }
+
     fn due(&self) -> Due<'_> {
         Due {
             subscription: &self.subscription,

@@ -106,18 +106,22 @@ pub fn shared_charges(book: &Book) -> BTreeMap<SharedCharge, BTreeSet<String>> {
     shared
 }
 
-/// The charges of a plan that are shared, each with the dimensions that name producers.
-pub fn shared_in<'a>(
-    plan: &'a Plan,
-    shared: &'a BTreeMap<SharedCharge, BTreeSet<String>>,
-) -> impl Iterator<Item = (&'a UsageComponent, &'a BTreeSet<String>)> {
-    plan.components.iter().filter_map(|component| match component {
-        Component::Usage(usage) => {
-            let key = SharedCharge { plan: plan.id.clone(), charge: usage.id.clone() };
-            Some((usage, shared.get(&key)?))
+/// Whom the usage names that a period under a plan is charged for, where charges of it are shared.
+pub fn producers<'a>(
+    plan: &Plan,
+    shared: &BTreeMap<SharedCharge, BTreeSet<String>>,
+    usage: &'a BTreeMap<String, Vec<Usage>>,
+) -> BTreeSet<&'a str> {
+    let mut named = BTreeSet::new();
+    for component in plan.components.iter().filter(|_| !shared.is_empty()) {
+        let Component::Usage(charge) = component else { continue };
+        let key = SharedCharge { plan: plan.id.clone(), charge: charge.id.clone() };
+        let Some(dimensions) = shared.get(&key) else { continue };
+        for row in usage.get(&charge.meter).into_iter().flatten() {
+            named.extend(dimensions.iter().filter_map(|name| row.dimensions.get(name)).map(String::as_str));
         }
-        Component::Fee(_) | Component::Share(_) => None,
-    })
+    }
+    named
 }
 
 /// What a producer's subscription shares in at the end of a time, by the plan that it is billed under then.
