@@ -457,37 +457,35 @@ impl Plan {
 
     /// The meters that it is rated from.
     pub fn meters(&self) -> BTreeSet<&str> {
-        let mut meters = BTreeSet::new();
-        for component in &self.components {
-            if let Component::Usage(usage) = component {
-                meters.insert(usage.meter.as_str());
-                if let Model::Capacity(tiers) = &usage.model {
-                    meters.extend(tiers.iter().flat_map(|tier| tier.limits.keys()).map(String::as_str));
-                }
-            }
-        }
-        meters
+        self.usage().flat_map(UsageComponent::meters).collect()
     }
 
     /// The meters of which usage from before a period decides about it, since something is capped for a lifetime or has
     /// milestones in it.
     pub fn lifetime_meters(&self) -> BTreeSet<&str> {
-        let mut meters = BTreeSet::new();
-        for component in &self.components {
-            if let Component::Usage(usage) = component
-                && (usage.milestones.is_some() || usage.is_capped_for_a_lifetime())
-            {
-                meters.insert(usage.meter.as_str());
-                if let Model::Capacity(tiers) = &usage.model {
-                    meters.extend(tiers.iter().flat_map(|tier| tier.limits.keys()).map(String::as_str));
-                }
-            }
-        }
-        meters
+        let counted = |usage: &&UsageComponent| usage.milestones.is_some() || usage.is_capped_for_a_lifetime();
+        self.usage().filter(counted).flat_map(UsageComponent::meters).collect()
+    }
+
+    fn usage(&self) -> impl Iterator<Item = &UsageComponent> {
+        self.components.iter().filter_map(|component| match component {
+            Component::Usage(usage) => Some(usage),
+            Component::Fee(_) | Component::Share(_) => None,
+        })
     }
 }
 
 impl UsageComponent {
+    /// Every meter that it measures by.
+    pub fn meters(&self) -> impl Iterator<Item = &str> {
+        let limits = match &self.model {
+            Model::Capacity(tiers) => tiers.as_slice(),
+            _ => &[],
+        };
+        let of_tiers = limits.iter().flat_map(|tier| tier.limits.keys());
+        std::iter::once(&self.meter).chain(of_tiers).map(String::as_str)
+    }
+
     pub fn is_capped_for_a_lifetime(&self) -> bool {
         self.caps.iter().any(|cap| cap.per == CapWindow::Lifetime)
     }

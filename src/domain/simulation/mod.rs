@@ -32,8 +32,7 @@ use serde::Serialize;
 
 use crate::domain::book::Book;
 use crate::domain::book::plan::Component;
-use crate::domain::book::plan::Model;
-use crate::domain::book::plan::UsageComponent;
+use crate::domain::book::plan::Plan;
 use crate::domain::book::program::Program;
 use crate::domain::book::version::BookVersion;
 use crate::domain::consumer::Consumer;
@@ -69,7 +68,7 @@ impl Candidate {
         for plan in version.book.plans.values_mut() {
             plan.components.retain(|component| {
                 let Component::Usage(usage) = component else { return true };
-                let missing = meters(usage).find(|meter| !counted.contains(meter)).map(str::to_owned);
+                let missing = usage.meters().find(|meter| !counted.contains(meter)).map(str::to_owned);
                 left_out.extend(missing.iter().map(|meter| LeftOut {
                     plan: plan.id.clone(),
                     component: usage.id.clone(),
@@ -82,24 +81,9 @@ impl Candidate {
     }
 }
 
-/// Every meter that a component measures by.
-fn meters(component: &UsageComponent) -> impl Iterator<Item = &str> {
-    let limits = match &component.model {
-        Model::Capacity(tiers) => tiers.as_slice(),
-        _ => &[],
-    };
-    let of_tiers = limits.iter().flat_map(|tier| tier.limits.keys());
-    std::iter::once(&component.meter).chain(of_tiers).map(String::as_str)
-}
-
 /// The meters that a plan's components measure by.
 pub fn meters_of<'a>(book: &'a Book, plan: &str) -> BTreeSet<&'a str> {
-    let components = book.plans.get(plan).into_iter().flat_map(|plan| &plan.components);
-    let usage = components.filter_map(|component| match component {
-        Component::Usage(usage) => Some(usage),
-        Component::Fee(_) | Component::Share(_) => None,
-    });
-    usage.flat_map(meters).collect()
+    book.plans.get(plan).map(Plan::meters).unwrap_or_default()
 }
 
 /// Whether a plan comes to the same under both books: it, what it measures by, and what pays its rewards.
