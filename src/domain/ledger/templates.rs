@@ -241,7 +241,8 @@ mod tests {
             [
                 "debit 4090:loyalty:EUR 300",
                 "debit 5000:bounty:EUR 50",
-                "credit 2000:UA:EUR 330",
+                "debit 5010:EUR 7",
+                "credit 2000:UA:EUR 337",
                 "credit 5000:late:EUR 20"
             ]
         );

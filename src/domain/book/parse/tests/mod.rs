@@ -270,9 +270,9 @@ meter = "miles"
 model = "volume"
 tiers = [] #! no_tiers
 
-[[plan.component]]
+[[plan.component]] #! missing_key missing_key missing_key
 id = "e"
-kind = "share" #! missing_key missing_key missing_key
+kind = "share"
 of = "miles" #! wrong_type
 "#,
     );
