@@ -141,8 +141,17 @@ struct Gathered {
     terms: Terms,
     waiting: Vec<Share>,
     consumers: BTreeMap<String, Consumer>,
-    /// One for each item.
-    usage: Vec<BTreeMap<String, Vec<Usage>>>,
+    usage: BTreeMap<Period, UsageOfAll>,
+    nothing: BTreeMap<String, Vec<Usage>>,
+}
+
+impl Gathered {
+    /// What is rated for an item, by meter.
+    fn used(&self, item: &Item) -> &BTreeMap<String, Vec<Usage>> {
+        let is_rated = item.occasion == Occasion::Closing && item.runs();
+        let of_all = self.usage.get(&item.period.covered).filter(|_| is_rated);
+        of_all.and_then(|of_all| of_all.get(&item.subscription.consumer)).unwrap_or(&self.nothing)
+    }
 }
 
 /// Closes every period that ended by `through`, oldest first, and lets holds pass that ended by then.
@@ -183,8 +192,7 @@ async fn close_together(
     tx.announce_closing(at).await?;
     tx.commit().await?;
     let gathered = gather(db, versions, items).await?;
-    let due = items.iter().zip(&gathered.usage).map(|(item, usage)| due(versions, item, &gathered, usage));
-    let due = due.collect::<Result<Vec<_>, _>>()?;
+    let due = items.iter().map(|item| due(versions, item, &gathered)).collect::<Result<Vec<_>, _>>()?;
     let Gathered { last_closing, usage_seq, replayed, late, terms, waiting, .. } = &gathered;
     let sharing = Sharing { terms: terms.clone(), corrected: late.shares.clone(), waiting: waiting.clone() };
     let made = documents(&due, &late.granted, &sharing)?;
@@ -240,31 +248,26 @@ async fn gather(db: &Db, versions: &Versions, items: &[Item]) -> Result<Gathered
     for (period, together) in &together {
         usage.insert(*period, together.read(&mut tx, *period).await?);
     }
-    let used = items.iter().map(|item| match item.occasion {
-        Occasion::Opening => BTreeMap::new(),
-        Occasion::Closing if !item.runs() => BTreeMap::new(),
-        Occasion::Closing => {
-            let of_all = usage.get(&item.period.covered);
-            of_all.and_then(|of_all| of_all.get(&item.subscription.consumer)).cloned().unwrap_or_default()
-        }
-    });
-    let used: Vec<_> = used.collect();
-    let mut producers = Producers::default();
-    for (item, usage) in items.iter().zip(&used).filter(|(item, _)| item.occasion == Occasion::Closing) {
-        let covered = item.period.covered;
-        producers.add(&item.version, plan_of(&item.subscription, covered.from(), &item.version)?, covered.to(), usage);
-    }
     let granted = tx.granted_by_program().await?;
-    Ok(Gathered {
+    let mut gathered = Gathered {
         last_closing: tx.last_closing().await?,
         usage_seq: tx.applied_seq().await?,
         replayed: tx.last_replayed().await?,
         late: Late::read(&mut tx, versions, items, granted).await?,
-        terms: producers.look_up(&mut tx).await?,
+        terms: Terms::default(),
         waiting: tx.shares(Which::Waiting).await?,
         consumers: tx.consumers_named(&ids).await?,
-        usage: used,
-    })
+        usage,
+        nothing: BTreeMap::new(),
+    };
+    let mut producers = Producers::default();
+    for item in items.iter().filter(|item| item.occasion == Occasion::Closing) {
+        let covered = item.period.covered;
+        let plan = plan_of(&item.subscription, covered.from(), &item.version)?;
+        producers.add(&item.version, plan, covered.to(), gathered.used(item));
+    }
+    gathered.terms = producers.look_up(&mut tx).await?;
+    Ok(gathered)
 }
 
 /// What a consumer is subject to. It must be known: to charge none would be to guess.
@@ -278,12 +281,7 @@ pub(in crate::billing) fn tax_of<'v>(
     versions.tax(tax, version).ok_or_else(unknown).map(Some)
 }
 
-fn due<'a>(
-    versions: &'a Versions,
-    item: &'a Item,
-    gathered: &'a Gathered,
-    usage: &'a BTreeMap<String, Vec<Usage>>,
-) -> Result<Due<'a>, CloseError> {
+fn due<'a>(versions: &'a Versions, item: &'a Item, gathered: &'a Gathered) -> Result<Due<'a>, CloseError> {
     let id = &item.subscription.consumer;
     let consumer = gathered.consumers.get(id).ok_or_else(|| CloseError::UnknownConsumer(id.clone()))?;
     Ok(Due {
@@ -299,7 +297,7 @@ fn due<'a>(
             Occasion::Opening => &[],
             Occasion::Closing => gathered.late.lines.get(&item.subscription.id).map_or(&[], Vec::as_slice),
         },
-        usage,
+        usage: gathered.used(item),
     })
 }
 

@@ -5,8 +5,6 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
-use sqlx::QueryBuilder;
-
 use crate::domain::consumer::Consumer;
 use crate::domain::document::Occasion;
 use crate::domain::ids::SubscriptionId;
@@ -16,10 +14,8 @@ use crate::store::Error;
 use crate::store::Result;
 use crate::store::Tx;
 use crate::store::Write;
+use crate::store::insert::insert_rows;
 use crate::store::on;
-
-/// Both engines take this many rows of nine values in one statement.
-const ROWS_A_STATEMENT: usize = 2_000;
 
 /// One closing: everything that fell due at one instant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,33 +171,29 @@ impl Tx<Write> {
             .execute(conn)
             .await?
             .rows_affected());
-        let mut rows = Vec::with_capacity(periods.len());
-        for period in periods {
+        let rows = periods.iter().map(|period| {
             let consumer = serde_json::to_string(&period.consumer)
                 .map_err(|error| Error::Refused(format!("consumer {}: {error}", period.consumer.id)))?;
-            rows.push((period, consumer));
-        }
-        for chunk in rows.chunks(ROWS_A_STATEMENT) {
-            on!(self, conn => {
-                let mut query = QueryBuilder::new(
-                    "insert into closed_period
+            Ok((period, consumer))
+        });
+        insert_rows!(
+            self,
+            "insert into closed_period
                      (subscription, period_from, occasion, period_to, closing, book_version, next_book_version,
                       next_period_to, consumer_as_of) ",
-                );
-                query.push_values(chunk, |mut row, (closed, consumer)| {
-                    row.push_bind(closed.subscription.as_str())
-                        .push_bind(closed.period.from().micros())
-                        .push_bind(closed.occasion.as_str())
-                        .push_bind(closed.period.to().micros())
-                        .push_bind(closing.seq)
-                        .push_bind(&closed.book_version)
-                        .push_bind(&closed.next_book_version)
-                        .push_bind(closed.next_period_to.map(Instant::micros))
-                        .push_bind(consumer);
-                });
-                query.build().execute(conn).await?;
-            });
-        }
+            rows,
+            |mut row, (closed, consumer)| {
+                row.push_bind(closed.subscription.as_str())
+                    .push_bind(closed.period.from().micros())
+                    .push_bind(closed.occasion.as_str())
+                    .push_bind(closed.period.to().micros())
+                    .push_bind(closing.seq)
+                    .push_bind(&closed.book_version)
+                    .push_bind(&closed.next_book_version)
+                    .push_bind(closed.next_period_to.map(Instant::micros))
+                    .push_bind(consumer);
+            }
+        );
         Ok(())
     }
 }

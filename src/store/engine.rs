@@ -113,6 +113,8 @@ const LOCK_RETRY: Duration = Duration::from_millis(100);
 /// Pages of the write-ahead log, 4 KiB each, after which they are copied into the file: seldom enough that a stream of
 /// large batches is not held up by each, and few enough to be read again quickly after a crash.
 const CHECKPOINT_PAGES: &str = "8192";
+/// Negative, as SQLite wants it for kibibytes. A connection takes as much only for what it touches.
+const CACHE_KIB: &str = "-65536";
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Db {
@@ -225,6 +227,9 @@ pub(in crate::store) async fn open_sqlite(file: &Path, writers: u32) -> Result<P
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        // The pages of a large transaction, and what it takes to undo one of its statements, stay in memory.
+        .pragma("cache_size", CACHE_KIB)
+        .pragma("temp_store", "memory")
         // Without it, `insert or replace` slips past the triggers that forbid a delete.
         .pragma("recursive_triggers", "on");
     let writer = sqlite_pool(writers).connect_with(options.clone()).await?;

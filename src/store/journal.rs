@@ -33,10 +33,9 @@ use crate::store::Error;
 use crate::store::Result;
 use crate::store::Tx;
 use crate::store::Write;
+use crate::store::insert::ROWS_A_STATEMENT;
+use crate::store::insert::insert_rows;
 use crate::store::on;
-
-/// Both engines take this many rows of ten values in one statement.
-const ROWS_A_STATEMENT: usize = 1_000;
 
 /// An entry that stands in the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -276,69 +275,62 @@ impl Tx<Write> {
         let postings = fresh.iter().flat_map(|(_, _, entry)| entry.postings());
         let named: HashSet<&Account> = postings.map(|posting| &posting.account).collect();
         let sorted: Vec<&Account> = named.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
-        for chunk in sorted.chunks(ROWS_A_STATEMENT) {
-            on!(self, conn => {
-                let mut query = QueryBuilder::new("insert into account (id, code, party, purpose, currency) ");
-                query.push_values(chunk, |mut row, account| {
-                    row.push_bind(account.to_string())
-                        .push_bind(account.chart().code())
-                        .push_bind(account.party())
-                        .push_bind(account.purpose())
-                        .push_bind(account.currency().code());
-                });
-                query.push(" on conflict do nothing").build().execute(conn).await?;
-            });
-        }
+        insert_rows!(
+            self,
+            "insert into account (id, code, party, purpose, currency) ",
+            sorted.into_iter().map(Ok),
+            |mut row, account| {
+                row.push_bind(account.to_string())
+                    .push_bind(account.chart().code())
+                    .push_bind(account.party())
+                    .push_bind(account.purpose())
+                    .push_bind(account.currency().code());
+            },
+            " on conflict do nothing"
+        );
         Ok(())
     }
 
     async fn insert_entries(&mut self, batch: i64, fresh: &[(i64, String, &Entry)]) -> Result<()> {
-        for chunk in fresh.chunks(ROWS_A_STATEMENT) {
-            on!(self, conn => {
-                let mut query = QueryBuilder::new(
-                    "insert into journal_entry
+        insert_rows!(
+            self,
+            "insert into journal_entry
                      (seq, batch, id, kind, key, hash, effective_on, recorded_at, description, reverses) ",
-                );
-                query.push_values(chunk, |mut row, (seq, hash, entry)| {
-                    let heading = entry.heading();
-                    row.push_bind(*seq)
-                        .push_bind(batch)
-                        .push_bind(heading.id.as_str())
-                        .push_bind(heading.kind.as_str())
-                        .push_bind(&heading.key)
-                        .push_bind(hash)
-                        .push_bind(heading.effective_on.to_string())
-                        .push_bind(heading.recorded_at.micros())
-                        .push_bind(&heading.description)
-                        .push_bind(heading.reverses.as_ref().map(EntryId::as_str));
-                });
-                query.build().execute(conn).await?;
-            });
-        }
+            fresh.iter().map(Ok),
+            |mut row, (seq, hash, entry)| {
+                let heading = entry.heading();
+                row.push_bind(*seq)
+                    .push_bind(batch)
+                    .push_bind(heading.id.as_str())
+                    .push_bind(heading.kind.as_str())
+                    .push_bind(&heading.key)
+                    .push_bind(hash)
+                    .push_bind(heading.effective_on.to_string())
+                    .push_bind(heading.recorded_at.micros())
+                    .push_bind(&heading.description)
+                    .push_bind(heading.reverses.as_ref().map(EntryId::as_str));
+            }
+        );
         Ok(())
     }
 
     async fn insert_postings(&mut self, fresh: &[(i64, String, &Entry)]) -> Result<()> {
-        let lines = |(seq, _, entry): &(i64, String, &Entry)| {
-            let seq = *seq;
-            (1_i64..).zip(entry.postings().to_vec()).map(move |(line, posting)| (seq, line, posting))
-        };
-        let rows: Vec<(i64, i64, Posting)> = fresh.iter().flat_map(lines).collect();
-        for chunk in rows.chunks(ROWS_A_STATEMENT) {
-            on!(self, conn => {
-                let mut query =
-                    QueryBuilder::new("insert into posting (entry, line, account, currency, side, amount) ");
-                query.push_values(chunk, |mut row, (seq, line, posting)| {
-                    row.push_bind(*seq)
-                        .push_bind(*line)
-                        .push_bind(posting.account.to_string())
-                        .push_bind(posting.amount.currency().code())
-                        .push_bind(posting.side.as_str())
-                        .push_bind(posting.amount.minor());
-                });
-                query.build().execute(conn).await?;
-            });
-        }
+        let rows = fresh.iter().flat_map(|(seq, _, entry)| {
+            (1_i64..).zip(entry.postings()).map(move |(line, posting)| Ok((*seq, line, posting)))
+        });
+        insert_rows!(self, "insert into posting (entry, line, account, currency, side, amount) ", rows, |mut row,
+                                                                                                         (
+            seq,
+            line,
+            posting,
+        )| {
+            row.push_bind(seq)
+                .push_bind(line)
+                .push_bind(posting.account.to_string())
+                .push_bind(posting.amount.currency().code())
+                .push_bind(posting.side.as_str())
+                .push_bind(posting.amount.minor());
+        });
         Ok(())
     }
 

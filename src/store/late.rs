@@ -14,6 +14,7 @@ use crate::store::Result;
 use crate::store::Tx;
 use crate::store::Write;
 use crate::store::documents::line;
+use crate::store::insert::insert_rows;
 use crate::store::on;
 
 /// Both engines take this many rows of four values in one statement.
@@ -124,16 +125,15 @@ impl Tx<Write> {
             return Ok(());
         }
         let (noted,): (i64,) = on!(self, conn => sqlx::query_as(NEXT).fetch_one(conn).await?);
-        for chunk in late.chunks(ROWS_A_STATEMENT) {
-            on!(self, conn => {
-                let mut query = QueryBuilder::new("insert into late_usage (party, bucket, meter, noted) ");
-                query.push_values(chunk, |mut row, (party, bucket, meter)| {
-                    row.push_bind(*party).push_bind(*bucket).push_bind(*meter).push_bind(noted);
-                });
-                query.push(" on conflict (party, bucket, meter) do update set noted = excluded.noted");
-                query.build().execute(conn).await?;
-            });
-        }
+        insert_rows!(
+            self,
+            "insert into late_usage (party, bucket, meter, noted) ",
+            late.iter().map(Ok),
+            |mut row, (party, bucket, meter)| {
+                row.push_bind(*party).push_bind(*bucket).push_bind(*meter).push_bind(noted);
+            },
+            " on conflict (party, bucket, meter) do update set noted = excluded.noted"
+        );
         Ok(())
     }
 

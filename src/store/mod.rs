@@ -19,6 +19,7 @@ pub mod consumers;
 pub mod documents;
 mod engine;
 mod error;
+mod insert;
 pub mod journal;
 pub mod keys;
 pub mod late;

@@ -4,12 +4,9 @@
 //! the transaction that records the documents: taking one makes every other transaction that wants one wait, so take
 //! them late.
 
-use sqlx::QueryBuilder;
-
 use crate::domain::document::Number;
 use crate::domain::document::Occasion;
 use crate::domain::document::invoice::Invoice;
-use crate::domain::document::invoice::Taxed;
 use crate::domain::document::payout::Hold;
 use crate::domain::document::payout::Payout;
 use crate::domain::ids::PayoutId;
@@ -25,10 +22,8 @@ use crate::store::Tx;
 use crate::store::Write;
 use crate::store::documents::Kind;
 use crate::store::documents::line_kind_text;
+use crate::store::insert::insert_rows;
 use crate::store::on;
-
-/// Both engines take this many rows of seventeen values in one statement.
-const ROWS_A_STATEMENT: usize = 1_000;
 
 /// A hold that has not passed, and whose it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,126 +106,116 @@ impl Tx<Write> {
         self.record_lines(invoices.iter().map(|invoice| (invoice.id.as_str(), invoice.totals.lines.as_slice())))
             .await?;
         self.record_taxes(invoices).await?;
-        self.record_documents(Kind::Invoice, closing, &invoices.iter().map(invoice_row).collect::<Vec<_>>()).await
+        self.record_documents(Kind::Invoice, closing, invoices.iter().map(invoice_row)).await
     }
 
     /// Records payout statements that a closing made, in the order of their numbers.
     pub async fn record_payouts(&mut self, closing: i64, payouts: &[Payout]) -> Result<()> {
         self.record_lines(payouts.iter().map(|payout| (payout.id.as_str(), payout.lines.as_slice()))).await?;
         self.record_holds(payouts).await?;
-        self.record_documents(Kind::Payout, closing, &payouts.iter().map(payout_row).collect::<Vec<_>>()).await
+        self.record_documents(Kind::Payout, closing, payouts.iter().map(payout_row)).await
     }
 
-    async fn record_lines<'a>(&mut self, documents: impl Iterator<Item = (&'a str, &'a [Line])>) -> Result<()> {
-        let mut rows = Vec::new();
-        for (document, lines) in documents {
-            for (number, line) in (1_i64..).zip(lines) {
-                let dimensions = serde_json::Value::from_iter(line.dimensions.clone()).to_string();
-                let explanation = serde_json::to_string(&line.explanation)
-                    .map_err(|error| Error::Refused(format!("line {number} of {document}: {error}")))?;
-                rows.push((document, number, line, dimensions, explanation));
-            }
-        }
-        for chunk in rows.chunks(ROWS_A_STATEMENT) {
-            on!(self, conn => {
-                let mut query = QueryBuilder::new(
-                    "insert into document_line
+    async fn record_lines<'a>(&mut self, documents: impl Iterator<Item = (&'a str, &'a [Line])> + Send) -> Result<()> {
+        let numbered = documents
+            .flat_map(|(document, lines)| (1_i64..).zip(lines).map(move |(number, line)| (document, number, line)));
+        let rows = numbered.map(|(document, number, line)| {
+            let dimensions = serde_json::Value::from_iter(line.dimensions.clone()).to_string();
+            let explanation = serde_json::to_string(&line.explanation)
+                .map_err(|error| Error::Refused(format!("line {number} of {document}: {error}")))?;
+            Ok((document, number, line, dimensions, explanation))
+        });
+        insert_rows!(
+            self,
+            "insert into document_line
                      (document, line, component, kind, description, dimensions, period_from, period_to,
                       quantity, amount, program, explanation) ",
-                );
-                query.push_values(chunk, |mut row, (document, number, line, dimensions, explanation)| {
-                    row.push_bind(*document)
-                        .push_bind(*number)
-                        .push_bind(&line.component)
-                        .push_bind(line_kind_text(line.kind))
-                        .push_bind(&line.description)
-                        .push_bind(dimensions)
-                        .push_bind(line.from.micros())
-                        .push_bind(line.to.micros())
-                        .push_bind(Quantity(line.quantity))
-                        .push_bind(line.amount.minor())
-                        .push_bind(&line.program)
-                        .push_bind(explanation);
-                });
-                query.build().execute(conn).await?;
-            });
-        }
+            rows,
+            |mut row, (document, number, line, dimensions, explanation)| {
+                row.push_bind(document)
+                    .push_bind(number)
+                    .push_bind(&line.component)
+                    .push_bind(line_kind_text(line.kind))
+                    .push_bind(&line.description)
+                    .push_bind(dimensions)
+                    .push_bind(line.from.micros())
+                    .push_bind(line.to.micros())
+                    .push_bind(Quantity(line.quantity))
+                    .push_bind(line.amount.minor())
+                    .push_bind(&line.program)
+                    .push_bind(explanation);
+            }
+        );
         Ok(())
     }
 
-    async fn record_taxes(&mut self, invoices: &[Invoice]) -> Result<()> {
-        let taxes = |invoice: &Invoice| -> Vec<(String, Taxed)> {
-            invoice.totals.taxes.iter().map(|taxed| (invoice.id.to_string(), taxed.clone())).collect()
-        };
-        let rows: Vec<(String, Taxed)> = invoices.iter().flat_map(taxes).collect();
-        for chunk in rows.chunks(ROWS_A_STATEMENT) {
-            on!(self, conn => {
-                let mut query =
-                    QueryBuilder::new("insert into document_tax (document, tax, jurisdiction, rate, amount) ");
-                query.push_values(chunk, |mut row, (document, taxed)| {
-                    row.push_bind(document)
-                        .push_bind(&taxed.tax)
-                        .push_bind(&taxed.jurisdiction)
-                        .push_bind(Quantity(taxed.rate))
-                        .push_bind(taxed.amount.minor());
-                });
-                query.build().execute(conn).await?;
-            });
-        }
+    async fn record_taxes<'a>(&mut self, invoices: &'a [Invoice]) -> Result<()> {
+        let taxes = |invoice: &'a Invoice| invoice.totals.taxes.iter().map(|taxed| Ok((invoice.id.as_str(), taxed)));
+        let rows = invoices.iter().flat_map(taxes);
+        insert_rows!(self, "insert into document_tax (document, tax, jurisdiction, rate, amount) ", rows, |mut row,
+                                                                                                           (
+            document,
+            taxed,
+        )| {
+            row.push_bind(document)
+                .push_bind(&taxed.tax)
+                .push_bind(&taxed.jurisdiction)
+                .push_bind(Quantity(taxed.rate))
+                .push_bind(taxed.amount.minor());
+        });
         Ok(())
     }
 
     async fn record_holds(&mut self, payouts: &[Payout]) -> Result<()> {
-        let rows: Vec<_> =
-            payouts.iter().flat_map(|payout| payout.holds.iter().map(|hold| (payout.id.as_str(), hold))).collect();
-        for chunk in rows.chunks(ROWS_A_STATEMENT) {
-            on!(self, conn => {
-                let mut query =
-                    QueryBuilder::new("insert into payout_hold (document, program, amount, held_until, passed_at) ");
-                query.push_values(chunk, |mut row, (document, hold)| {
-                    row.push_bind(*document)
-                        .push_bind(&hold.program)
-                        .push_bind(hold.amount.minor())
-                        .push_bind(hold.held_until.micros())
-                        .push_bind(hold.passed_at.map(Instant::micros));
-                });
-                query.build().execute(conn).await?;
-            });
-        }
+        let rows = payouts.iter().flat_map(|payout| payout.holds.iter().map(|hold| Ok((payout.id.as_str(), hold))));
+        insert_rows!(
+            self,
+            "insert into payout_hold (document, program, amount, held_until, passed_at) ",
+            rows,
+            |mut row, (document, hold)| {
+                row.push_bind(document)
+                    .push_bind(&hold.program)
+                    .push_bind(hold.amount.minor())
+                    .push_bind(hold.held_until.micros())
+                    .push_bind(hold.passed_at.map(Instant::micros));
+            }
+        );
         Ok(())
     }
 
-    async fn record_documents(&mut self, kind: Kind, closing: i64, rows: &[Row<'_>]) -> Result<()> {
-        for chunk in rows.chunks(ROWS_A_STATEMENT) {
-            on!(self, conn => {
-                let mut query = QueryBuilder::new(
-                    "insert into document
+    async fn record_documents<'a>(
+        &mut self,
+        kind: Kind,
+        closing: i64,
+        rows: impl Iterator<Item = Row<'a>> + Send,
+    ) -> Result<()> {
+        insert_rows!(
+            self,
+            "insert into document
                      (id, kind, prefix, ordinal, number, consumer, subscription, occasion, period_from, period_to,
                       currency, net, tax, total, closing, book_version, issued_at) ",
-                );
-                query.push_values(chunk, |mut values, row| {
-                    values
-                        .push_bind(row.id)
-                        .push_bind(kind.as_str())
-                        .push_bind(&row.number.prefix)
-                        .push_bind(row.number.ordinal)
-                        .push_bind(row.number.to_string())
-                        .push_bind(row.consumer)
-                        .push_bind(row.subscription)
-                        .push_bind(row.occasion.as_str())
-                        .push_bind(row.period.from().micros())
-                        .push_bind(row.period.to().micros())
-                        .push_bind(row.total.currency().code())
-                        .push_bind(row.net.minor())
-                        .push_bind(row.tax.minor())
-                        .push_bind(row.total.minor())
-                        .push_bind(closing)
-                        .push_bind(row.book_version)
-                        .push_bind(row.issued_at.micros());
-                });
-                query.build().execute(conn).await?;
-            });
-        }
+            rows.map(Ok),
+            |mut values, row| {
+                values
+                    .push_bind(row.id)
+                    .push_bind(kind.as_str())
+                    .push_bind(&row.number.prefix)
+                    .push_bind(row.number.ordinal)
+                    .push_bind(row.number.to_string())
+                    .push_bind(row.consumer)
+                    .push_bind(row.subscription)
+                    .push_bind(row.occasion.as_str())
+                    .push_bind(row.period.from().micros())
+                    .push_bind(row.period.to().micros())
+                    .push_bind(row.total.currency().code())
+                    .push_bind(row.net.minor())
+                    .push_bind(row.tax.minor())
+                    .push_bind(row.total.minor())
+                    .push_bind(closing)
+                    .push_bind(row.book_version)
+                    .push_bind(row.issued_at.micros());
+            }
+        );
         Ok(())
     }
 

@@ -16,10 +16,8 @@ use crate::store::Quantity;
 use crate::store::Result;
 use crate::store::Tx;
 use crate::store::Write;
+use crate::store::insert::insert_rows;
 use crate::store::on;
-
-/// Both engines take this many rows of thirteen values in one statement.
-const ROWS_A_STATEMENT: usize = 2_000;
 
 type Row = (String, i64, i64, String, String, String, String, Quantity, String, i64, i64);
 type SharerRow = (String, i64, String, String, String, String, String, String, String, Quantity);
@@ -102,28 +100,25 @@ impl<Mode> Tx<Mode> {
 impl Tx<Write> {
     /// Keeps who shared in what a closing charged.
     pub async fn record_sharers(&mut self, closing: i64, sharers: &[&Sharer]) -> Result<()> {
-        for chunk in sharers.chunks(ROWS_A_STATEMENT) {
-            on!(self, conn => {
-                let mut query = QueryBuilder::new(
-                    "insert into sharer (closing, book_version, until, plan, charge, dimension, producer, subscription,
+        insert_rows!(
+            self,
+            "insert into sharer (closing, book_version, until, plan, charge, dimension, producer, subscription,
                                          component, program, rate) ",
-                );
-                query.push_values(chunk, |mut row, sharer| {
-                    row.push_bind(closing)
-                        .push_bind(&sharer.book_version)
-                        .push_bind(sharer.until.micros())
-                        .push_bind(&sharer.plan)
-                        .push_bind(&sharer.charge)
-                        .push_bind(&sharer.dimension)
-                        .push_bind(&sharer.producer)
-                        .push_bind(sharer.subscription.as_str())
-                        .push_bind(&sharer.component)
-                        .push_bind(&sharer.program)
-                        .push_bind(Quantity(sharer.rate));
-                });
-                query.build().execute(conn).await?;
-            });
-        }
+            sharers.iter().map(Ok),
+            |mut row, sharer| {
+                row.push_bind(closing)
+                    .push_bind(&sharer.book_version)
+                    .push_bind(sharer.until.micros())
+                    .push_bind(&sharer.plan)
+                    .push_bind(&sharer.charge)
+                    .push_bind(&sharer.dimension)
+                    .push_bind(&sharer.producer)
+                    .push_bind(sharer.subscription.as_str())
+                    .push_bind(&sharer.component)
+                    .push_bind(&sharer.program)
+                    .push_bind(Quantity(sharer.rate));
+            }
+        );
         Ok(())
     }
 
@@ -134,30 +129,27 @@ impl Tx<Write> {
         earned: &[Share],
         paid: &BTreeSet<&SubscriptionId>,
     ) -> Result<()> {
-        for chunk in earned.chunks(ROWS_A_STATEMENT) {
-            on!(self, conn => {
-                let mut query = QueryBuilder::new(
-                    "insert into share (closing, charged, period_from, period_to, charge, producer, component, program,
+        insert_rows!(
+            self,
+            "insert into share (closing, charged, period_from, period_to, charge, producer, component, program,
                                         rate, currency, base, amount, taken_in) ",
-                );
-                query.push_values(chunk, |mut row, share| {
-                    row.push_bind(closing)
-                        .push_bind(share.charged.as_str())
-                        .push_bind(share.period.from().micros())
-                        .push_bind(share.period.to().micros())
-                        .push_bind(&share.charge)
-                        .push_bind(share.to.as_str())
-                        .push_bind(&share.component)
-                        .push_bind(&share.program)
-                        .push_bind(Quantity(share.rate))
-                        .push_bind(share.amount.currency().code())
-                        .push_bind(share.base.minor())
-                        .push_bind(share.amount.minor())
-                        .push_bind(paid.contains(&share.to).then_some(closing));
-                });
-                query.build().execute(conn).await?;
-            });
-        }
+            earned.iter().map(Ok),
+            |mut row, share| {
+                row.push_bind(closing)
+                    .push_bind(share.charged.as_str())
+                    .push_bind(share.period.from().micros())
+                    .push_bind(share.period.to().micros())
+                    .push_bind(&share.charge)
+                    .push_bind(share.to.as_str())
+                    .push_bind(&share.component)
+                    .push_bind(&share.program)
+                    .push_bind(Quantity(share.rate))
+                    .push_bind(share.amount.currency().code())
+                    .push_bind(share.base.minor())
+                    .push_bind(share.amount.minor())
+                    .push_bind(paid.contains(&share.to).then_some(closing));
+            }
+        );
         Ok(())
     }
 

@@ -22,10 +22,9 @@ use crate::store::Tx;
 use crate::store::Write;
 use crate::store::columns::Measured;
 use crate::store::engine::Pools;
+use crate::store::insert::ROWS_A_STATEMENT;
+use crate::store::insert::insert_rows;
 use crate::store::on;
-
-/// Both engines take this many rows of seven values in one statement.
-const ROWS_A_STATEMENT: usize = 1_000;
 
 type Row = (String, String, i64, String, String, Measured, i64);
 
@@ -68,7 +67,11 @@ macro_rules! packed {
 }
 
 type PackedRow = (i64, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>);
-/// A meter, a party, and their rows.
+/// Whose rows are packed together where those of many are asked for: enough that a row of the answer costs nothing, and few
+/// enough that it is never large.
+const PARTIES_A_PACK: i64 = 64;
+
+/// A meter, and whose each row is.
 type PackedUsage = (String, String, String, String, String, String, String);
 
 /// How far usage is folded, and the stored rows of `$meter`: one statement, so that both are of one moment.
@@ -225,47 +228,47 @@ impl<Mode> Tx<Mode> {
         }
         for parties in parties.chunks(ROWS_A_STATEMENT) {
             let packed: Vec<PackedUsage> = on!(self, conn => {
-                let mut query = QueryBuilder::new("with party (id) as (");
-                query.push_values(parties, |mut row, party| {
-                    row.push_bind(*party);
+                let mut query = QueryBuilder::new("with party (id, pack) as (");
+                query.push_values(parties.iter().zip(0_i64..), |mut row, (party, number)| {
+                    row.push_bind(*party).push_bind(number / PARTIES_A_PACK);
                 });
                 query.push("), wanted (id) as (").push_values(meters, |mut row, meter| {
                     row.push_bind(*meter);
                 });
-                // `cross join`: one range of the primary key for each meter and party, never a scan.
-                query.push(") select usage.meter, usage.party, string_agg(cast(usage.bucket as text), ")
-                    .push_bind(SEPARATOR.to_string())
+                query.push(") select usage.meter, string_agg(usage.party, ").push_bind(SEPARATOR.to_string())
+                    .push("), string_agg(cast(usage.bucket as text), ").push_bind(SEPARATOR.to_string())
                     .push("), string_agg(usage.dimensions, ").push_bind(SEPARATOR.to_string())
                     .push("), string_agg(usage.item, ").push_bind(SEPARATOR.to_string())
                     .push("), string_agg(cast(usage.value as text), ").push_bind(SEPARATOR.to_string())
                     .push("), string_agg(cast(usage.count as text), ").push_bind(SEPARATOR.to_string())
+                    // `cross join`: one range of the primary key for each meter and party, never a scan.
                     .push(") from wanted cross join party cross join usage
                         where usage.meter = wanted.id and usage.party = party.id and usage.bucket >= ")
                     .push_bind(period.from().micros())
                     .push(" and usage.bucket < ").push_bind(period.to().micros())
-                    .push(" group by usage.meter, usage.party");
+                    .push(" group by usage.meter, party.pack");
                 query.build_query_as().fetch_all(conn).await?
             });
             let mut known: HashMap<String, BTreeMap<String, String>> = HashMap::new();
-            for (meter, party, buckets, dimensions, items, amounts, counts) in packed {
+            for (meter, parties, buckets, dimensions, items, amounts, counts) in packed {
+                let mut parties = parties.split(SEPARATOR).peekable();
                 let mut rows = Vec::new();
                 let each = |bucket, dimensions: &str, item: &str, delta: Delta| {
                     if !known.contains_key(dimensions) {
                         known.insert(dimensions.to_owned(), serde_json::from_str(dimensions).ok()?);
                     }
                     let dimensions = known.get(dimensions)?.clone();
-                    rows.push(Usage {
-                        bucket,
-                        dimensions,
-                        item: item.to_owned(),
-                        value: delta.value,
-                        count: delta.count,
-                    });
+                    let (item, value, count) = (item.to_owned(), delta.value, delta.count);
+                    rows.push(Usage { bucket, dimensions, item, value, count });
+                    let party = parties.next()?;
+                    if parties.peek() != Some(&party) {
+                        let of_party = found.entry(party.to_owned()).or_default().entry(meter.clone()).or_default();
+                        of_party.append(&mut rows);
+                    }
                     Some(())
                 };
                 unpack([&buckets, &dimensions, &items, &amounts, &counts], each)
-                    .ok_or_else(|| Error::Damaged(format!("usage of {meter} by {party}")))?;
-                found.entry(party).or_default().insert(meter, rows);
+                    .ok_or_else(|| Error::Damaged(format!("usage of {meter}")))?;
             }
         }
         Ok(found)
@@ -289,25 +292,22 @@ impl<Mode> Tx<Mode> {
 impl Tx<Write> {
     /// Writes rows over what is stored for their keys.
     pub async fn put_usage(&mut self, rows: &[(&Key, Delta)]) -> Result<()> {
-        for chunk in rows.chunks(ROWS_A_STATEMENT) {
-            on!(self, conn => {
-                let mut query = QueryBuilder::new("insert into usage (meter, party, bucket, dimensions, item, value, count) ");
-                query.push_values(chunk, |mut row, (key, delta)| {
-                    row.push_bind(&*key.meter)
-                        .push_bind(&*key.party)
-                        .push_bind(key.bucket.micros())
-                        .push_bind(&*key.dimensions)
-                        .push_bind(&*key.item)
-                        .push_bind(Measured(delta.value))
-                        .push_bind(delta.count);
-                });
-                query.push(
-                    " on conflict (meter, party, bucket, dimensions, item)
-                      do update set value = excluded.value, count = excluded.count",
-                );
-                query.build().execute(conn).await?;
-            });
-        }
+        insert_rows!(
+            self,
+            "insert into usage (meter, party, bucket, dimensions, item, value, count) ",
+            rows.iter().map(Ok),
+            |mut row, (key, delta)| {
+                row.push_bind(&*key.meter)
+                    .push_bind(&*key.party)
+                    .push_bind(key.bucket.micros())
+                    .push_bind(&*key.dimensions)
+                    .push_bind(&*key.item)
+                    .push_bind(Measured(delta.value))
+                    .push_bind(delta.count);
+            },
+            " on conflict (meter, party, bucket, dimensions, item)
+                      do update set value = excluded.value, count = excluded.count"
+        );
         Ok(())
     }
 

@@ -4,6 +4,8 @@
 //! price-book versions meet, a program's budget is that of the later one; its hold is that of the period's own.
 
 use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::thread;
 
 use jiff::ToSpan;
 use thiserror::Error;
@@ -40,6 +42,9 @@ use crate::domain::subscription::BillingPeriod;
 use crate::domain::subscription::Subscription;
 use crate::domain::time::Instant;
 use crate::domain::time::Zone;
+
+/// Periods: fewer are rated sooner than a thread has begun.
+const WORTH_A_THREAD: usize = 64;
 
 /// A period that is to be closed, or whose subscription is to be opened, and what that depends on.
 #[derive(Clone, Copy, Debug)]
@@ -174,8 +179,8 @@ pub fn documents(due: &[Due<'_>], granted: &BTreeMap<String, i64>, sharing: &Sha
     let mut charges = Vec::with_capacity(due.len());
     let mut shares = sharing.corrected.clone();
     let mut rewards: BTreeMap<&str, Vec<(usize, UnbudgetedReward)>> = BTreeMap::new();
-    for (index, due) in due.iter().enumerate() {
-        let Rated { lines, rewards: earned } = rated(due, rating::rate)?;
+    for (index, (due, rated)) in due.iter().zip(all_rated(due)).enumerate() {
+        let Rated { lines, rewards: earned } = rated?;
         if due.occasion == Occasion::Closing {
             let divided = sharing.terms.divide(&due.source()?, &lines).map_err(|source| due.money(source))?;
             shares.extend(divided);
@@ -217,6 +222,22 @@ pub fn documents(due: &[Due<'_>], granted: &BTreeMap<String, i64>, sharing: &Sha
         documents.push(Documents { invoice: invoice(due, charges)?, payout: payout(due, rewards)? });
     }
     Ok(Closed { documents, shares })
+}
+
+/// Rates everything that is due, in its order, on as many threads as there are cores.
+fn all_rated<'a>(due: &[Due<'a>]) -> Vec<Result<Rated<'a>, ClosingError>> {
+    let rate = |due: &[Due<'a>]| -> Vec<_> { due.iter().map(|due| rated(due, rating::rate)).collect() };
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    let mut parts = due.chunks(due.len().div_ceil(cores).max(WORTH_A_THREAD));
+    let first = parts.next().unwrap_or_default();
+    thread::scope(|scope| {
+        let others: Vec<_> = parts.map(|part| scope.spawn(move || rate(part))).collect();
+        let mut all = rate(first);
+        for other in others {
+            all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        all
+    })
 }
 
 /// What one period comes to before budgets.
