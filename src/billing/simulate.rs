@@ -32,12 +32,15 @@ use crate::billing::schedule::Through;
 use crate::billing::simulate::agenda::Agenda;
 use crate::billing::simulate::agenda::Half;
 use crate::billing::simulate::agenda::Item;
+use crate::billing::simulate::agenda::Overlap;
 use crate::billing::simulate::sharing::Sharing;
 use crate::billing::usage::Together;
 use crate::billing::usage::UsageOfAll;
 use crate::domain::book::version::BookVersion;
 use crate::domain::consumer::Consumer;
 use crate::domain::document::closing::ClosingError;
+use crate::domain::document::closing::Rated;
+use crate::domain::document::closing::plan_of;
 use crate::domain::document::closing::settle;
 use crate::domain::document::share::Share;
 use crate::domain::money::MoneyError;
@@ -48,6 +51,7 @@ use crate::domain::rating::cliff::Cliff;
 use crate::domain::rating::cliff::cliffs;
 use crate::domain::rating::line::Line;
 use crate::domain::rating::line::LineKind;
+use crate::domain::rating::line::Usage;
 use crate::domain::simulation;
 use crate::domain::simulation::Candidate;
 use crate::domain::simulation::LeftOut;
@@ -295,7 +299,7 @@ fn chunks(items: Vec<Item>) -> Vec<(Period, Vec<Item>)> {
 async fn rate_chunk(context: Arc<Context>, period: Period, items: Vec<Item>) -> Result<Vec<RatedItem>, SimulateError> {
     let usage = read_usage(&context, period, &items).await?;
     let rated = tokio::task::spawn_blocking(move || {
-        items.into_iter().map(|item| rate_item(&context, &usage, item)).collect::<Result<_, _>>()
+        items.iter().map(|item| rate_item(&context, &usage, item)).collect::<Result<_, _>>()
     });
     Ok(rated.await.map_err(|_| SimulateError::Stopped)??)
 }
@@ -318,38 +322,50 @@ async fn read_usage(context: &Context, period: Period, items: &[Item]) -> Result
     Ok(together.read(&mut tx, period).await?)
 }
 
-fn rate_item(context: &Context, usage: &UsageOfAll, item: Item) -> Result<RatedItem, ClosingError> {
-    let Subscribed { subscription, consumer } = &context.subscribed[item.subscription];
+fn trial<'a>(of: &'a Subscribed, usage: &'a BTreeMap<String, Vec<Usage>>, half: &'a Half) -> Trial<'a> {
+    let Subscribed { subscription, consumer } = of;
+    Trial { subscription, consumer, period: half.period, version: &half.version, usage }
+}
+
+fn rate_item(context: &Context, usage: &UsageOfAll, item: &Item) -> Result<RatedItem, ClosingError> {
+    let subscribed = &context.subscribed[item.subscription];
     let nothing = BTreeMap::new();
-    let usage = usage.get(&subscription.consumer).unwrap_or(&nothing);
+    let usage = usage.get(&subscribed.subscription.consumer).unwrap_or(&nothing);
     let periods = Periods { before: u64::from(item.before.is_some()), after: u64::from(item.after.is_some()) };
     let (lines, rewards, shares) = (Vec::new(), Vec::new(), Vec::new());
     let mut rated = RatedItem { subscription: item.subscription, periods, lines, rewards, shares };
-    let mut rate = |half: &Half, sides: &[Side]| -> Result<(), ClosingError> {
-        let trial = Trial { subscription, consumer, period: half.period, version: &half.version, usage };
-        let found = simulation::rate(&trial)?;
-        for side in sides {
-            rated.lines.extend(found.lines.iter().map(|line| (*side, line.clone())));
-            let reward = |(program, reward): &(&str, UnbudgetedReward)| {
-                (*side, (*program).to_owned(), half.version.clone(), reward.clone())
-            };
-            rated.rewards.extend(found.rewards.iter().map(reward));
-            // Both sides may charge the same, and share it otherwise.
-            let half = if *side == Side::Before { &item.before } else { &item.after };
-            if let Some(half) = half {
-                let trial = Trial { period: half.period, version: &half.version, ..trial };
-                let shares = context.sharing.divide(&context.subscribed, &trial, &found.lines)?;
-                rated.shares.extend(shares.into_iter().map(|(to, share)| (*side, to, share)));
-            }
-        }
+    let mut add = |side: Side, half: &Half, found: &Rated<'_>| -> Result<(), ClosingError> {
+        rated.lines.extend(found.lines.iter().map(|line| (side, line.clone())));
+        let reward = |(program, reward): &(&str, UnbudgetedReward)| {
+            (side, (*program).to_owned(), half.version.clone(), reward.clone())
+        };
+        rated.rewards.extend(found.rewards.iter().map(reward));
+        // Both sides may charge the same, and share it otherwise.
+        let shares = context.sharing.divide(&context.subscribed, &trial(subscribed, usage, half), &found.lines)?;
+        rated.shares.extend(shares.into_iter().map(|(to, share)| (side, to, share)));
         Ok(())
     };
-    match (&item.before, &item.after) {
-        (Some(before), Some(_)) if item.is_same => rate(before, &[Side::Before, Side::After])?,
-        (before, after) => {
-            before.iter().try_for_each(|half| rate(half, &[Side::Before]))?;
-            after.iter().try_for_each(|half| rate(half, &[Side::After]))?;
+    let before =
+        item.before.as_ref().map(|half| Ok((half, simulation::rate(&trial(subscribed, usage, half))?))).transpose()?;
+    if let Some((half, found)) = &before {
+        add(Side::Before, half, found)?;
+    }
+    let Some(half) = &item.after else { return Ok(rated) };
+    match (before, &item.overlap) {
+        (Some((_, found)), Overlap::Whole) => add(Side::After, half, &found)?,
+        (Some((_, mut found)), Overlap::Part(part)) => {
+            found.lines.retain(|line| part.components.contains(&line.component));
+            found.rewards.retain(|(_, reward)| part.components.contains(&reward.line.component));
+            let rest = simulation::rate(&Trial { version: &part.rest, ..trial(subscribed, usage, half) })?;
+            found.lines.extend(rest.lines);
+            found.rewards.extend(rest.rewards);
+            // In the order of the plan, which decides about the last of a budget.
+            let plan = plan_of(&subscribed.subscription, half.period.covered.from(), &half.version)?;
+            let place = |id: &str| plan.components.iter().position(|component| component.id() == id);
+            found.rewards.sort_by_key(|(_, reward)| place(&reward.line.component));
+            add(Side::After, half, &found)?;
         }
+        (_, Overlap::None) | (None, _) => add(Side::After, half, &simulation::rate(&trial(subscribed, usage, half))?)?,
     }
     Ok(rated)
 }

@@ -1,6 +1,7 @@
 //! Which periods end when, on both sides of a simulation. What follows a period is found when it is taken.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -14,6 +15,7 @@ use crate::domain::period::Anchor;
 use crate::domain::period::Period;
 use crate::domain::period::PeriodError;
 use crate::domain::simulation;
+use crate::domain::simulation::Alike;
 use crate::domain::simulation::Side;
 use crate::domain::subscription::BillingPeriod;
 use crate::domain::subscription::Subscription;
@@ -34,8 +36,23 @@ pub(in crate::billing::simulate) struct Item {
     pub subscription: usize,
     pub before: Option<Half>,
     pub after: Option<Half>,
-    /// Both sides are of the same time and come to the same.
-    pub is_same: bool,
+    pub overlap: Overlap,
+}
+
+/// What comes to the same on both sides, and is rated once.
+#[derive(Clone, Debug)]
+pub(in crate::billing::simulate) enum Overlap {
+    None,
+    Whole,
+    Part(Arc<Part>),
+}
+
+#[derive(Debug)]
+pub(in crate::billing::simulate) struct Part {
+    /// By id.
+    pub components: BTreeSet<String>,
+    /// The book that is tried, with what else there is in the plan.
+    pub rest: BookVersion,
 }
 
 impl Item {
@@ -58,8 +75,8 @@ pub(in crate::billing::simulate) struct Agenda<'a> {
     due: BTreeMap<Instant, Vec<(usize, Side, Half)>>,
     /// Whole periods of calendars that are the same for everybody, by plan and an instant in them.
     known: HashMap<(usize, Instant), Period>,
-    /// Whether a plan comes to the same under a published version and the candidate.
-    same: HashMap<(String, String), bool>,
+    /// What of a plan comes to the same under a published version and the candidate.
+    overlaps: HashMap<(String, String), Overlap>,
 }
 
 impl<'a> Agenda<'a> {
@@ -70,8 +87,8 @@ impl<'a> Agenda<'a> {
         (from, to): (Through, Through),
         now: Instant,
     ) -> Result<Self, SimulateError> {
-        let (due, known, same) = (BTreeMap::new(), HashMap::new(), HashMap::new());
-        let mut agenda = Self { subscribed, versions, candidate, from, to, now, due, known, same };
+        let (due, known, overlaps) = (BTreeMap::new(), HashMap::new(), HashMap::new());
+        let mut agenda = Self { subscribed, versions, candidate, from, to, now, due, known, overlaps };
         for (index, Subscribed { subscription, .. }) in subscribed.iter().enumerate() {
             for side in [Side::Before, Side::After] {
                 agenda.begin(index, subscription, side)?;
@@ -96,7 +113,7 @@ impl<'a> Agenda<'a> {
         for (index, side, half) in halves {
             self.follow(index, side, &half)?;
             if items.last().is_none_or(|last| last.subscription != index) {
-                items.push(Item { subscription: index, before: None, after: None, is_same: false });
+                items.push(Item { subscription: index, before: None, after: None, overlap: Overlap::None });
             }
             let Some(item) = items.last_mut() else { continue };
             match side {
@@ -105,18 +122,30 @@ impl<'a> Agenda<'a> {
             }
         }
         for item in &mut items {
-            if let (Some(before), Some(after)) = (&item.before, &item.after) {
+            if let (Some(before), Some(after)) = (&item.before, &item.after)
+                && before.period == after.period
+            {
                 let plan = self.subscribed[item.subscription].subscription.plan_at(before.period.covered.from());
-                item.is_same = before.period == after.period && self.is_same(&before.version, plan);
+                item.overlap = self.overlap(&before.version, plan);
             }
         }
         Ok(Some((at, items)))
     }
 
-    fn is_same(&mut self, version: &BookVersion, plan: &str) -> bool {
-        let candidate = &self.candidate.book;
-        let same = || simulation::is_same(&version.book, candidate, plan);
-        *self.same.entry((version.id.clone(), plan.to_owned())).or_insert_with(same)
+    fn overlap(&mut self, version: &BookVersion, plan: &str) -> Overlap {
+        let candidate = &self.candidate;
+        let overlap = || match simulation::alike(&version.book, &candidate.book, plan) {
+            Alike::Whole => Overlap::Whole,
+            Alike::Components(components) if components.is_empty() => Overlap::None,
+            Alike::Components(components) => {
+                let mut rest = BookVersion::clone(candidate);
+                if let Some(plan) = rest.book.plans.get_mut(plan) {
+                    plan.components.retain(|component| !components.contains(component.id()));
+                }
+                Overlap::Part(Arc::new(Part { components, rest }))
+            }
+        };
+        self.overlaps.entry((version.id.clone(), plan.to_owned())).or_insert_with(overlap).clone()
     }
 
     /// Adds the first period of a subscription that ends after the beginning.

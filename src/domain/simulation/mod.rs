@@ -33,7 +33,6 @@ use serde::Serialize;
 use crate::domain::book::Book;
 use crate::domain::book::plan::Component;
 use crate::domain::book::plan::Plan;
-use crate::domain::book::program::Program;
 use crate::domain::book::version::BookVersion;
 use crate::domain::consumer::Consumer;
 use crate::domain::document::Occasion;
@@ -86,16 +85,39 @@ pub fn meters_of<'a>(book: &'a Book, plan: &str) -> BTreeSet<&'a str> {
     book.plans.get(plan).map(Plan::meters).unwrap_or_default()
 }
 
-/// Whether a plan comes to the same under both books: it, what it measures by, and what pays its rewards.
-pub fn is_same(before: &Book, after: &Book, plan: &str) -> bool {
-    let programs = |book: &Book| -> Vec<Option<Program>> {
-        let components = book.plans.get(plan).into_iter().flat_map(|plan| &plan.components);
-        let named = components.filter_map(Component::program);
-        named.map(|program| book.programs.get(program).cloned()).collect()
+/// What of a plan comes to the same under two books, whatever is used: it need not be rated twice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Alike {
+    Whole,
+    /// These of its components, by id.
+    Components(BTreeSet<String>),
+}
+
+/// Components are alike if they are equal, and so are what they measure by and what pays them. Where something is said of
+/// several together, an allowance or what a period comes to at least, either all are alike or none is.
+pub fn alike(before: &Book, after: &Book, plan: &str) -> Alike {
+    let none = Alike::Components(BTreeSet::new());
+    let (Some(old), Some(new)) = (before.plans.get(plan), after.plans.get(plan)) else { return none };
+    let around = |plan: &Plan| Plan { name: String::new(), components: Vec::new(), ..plan.clone() };
+    if around(old) != around(new) {
+        return none;
+    }
+    let is_alike = |component: &&Component| {
+        let of_usage = if let Component::Usage(usage) = component { Some(usage.meters()) } else { None };
+        old.components.contains(component)
+            && of_usage.into_iter().flatten().all(|meter| before.meters.get(meter) == after.meters.get(meter))
+            && component.program().is_none_or(|id| before.programs.get(id) == after.programs.get(id))
     };
-    before.plans.get(plan) == after.plans.get(plan)
-        && meters_of(before, plan).iter().all(|meter| before.meters.get(*meter) == after.meters.get(*meter))
-        && programs(before) == programs(after)
+    let alike: BTreeSet<String> =
+        new.components.iter().filter(is_alike).map(|component| component.id().to_owned()).collect();
+    let Plan { minimum, maximum, commitment, allowances, .. } = new;
+    if alike.len() == new.components.len() && old.components.len() == new.components.len() {
+        Alike::Whole
+    } else if minimum.is_some() || maximum.is_some() || commitment.is_some() || !allowances.is_empty() {
+        none
+    } else {
+        Alike::Components(alike)
+    }
 }
 
 /// A subscription's period under one price book.
@@ -128,4 +150,59 @@ pub fn rate<'a>(trial: &Trial<'a>) -> Result<Rated<'a>, ClosingError> {
     all.lines.extend(lines);
     all.rewards.extend(rewards);
     Ok(all)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::book::SourceFile;
+    use crate::domain::time::Instant;
+
+    const PLAN: &str = r#"
+        [plan]
+        id = "pro"
+        [[plan.component]]
+        id = "base"
+        kind = "fee"
+        amount = "10.00"
+        [[plan.component]]
+        id = "calls"
+        kind = "charge"
+        meter = "calls"
+        model = "per_unit"
+        unit_amount = "0.01"
+    "#;
+
+    fn book(plan: &str, aggregation: &str) -> Book {
+        let meter = format!("[[meter]]\nid = \"calls\"\nevent_type = \"called\"\n{aggregation}\n");
+        let files = [
+            ("book.toml", "name = \"Test\"\ncurrency = \"EUR\"\ntimezone = \"UTC\"\n"),
+            ("catalog/called.toml", "[[event_type]]\ntype = \"called\"\n"),
+            ("meters/calls.toml", &meter),
+            ("plans/pro.toml", plan),
+        ];
+        let files = files.map(|(path, text)| SourceFile { path: path.to_owned(), text: text.to_owned() });
+        BookVersion::new(files.to_vec(), Instant::BEGINNING).expect("is a book").book
+    }
+
+    #[test]
+    fn what_is_said_twice_in_the_same_words_is_alike_unless_something_is_said_of_all_together() {
+        const COUNT: &str = "aggregation = \"count\"";
+        const SUM: &str = "aggregation = \"sum\"\nvalue = \"data.n\"";
+        let components = |ids: &[&str]| Alike::Components(ids.iter().map(|id| (*id).to_owned()).collect());
+        let dearer = PLAN.replace("10.00", "11.00");
+        let with_minimum = |plan: &str| plan.replace("id = \"pro\"", "id = \"pro\"\nminimum = \"20.00\"");
+        let (plain, minimum) = (book(PLAN, COUNT), book(&with_minimum(PLAN), COUNT));
+        for (before, after, expected) in [
+            (&plain, book(&PLAN.replace("[plan]", "[plan]\nname = \"Pro\""), COUNT), Alike::Whole),
+            (&minimum, book(&with_minimum(PLAN), COUNT), Alike::Whole),
+            (&plain, book(&dearer, COUNT), components(&["calls"])),
+            (&plain, book(PLAN, SUM), components(&["base"])),
+            (&minimum, book(&with_minimum(&dearer), COUNT), components(&[])),
+            (&plain, book(&with_minimum(PLAN), COUNT), components(&[])),
+            (&plain, book(&PLAN.replace("[plan]", "[plan]\ninterval = \"year\""), COUNT), components(&[])),
+        ] {
+            assert_eq!(alike(before, &after, "pro"), expected, "{:?}", after.plans);
+        }
+    }
 }
