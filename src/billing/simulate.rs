@@ -39,7 +39,6 @@ use crate::billing::usage::UsageOfAll;
 use crate::domain::book::version::BookVersion;
 use crate::domain::consumer::Consumer;
 use crate::domain::document::closing::ClosingError;
-use crate::domain::document::closing::Rated;
 use crate::domain::document::closing::plan_of;
 use crate::domain::document::closing::settle;
 use crate::domain::document::share::Share;
@@ -76,6 +75,9 @@ use crate::store::closings::Granted;
 /// the usage of some chunks is no burden, also where each has a row an hour. One in tests, so that there are several.
 const CHUNK: usize = if cfg!(test) { 1 } else { 256 };
 const PAGE: i64 = 10_000;
+const BEFORE: &[Side] = &[Side::Before];
+const AFTER: &[Side] = &[Side::After];
+const BOTH: &[Side] = &[Side::Before, Side::After];
 
 /// What is to be tried.
 #[derive(Clone, Debug)]
@@ -160,7 +162,8 @@ struct Context {
 struct RatedItem {
     subscription: usize,
     periods: Periods,
-    lines: Vec<(Side, Line)>,
+    /// Each with the sides that it is on.
+    lines: Vec<(&'static [Side], Line)>,
     rewards: Vec<(Side, String, Arc<BookVersion>, UnbudgetedReward)>,
     /// Of what it is charged, each with the subscription that gets it.
     shares: Vec<(Side, usize, Share)>,
@@ -331,43 +334,65 @@ fn rate_item(context: &Context, usage: &UsageOfAll, item: &Item) -> Result<Rated
     let subscribed = &context.subscribed[item.subscription];
     let nothing = BTreeMap::new();
     let usage = usage.get(&subscribed.subscription.consumer).unwrap_or(&nothing);
-    let periods = Periods { before: u64::from(item.before.is_some()), after: u64::from(item.after.is_some()) };
+    let (before, after) = (item.before.as_ref(), item.after.as_ref());
+    let periods = Periods { before: u64::from(before.is_some()), after: u64::from(after.is_some()) };
     let (lines, rewards, shares) = (Vec::new(), Vec::new(), Vec::new());
     let mut rated = RatedItem { subscription: item.subscription, periods, lines, rewards, shares };
-    let mut add = |side: Side, half: &Half, found: &Rated<'_>| -> Result<(), ClosingError> {
-        rated.lines.extend(found.lines.iter().map(|line| (side, line.clone())));
-        let reward = |(program, reward): &(&str, UnbudgetedReward)| {
-            (side, (*program).to_owned(), half.version.clone(), reward.clone())
-        };
-        rated.rewards.extend(found.rewards.iter().map(reward));
-        // Both sides may charge the same, and share it otherwise.
-        let shares = context.sharing.divide(&context.subscribed, &trial(subscribed, usage, half), &found.lines)?;
-        rated.shares.extend(shares.into_iter().map(|(to, share)| (side, to, share)));
-        Ok(())
-    };
-    let before =
-        item.before.as_ref().map(|half| Ok((half, simulation::rate(&trial(subscribed, usage, half))?))).transpose()?;
-    if let Some((half, found)) = &before {
-        add(Side::Before, half, found)?;
-    }
-    let Some(half) = &item.after else { return Ok(rated) };
-    match (before, &item.overlap) {
-        (Some((_, found)), Overlap::Whole) => add(Side::After, half, &found)?,
-        (Some((_, mut found)), Overlap::Part(part)) => {
-            found.lines.retain(|line| part.components.contains(&line.component));
-            found.rewards.retain(|(_, reward)| part.components.contains(&reward.line.component));
-            let rest = simulation::rate(&Trial { version: &part.rest, ..trial(subscribed, usage, half) })?;
-            found.lines.extend(rest.lines);
-            found.rewards.extend(rest.rewards);
+    match (before, after, &item.overlap) {
+        (Some(before), Some(after), Overlap::Part(part)) if !context.sharing.is_of([before, after]) => {
+            let found = simulation::rate(&trial(subscribed, usage, before))?;
+            let rest = simulation::rate(&Trial { version: &part.rest, ..trial(subscribed, usage, after) })?;
+            let is_shared = |line: &Line| part.components.contains(&line.component);
+            let mut rewards: Vec<_> = found
+                .rewards
+                .iter()
+                .filter(|(_, reward)| is_shared(&reward.line))
+                .cloned()
+                .chain(rest.rewards)
+                .collect();
             // In the order of the plan, which decides about the last of a budget.
-            let plan = plan_of(&subscribed.subscription, half.period.covered.from(), &half.version)?;
+            let plan = plan_of(&subscribed.subscription, after.period.covered.from(), &after.version)?;
             let place = |id: &str| plan.components.iter().position(|component| component.id() == id);
-            found.rewards.sort_by_key(|(_, reward)| place(&reward.line.component));
-            add(Side::After, half, &found)?;
+            rewards.sort_by_key(|(_, reward)| place(&reward.line.component));
+            rated.earn(Side::Before, before, found.rewards);
+            rated.earn(Side::After, after, rewards);
+            let of_before = found.lines.into_iter().map(|line| (if is_shared(&line) { BOTH } else { BEFORE }, line));
+            rated.lines.extend(of_before.chain(rest.lines.into_iter().map(|line| (AFTER, line))));
         }
-        (_, Overlap::None) | (None, _) => add(Side::After, half, &simulation::rate(&trial(subscribed, usage, half))?)?,
+        (Some(before), Some(after), Overlap::Whole) => {
+            let found = simulation::rate(&trial(subscribed, usage, before))?;
+            // Both sides charge the same, and may share it otherwise.
+            for (side, half) in [(Side::Before, before), (Side::After, after)] {
+                let trial = trial(subscribed, usage, half);
+                rated.share(side, context.sharing.divide(&context.subscribed, &trial, &found.lines)?);
+                rated.earn(side, half, found.rewards.clone());
+            }
+            rated.lines.extend(found.lines.into_iter().map(|line| (BOTH, line)));
+        }
+        (before, after, _) => {
+            for (side, sides, half) in [(Side::Before, BEFORE, before), (Side::After, AFTER, after)] {
+                let Some(half) = half else { continue };
+                let trial = trial(subscribed, usage, half);
+                let found = simulation::rate(&trial)?;
+                rated.share(side, context.sharing.divide(&context.subscribed, &trial, &found.lines)?);
+                rated.earn(side, half, found.rewards);
+                rated.lines.extend(found.lines.into_iter().map(|line| (sides, line)));
+            }
+        }
     }
     Ok(rated)
+}
+
+impl RatedItem {
+    fn earn(&mut self, side: Side, half: &Half, rewards: Vec<(&str, UnbudgetedReward)>) {
+        let earned =
+            rewards.into_iter().map(|(program, reward)| (side, program.to_owned(), half.version.clone(), reward));
+        self.rewards.extend(earned);
+    }
+
+    fn share(&mut self, side: Side, shares: Vec<(usize, Share)>) {
+        self.shares.extend(shares.into_iter().map(|(to, share)| (side, to, share)));
+    }
 }
 
 /// Rewards of one program on one side that fall due together, and the latest price book among theirs.
@@ -432,8 +457,8 @@ impl Merger {
             }
             self.periods.before += periods.before;
             self.periods.after += periods.after;
-            for (side, line) in lines {
-                self.add(subscription, side, &line)?;
+            for (sides, line) in lines {
+                sides.iter().try_for_each(|side| self.add(subscription, *side, &line))?;
             }
             for (side, program, version, reward) in rewards {
                 let waiting = self.waiting.entry((side, program));

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::billing::simulate::Subscribed;
+use crate::billing::simulate::agenda::Half;
 use crate::domain::book::plan::SharedCharge;
 use crate::domain::book::version::BookVersion;
 use crate::domain::document::closing::ClosingError;
@@ -45,6 +46,11 @@ impl Sharing {
             }
         }
         sharing
+    }
+
+    /// Whether something that is charged is shared, on either side.
+    pub fn is_of(&self, sides: [&Half; 2]) -> bool {
+        sides.iter().any(|half| self.shared.contains_key(&half.version.id))
     }
 
     /// The shares of what a period is charged, each with the subscription that gets it.
