@@ -242,8 +242,19 @@ fn say_prorate(facts: &mut Facts, name: &str, prorate: Prorate) {
 }
 
 fn usage(component: &UsageComponent) -> Facts {
-    let UsageComponent { id: _, name, direction, meter, model, milestones, modifiers, caps, allowance, group_by } =
-        component;
+    let UsageComponent {
+        id: _,
+        name,
+        direction,
+        meter,
+        model,
+        milestones,
+        modifiers,
+        caps,
+        allowance,
+        carry_tiers,
+        group_by,
+    } = component;
     let mut facts = Facts::default();
     facts.say("name", name);
     match direction {
@@ -264,6 +275,7 @@ fn usage(component: &UsageComponent) -> Facts {
         }
     }
     facts.say_if_any("allowance", allowance.as_ref());
+    facts.say_if_any("carry_tiers", carry_tiers.then_some("true"));
     facts.say_if_any("group_by", (!group_by.is_empty()).then(|| group_by.join(", ")));
     facts
 }

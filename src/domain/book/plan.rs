@@ -114,6 +114,8 @@ pub struct UsageComponent {
     pub caps: Vec<Cap>,
     /// The plan's allowance that its units use up before they cost anything.
     pub allowance: Option<String>,
+    /// Whether what was used earlier in the whole billing period fills the tiers first, where a part of it is billed.
+    pub carry_tiers: bool,
     /// Dimensions that get a line for each of their values.
     pub group_by: Vec<String>,
 }
@@ -460,8 +462,7 @@ impl Plan {
         self.usage().flat_map(UsageComponent::meters).collect()
     }
 
-    /// The meters of which usage from before a period decides about it, since something is capped for a lifetime or has
-    /// milestones in it.
+    /// The meters whose usage from before a period decides about it: of what a lifetime caps, or has milestones in it.
     pub fn lifetime_meters(&self) -> BTreeSet<&str> {
         let counted = |usage: &&UsageComponent| usage.milestones.is_some() || usage.is_capped_for_a_lifetime();
         self.usage().filter(counted).flat_map(UsageComponent::meters).collect()

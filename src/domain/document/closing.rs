@@ -31,6 +31,7 @@ use crate::domain::ids::PayoutId;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::money::Money;
 use crate::domain::money::MoneyError;
+use crate::domain::period::PeriodError;
 use crate::domain::rating;
 use crate::domain::rating::Inputs;
 use crate::domain::rating::RatingError;
@@ -96,6 +97,8 @@ pub enum ClosingError {
     #[error("subscription {subscription}: {source}")]
     Hold { subscription: String, source: HoldError },
     #[error("subscription {subscription}: {source}")]
+    Period { subscription: String, source: PeriodError },
+    #[error("subscription {subscription}: {source}")]
     Money { subscription: String, source: MoneyError },
 }
 
@@ -160,17 +163,26 @@ pub fn plan_of<'a>(
     })
 }
 
-/// The meters of which the period of a subscription at an instant needs usage from before it, and since when: all of those whose value carries
-/// over, and since the subscription began of those that a lifetime is counted by.
+/// The meters of which the period of a subscription that begins at an instant needs usage from before it, and since when: all
+/// of those whose value carries over; since the subscription began, those that a lifetime is counted by; and since the whole
+/// billing period began, those whose tiers carry on.
 pub fn reaching_back<'a>(
     subscription: &Subscription,
     at: Instant,
     version: &'a BookVersion,
 ) -> Result<BTreeMap<&'a str, Instant>, ClosingError> {
-    let capped = plan_of(subscription, at, version)?.lifetime_meters();
-    let mut since: BTreeMap<&str, Instant> = capped.into_iter().map(|id| (id, subscription.starts_at)).collect();
-    let carrying = version.book.meters.values().filter(|meter| meter.carries_over());
-    since.extend(carrying.map(|meter| (meter.id.as_str(), Instant::BEGINNING)));
+    let plan = plan_of(subscription, at, version)?;
+    let mut since: BTreeMap<&str, Instant> = BTreeMap::new();
+    let carrying: Vec<&str> = rating::carrying_meters(plan).collect();
+    if !carrying.is_empty() {
+        let id = || subscription.id.to_string();
+        let whole = plan.calendar.period_at(subscription.starts_at, at);
+        let whole = whole.map_err(|source| ClosingError::Period { subscription: id(), source })?;
+        since.extend(carrying.into_iter().map(|id| (id, whole.from().max(subscription.starts_at))));
+    }
+    since.extend(plan.lifetime_meters().into_iter().map(|id| (id, subscription.starts_at)));
+    let of_all_time = version.book.meters.values().filter(|meter| meter.carries_over());
+    since.extend(of_all_time.map(|meter| (meter.id.as_str(), Instant::BEGINNING)));
     Ok(since)
 }
 

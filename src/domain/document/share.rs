@@ -379,6 +379,7 @@ mod tests {
             modifiers: Modifiers::default(),
             caps: Vec::new(),
             allowance: None,
+            carry_tiers: false,
             group_by: Vec::new(),
         }
     }

@@ -20,6 +20,7 @@ use crate::domain::rating::allowance;
 use crate::domain::rating::caps;
 use crate::domain::rating::caps::Life;
 use crate::domain::rating::caps::Limit;
+use crate::domain::rating::carry::Before;
 use crate::domain::rating::course;
 use crate::domain::rating::course::Course;
 use crate::domain::rating::course::Point;
@@ -65,6 +66,8 @@ struct Counted {
     capped: Decimal,
     quantity: Decimal,
     points: Vec<Point>,
+    /// What of it was before this part of a period, where tiers carry on over parts.
+    before: Option<Decimal>,
 }
 
 /// The usage of a component that is ready to be priced, a group a line.
@@ -188,7 +191,9 @@ pub fn goes_along(component: &UsageComponent) -> bool {
 /// Transforms the quantity so far, then caps what each bucket added to it. A model that does not price a quantity gets its
 /// usage as it is.
 fn count(scope: &Scope<'_>, groups: &[Group], life: &mut Life) -> Result<Vec<Counted>, PriceError> {
-    let mut counted = groups.iter().map(|group| transform(scope, group)).collect::<Result<Vec<_>, _>>()?;
+    let before = Before::of(scope)?;
+    let counted = groups.iter().map(|group| transform(scope, group, before.as_ref()));
+    let mut counted = counted.collect::<Result<Vec<_>, _>>()?;
     let limits = unit_limits(scope.component);
     if limits.is_empty() {
         return Ok(counted);
@@ -206,7 +211,12 @@ fn count(scope: &Scope<'_>, groups: &[Group], life: &mut Life) -> Result<Vec<Cou
     Ok(counted)
 }
 
-fn transform(scope: &Scope<'_>, group: &Group) -> Result<Counted, PriceError> {
+fn transform(scope: &Scope<'_>, group: &Group, before: Option<&Before>) -> Result<Counted, PriceError> {
+    if let Some(before) = before {
+        let (carried, points) = before.under(group, scope.source.span)?;
+        let quantity = exact::add(carried, group.quantity)?;
+        return Ok(Counted { transformed: quantity, capped: quantity, quantity, points, before: Some(carried) });
+    }
     let is_of_quantity = scope.component.model.is_of_quantity();
     let transform = scope.component.modifiers.transform.as_ref();
     let mut points = group.points.clone();
@@ -214,7 +224,7 @@ fn transform(scope: &Scope<'_>, group: &Group) -> Result<Counted, PriceError> {
         point.quantity = modifiers::transformed(transform, point.quantity)?;
     }
     let transformed = modifiers::transformed(transform, group.quantity)?;
-    Ok(Counted { transformed, capped: transformed, quantity: transformed, points })
+    Ok(Counted { transformed, capped: transformed, quantity: transformed, points, before: None })
 }
 
 fn differences(points: &[Point]) -> Result<Vec<Marginal>, PriceError> {
@@ -229,7 +239,11 @@ fn differences(points: &[Point]) -> Result<Vec<Marginal>, PriceError> {
 
 fn price(scope: &Scope<'_>, agreed: &OfPeriod<'_>, counted: &Counted) -> Result<Priced, PriceError> {
     let OfPeriod { modifiers, .. } = agreed;
-    let course = course::run(&scope.component.model, modifiers.free_quantity, &counted.points, |at| left(scope, at))?;
+    let mut course =
+        course::run(&scope.component.model, modifiers.free_quantity, &counted.points, |at| left(scope, at))?;
+    if counted.before.is_some() {
+        course.less_what_came_before()?;
+    }
     let billable = course::paid(counted.quantity, modifiers.free_quantity)?;
     let amounts = modifiers::around(modifiers, billable, course.price(), true)?;
     Ok(Priced { course, amounts })
@@ -298,6 +312,9 @@ fn steps(
     });
     if let Some(transform) = &component.modifiers.transform {
         steps.extend(explain::transform(transform, group.quantity.max(Decimal::ZERO), counted.transformed));
+    }
+    if let Some(before) = counted.before {
+        steps.extend(explain::carried(before, group.quantity, counted.quantity));
     }
     steps.extend(explain::unit_cap(&component.caps, counted.transformed, counted.capped));
     if let Some(allowance) = &component.allowance {

@@ -40,6 +40,8 @@ pub struct Point {
 pub struct Course {
     /// What is due without any usage.
     pub at_start: Decimal,
+    /// What was due before, and is taken off each price.
+    pub carried: Decimal,
     pub so_far: Vec<(Instant, Decimal)>,
     /// What the last price is made of, for models with tiers or rates.
     pub tiers: Vec<TierStep>,

@@ -125,6 +125,7 @@ impl Case {
                 modifiers: Modifiers::default(),
                 caps: Vec::new(),
                 allowance: None,
+                carry_tiers: false,
                 group_by: Vec::new(),
             },
             aggregation: Aggregation::Sum,

@@ -109,6 +109,13 @@ pub fn transform(transform: &Transform, before: Decimal, after: Decimal) -> Opti
     })
 }
 
+/// What came before this part of a period fills the tiers first.
+pub fn carried(before: Decimal, own: Decimal, all: Decimal) -> Option<Step> {
+    changed(StepKind::Carried, own, all, || {
+        format!("after {} earlier in the period: {} in all", number(before), number(all))
+    })
+}
+
 pub fn unit_cap(caps: &[Cap], before: Decimal, after: Decimal) -> Option<Step> {
     changed(StepKind::UnitCap, before, after, || {
         let limits = limits(caps, |limit| match limit {
@@ -155,9 +162,13 @@ pub fn price(
         format!("the first {} are free, which leaves {}", number(modifiers.free_quantity), number(amounts.billable))
     });
     let text = model_text(model, currency, amounts.billable, course, events)?;
-    let text = format!("{text} = {}", money(amounts.price));
+    let all = exact::add(amounts.price, course.carried)?;
+    let text = format!("{text} = {}", money(all));
     let tiers = course.tiers.clone();
-    let price = Step { step: StepKind::Price, text, before: amounts.billable, after: amounts.price, tiers };
+    let price = Step { step: StepKind::Price, text, before: amounts.billable, after: all, tiers };
+    let carried = changed(StepKind::Carried, all, amounts.price, || {
+        format!("less {}, what it came to before", money(course.carried))
+    });
     let base = changed(StepKind::BaseAmount, amounts.price, amounts.with_base, || {
         format!("plus a base of {}", money(modifiers.base_amount))
     });
@@ -178,7 +189,7 @@ pub fn price(
     });
     let minimum =
         changed(StepKind::Minimum, amounts.trued_up, amounts.total, || format!("at least {}", of_share(amounts.total)));
-    Ok([free, Some(price), base, discount, overage, maximum, true_up, minimum].into_iter().flatten().collect())
+    Ok([free, Some(price), carried, base, discount, overage, maximum, true_up, minimum].into_iter().flatten().collect())
 }
 
 /// `20.00 USD beyond the commitment of 100.00 USD, times 1.5`

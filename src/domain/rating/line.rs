@@ -116,6 +116,8 @@ pub enum StepKind {
     Transform,
     UnitCap,
     Allowance,
+    /// With what came earlier in the whole period, or less what that came to.
+    Carried,
     FreeQuantity,
     Price,
     Proration,

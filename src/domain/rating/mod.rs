@@ -7,7 +7,8 @@
 //!    one line for each combination of values of the `group_by` dimensions ([`quantity`]).
 //!    Where `milestones` are counted, their number is the quantity ([`milestones`]).
 //! 2. `transform`, on the quantity so far; then `cap` by units, oldest bucket first ([`caps`]); then what an allowance of the
-//!    plan includes, oldest bucket first, for all components together that name it.
+//!    plan includes, oldest bucket first, for all components together that name it. Where tiers carry on over the parts of a
+//!    period, what came before goes under all of it ([`carry`]).
 //! 3. `free_quantity`, the model ([`models`], [`tiers`], [`course`]), `base_amount`, discount, commitment, maximum, minimum ([`modifiers`]).
 //! 4. `cap` by amount, oldest bucket first ([`caps`]). What is capped for a lifetime is counted from its beginning ([`life`]).
 //! 5. For a reward: what is left of its program's budget, for all parties at once ([`budget`]).
@@ -20,6 +21,7 @@ mod allowance;
 mod bounds;
 pub mod budget;
 pub mod caps;
+mod carry;
 pub mod cliff;
 mod component;
 mod course;
@@ -53,6 +55,7 @@ use thiserror::Error;
 
 pub use crate::domain::rating::budget::eligible;
 pub use crate::domain::rating::budget::settle_budget;
+pub use crate::domain::rating::carry::carrying_meters;
 pub use crate::domain::rating::fees::advance_corrections;
 pub use crate::domain::rating::fees::advance_fees;
 
@@ -91,7 +94,7 @@ pub struct Inputs<'a> {
     /// Where the subscription begins, and with it what is capped for a lifetime or has milestones in it.
     pub life_from: Instant,
     /// By meter. Rows after the period are left out, and so are those before it unless their meter carries over, or what it
-    /// measures is capped for a lifetime or has milestones in it. Their order does not matter.
+    /// measures is capped for a lifetime, has milestones in it, or fills tiers that carry on. Their order does not matter.
     pub usage: &'a BTreeMap<String, Vec<Usage>>,
 }
 

@@ -287,6 +287,7 @@ fn step_name(kind: StepKind) -> &'static str {
         StepKind::Transform => "Converted",
         StepKind::UnitCap => "Capped",
         StepKind::Allowance => "Included",
+        StepKind::Carried => "Carried",
         StepKind::FreeQuantity => "Free",
         StepKind::Price => "Priced",
         StepKind::Proration => "Prorated",

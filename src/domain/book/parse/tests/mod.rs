@@ -236,7 +236,7 @@ id = "b"
 kind = "charge"
 meter = "miles"
 model = "graduated"
-carry_tiers = true #! not_supported_yet
+carry_tiers = "yes" #! wrong_type
 group_by = ["orign"] #! unknown_dimension
 tiers = [
     { up_to = "100", unit_amount = "0.1" },
