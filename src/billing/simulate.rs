@@ -11,6 +11,7 @@
 //! granted. Usage that is not flushed is not seen.
 
 mod agenda;
+mod merger;
 mod sharing;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ use crate::billing::simulate::agenda::Agenda;
 use crate::billing::simulate::agenda::Half;
 use crate::billing::simulate::agenda::Item;
 use crate::billing::simulate::agenda::Overlap;
+use crate::billing::simulate::merger::Merger;
 use crate::billing::simulate::sharing::Sharing;
 use crate::billing::usage::Together;
 use crate::billing::usage::UsageOfAll;
@@ -40,8 +42,8 @@ use crate::domain::book::version::BookVersion;
 use crate::domain::consumer::Consumer;
 use crate::domain::document::closing::ClosingError;
 use crate::domain::document::closing::plan_of;
-use crate::domain::document::closing::settle;
 use crate::domain::document::share::Share;
+use crate::domain::money::Money;
 use crate::domain::money::MoneyError;
 use crate::domain::period::Period;
 use crate::domain::period::PeriodError;
@@ -163,10 +165,18 @@ struct RatedItem {
     subscription: usize,
     periods: Periods,
     /// Each with the sides that it is on.
-    lines: Vec<(&'static [Side], Line)>,
+    lines: Vec<(&'static [Side], Came)>,
     rewards: Vec<(Side, String, Arc<BookVersion>, UnbudgetedReward)>,
     /// Of what it is charged, each with the subscription that gets it.
     shares: Vec<(Side, usize, Share)>,
+}
+
+/// What is added up of a line. The rest of it is freed where it was made, which is cheaper than elsewhere.
+struct Came {
+    component: String,
+    kind: LineKind,
+    from: Instant,
+    amount: Money,
 }
 
 /// A chunk that is being rated, of what ends at one instant.
@@ -356,8 +366,10 @@ fn rate_item(context: &Context, usage: &UsageOfAll, item: &Item) -> Result<Rated
             rewards.sort_by_key(|(_, reward)| place(&reward.line.component));
             rated.earn(Side::Before, before, found.rewards);
             rated.earn(Side::After, after, rewards);
-            let of_before = found.lines.into_iter().map(|line| (if is_shared(&line) { BOTH } else { BEFORE }, line));
-            rated.lines.extend(of_before.chain(rest.lines.into_iter().map(|line| (AFTER, line))));
+            for line in found.lines {
+                rated.come_to(if is_shared(&line) { BOTH } else { BEFORE }, [line]);
+            }
+            rated.come_to(AFTER, rest.lines);
         }
         (Some(before), Some(after), Overlap::Whole) => {
             let found = simulation::rate(&trial(subscribed, usage, before))?;
@@ -367,7 +379,7 @@ fn rate_item(context: &Context, usage: &UsageOfAll, item: &Item) -> Result<Rated
                 rated.share(side, context.sharing.divide(&context.subscribed, &trial, &found.lines)?);
                 rated.earn(side, half, found.rewards.clone());
             }
-            rated.lines.extend(found.lines.into_iter().map(|line| (BOTH, line)));
+            rated.come_to(BOTH, found.lines);
         }
         (before, after, _) => {
             for (side, sides, half) in [(Side::Before, BEFORE, before), (Side::After, AFTER, after)] {
@@ -376,7 +388,7 @@ fn rate_item(context: &Context, usage: &UsageOfAll, item: &Item) -> Result<Rated
                 let found = simulation::rate(&trial)?;
                 rated.share(side, context.sharing.divide(&context.subscribed, &trial, &found.lines)?);
                 rated.earn(side, half, found.rewards);
-                rated.lines.extend(found.lines.into_iter().map(|line| (sides, line)));
+                rated.come_to(sides, found.lines);
             }
         }
     }
@@ -384,6 +396,11 @@ fn rate_item(context: &Context, usage: &UsageOfAll, item: &Item) -> Result<Rated
 }
 
 impl RatedItem {
+    fn come_to(&mut self, sides: &'static [Side], lines: impl IntoIterator<Item = Line>) {
+        let came = |Line { component, kind, from, amount, .. }| (sides, Came { component, kind, from, amount });
+        self.lines.extend(lines.into_iter().map(came));
+    }
+
     fn earn(&mut self, side: Side, half: &Half, rewards: Vec<(&str, UnbudgetedReward)>) {
         let earned =
             rewards.into_iter().map(|(program, reward)| (side, program.to_owned(), half.version.clone(), reward));
@@ -392,103 +409,5 @@ impl RatedItem {
 
     fn share(&mut self, side: Side, shares: Vec<(usize, Share)>) {
         self.shares.extend(shares.into_iter().map(|(to, share)| (side, to, share)));
-    }
-}
-
-/// Rewards of one program on one side that fall due together, and the latest price book among theirs.
-struct Waiting {
-    latest: Arc<BookVersion>,
-    rewards: Vec<(usize, UnbudgetedReward)>,
-}
-
-/// Adds up chunks in their order, and shares out budgets when everything of one instant is there.
-struct Merger {
-    context: Arc<Context>,
-    at: Option<Instant>,
-    waiting: BTreeMap<(Side, String), Waiting>,
-    granted: BTreeMap<Side, BTreeMap<String, i64>>,
-    periods: Periods,
-    /// By subscription: the number of its consumer in the tally.
-    numbers: Vec<usize>,
-    tally: Tally,
-}
-
-impl Merger {
-    fn new(context: Arc<Context>, granted: BTreeMap<String, i64>) -> Self {
-        let granted = BTreeMap::from([(Side::Before, granted.clone()), (Side::After, granted)]);
-        let mut tally = Tally::default();
-        let numbers = context.subscribed.iter().map(|of| tally.consumer(&of.consumer.id)).collect();
-        Self { context, at: None, waiting: BTreeMap::new(), granted, periods: Periods::default(), numbers, tally }
-    }
-
-    fn periods(&self) -> u64 {
-        self.periods.before.max(self.periods.after)
-    }
-
-    /// Waits for a chunk and adds it, on a thread where that holds up nothing.
-    async fn take(mut self, chunk: Running) -> Result<Self, SimulateError> {
-        let rated = chunk.rated.await.map_err(|_| SimulateError::Stopped)??;
-        let merged = tokio::task::spawn_blocking(move || {
-            self.merge(chunk.at, rated)?;
-            Ok(self)
-        });
-        merged.await.map_err(|_| SimulateError::Stopped)?
-    }
-
-    async fn finish(mut self) -> Result<(Tally, Periods), SimulateError> {
-        let settled = tokio::task::spawn_blocking(move || {
-            self.settle()?;
-            Ok((self.tally, self.periods))
-        });
-        settled.await.map_err(|_| SimulateError::Stopped)?
-    }
-
-    fn merge(&mut self, at: Instant, rated: Vec<RatedItem>) -> Result<(), SimulateError> {
-        if self.at != Some(at) {
-            self.settle()?;
-            self.at = Some(at);
-        }
-        for RatedItem { subscription, periods, lines, rewards, shares } in rated {
-            for (side, to, share) in shares {
-                let last = Instant::from_micros(share.period.to().micros().saturating_sub(1));
-                let plan = self.context.subscribed[to].subscription.plan_at(last);
-                let what = (share.component.as_str(), LineKind::Reward);
-                self.tally.add(self.numbers[to], plan, what, side, share.amount)?;
-            }
-            self.periods.before += periods.before;
-            self.periods.after += periods.after;
-            for (sides, line) in lines {
-                sides.iter().try_for_each(|side| self.add(subscription, *side, &line))?;
-            }
-            for (side, program, version, reward) in rewards {
-                let waiting = self.waiting.entry((side, program));
-                let waiting = waiting.or_insert_with(|| Waiting { latest: version.clone(), rewards: Vec::new() });
-                if waiting.latest.effective_from < version.effective_from {
-                    waiting.latest = version;
-                }
-                waiting.rewards.push((subscription, reward));
-            }
-        }
-        Ok(())
-    }
-
-    fn settle(&mut self) -> Result<(), SimulateError> {
-        for ((side, program), Waiting { latest, rewards }) in std::mem::take(&mut self.waiting) {
-            let granted = self.granted.entry(side).or_default();
-            let lines = settle(&program, &latest, rewards, granted)?;
-            let sum = granted.entry(program).or_default();
-            for (_, line) in &lines {
-                *sum = sum.checked_add(line.amount.minor()).ok_or(MoneyError::Overflow)?;
-            }
-            for (subscription, line) in lines {
-                self.add(subscription, side, &line)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn add(&mut self, subscription: usize, side: Side, line: &Line) -> Result<(), MoneyError> {
-        let plan = self.context.subscribed[subscription].subscription.plan_at(line.from);
-        self.tally.add(self.numbers[subscription], plan, (&line.component, line.kind), side, line.amount)
     }
 }

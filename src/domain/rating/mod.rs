@@ -165,7 +165,7 @@ pub fn rate(inputs: &Inputs<'_>) -> Result<Rated, RatingError> {
     rate_with(inputs, Explained::Yes)
 }
 
-/// The same without saying why: the amounts are those of [`rate`], the steps of usage components are left out. For
+/// The same without saying why: the amounts are those of [`rate`], the words of usage components are left out. For
 /// simulations, where nobody reads them and writing them is most of the work.
 pub fn rate_unexplained(inputs: &Inputs<'_>) -> Result<Rated, RatingError> {
     rate_with(inputs, Explained::No)
@@ -249,7 +249,7 @@ fn charge(inputs: &Inputs<'_>, charge: Charge<'_>) -> Result<Vec<Line>, RatingEr
     let Charge { scope, mut lives, measured } = charge;
     let component = scope.component;
     let outcomes = component::rate(&scope, measured, &mut lives).map_err(|source| price_error(component, source))?;
-    outcomes.into_iter().map(|outcome| line(inputs, component, inputs.period, outcome, Rounded::Yes)).collect()
+    outcomes.into_iter().map(|outcome| line(inputs, &scope, inputs.period, outcome, Rounded::Yes)).collect()
 }
 
 /// Nothing is earned outside the program's window; without usage there is a reward only if something is due anyway.
@@ -273,7 +273,7 @@ fn rewards(
             continue;
         }
         let (exact, marginals) = (outcome.exact, std::mem::take(&mut outcome.marginals));
-        let line = line(inputs, component, span, outcome, Rounded::Later)?;
+        let line = line(inputs, &scope, span, outcome, Rounded::Later)?;
         rewards.push(UnbudgetedReward { line, exact, marginals });
     }
     Ok(rewards)
@@ -312,11 +312,13 @@ enum Rounded {
 
 fn line(
     inputs: &Inputs<'_>,
-    component: &UsageComponent,
+    scope: &Scope<'_>,
     span: Period,
     outcome: Outcome,
     rounded: Rounded,
 ) -> Result<Line, RatingError> {
+    let component = scope.component;
+    let is_explained = scope.explained == Explained::Yes;
     let mut steps = outcome.steps;
     let (amount, rounding) = explain::round(outcome.exact, inputs.plan.currency)?;
     if rounded == Rounded::Yes {
@@ -326,7 +328,7 @@ fn line(
     Ok(Line {
         component: component.id.clone(),
         kind: if program.is_some() { LineKind::Reward } else { LineKind::Charge },
-        description: component.name.clone(),
+        description: if is_explained { component.name.clone() } else { String::new() },
         dimensions: outcome.dimensions,
         from: span.from(),
         to: span.to(),
@@ -334,7 +336,7 @@ fn line(
         amount,
         program,
         explanation: Explanation {
-            meter: Some(component.meter.clone()),
+            meter: is_explained.then(|| component.meter.clone()),
             buckets: outcome.rows,
             events: outcome.events,
             steps,
