@@ -33,9 +33,11 @@ use crate::store::Error;
 use crate::store::Result;
 use crate::store::Tx;
 use crate::store::Write;
-use crate::store::insert::ROWS_A_STATEMENT;
 use crate::store::insert::insert_rows;
 use crate::store::on;
+
+/// Both engines take this many keys in one statement.
+const ROWS_A_STATEMENT: usize = 10_000;
 
 /// An entry that stands in the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -22,9 +22,11 @@ use crate::store::Tx;
 use crate::store::Write;
 use crate::store::columns::Measured;
 use crate::store::engine::Pools;
-use crate::store::insert::ROWS_A_STATEMENT;
 use crate::store::insert::insert_rows;
 use crate::store::on;
+
+/// Both engines take this many keys of five values in one statement.
+const ROWS_A_STATEMENT: usize = 1_000;
 
 type Row = (String, String, i64, String, String, Measured, i64);
 
