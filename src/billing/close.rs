@@ -43,6 +43,7 @@ use crate::billing::usage::UsageOfAll;
 use crate::domain::book::Tax;
 use crate::domain::book::version::BookVersion;
 use crate::domain::consumer::Consumer;
+use crate::domain::cores::by_all_cores;
 use crate::domain::document::Number;
 use crate::domain::document::Occasion;
 use crate::domain::document::closing::ClosingError;
@@ -340,22 +341,28 @@ async fn record(
     documents: Vec<Documents>,
 ) -> Result<Summary, CloseError> {
     let mut numbers = Numbers::default();
-    let (mut invoices, mut payouts): (Vec<Invoice>, Vec<Payout>) = (Vec::new(), Vec::new());
-    let mut entries: Vec<Entry> = Vec::new();
+    let mut made: Vec<(&Due<'_>, Option<Invoice>, Option<Payout>)> = Vec::with_capacity(due.len());
     for (due, Documents { invoice, payout }) in due.iter().zip(documents) {
-        let zone = &plan_of(due.subscription, due.period.covered.from(), due.version)?.calendar.zone;
-        if let Some(draft) = invoice {
-            let number = numbers.invoice(tx, &due.version.book.invoice_prefix).await?;
-            let invoice = invoice::Draft::finalize(draft, number, closing.closed_at);
-            entries.extend(booking::of_invoice(&invoice, zone)?);
-            invoices.push(invoice);
-        }
-        if let Some(draft) = payout {
-            let number = numbers.payout(tx).await?;
-            let payout = payout::Draft::finalize(draft, number, closing.closed_at);
-            entries.extend(booking::of_payout(&payout, due.version, zone)?);
-            payouts.push(payout);
-        }
+        let invoice = match invoice {
+            Some(draft) => {
+                let number = numbers.invoice(tx, &due.version.book.invoice_prefix).await?;
+                Some(invoice::Draft::finalize(draft, number, closing.closed_at))
+            }
+            None => None,
+        };
+        let payout = match payout {
+            Some(draft) => Some(payout::Draft::finalize(draft, numbers.payout(tx).await?, closing.closed_at)),
+            None => None,
+        };
+        made.push((due, invoice, payout));
+    }
+    let booked = by_all_cores(&made, |(due, invoice, payout)| booked(due, invoice.as_ref(), payout.as_ref()));
+    let entries: Vec<Entry> =
+        booked.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().flatten().collect();
+    let (mut invoices, mut payouts): (Vec<Invoice>, Vec<Payout>) = (Vec::new(), Vec::new());
+    for (_, invoice, payout) in made {
+        invoices.extend(invoice);
+        payouts.extend(payout);
     }
     tx.record_invoices(closing.seq, &invoices).await?;
     tx.record_payouts(closing.seq, &payouts).await?;
@@ -368,6 +375,14 @@ async fn record(
         invoiced: by_currency(invoices.iter().map(|invoice| invoice.totals.total))?,
         rewarded: by_currency(payouts.iter().map(|payout| payout.total))?,
     })
+}
+
+/// The entries of what was made of a period.
+fn booked(due: &Due<'_>, invoice: Option<&Invoice>, payout: Option<&Payout>) -> Result<[Option<Entry>; 2], CloseError> {
+    let zone = &plan_of(due.subscription, due.period.covered.from(), due.version)?.calendar.zone;
+    let invoice = invoice.map(|invoice| booking::of_invoice(invoice, zone)).transpose()?.flatten();
+    let payout = payout.map(|payout| booking::of_payout(payout, due.version, zone)).transpose()?.flatten();
+    Ok([invoice, payout])
 }
 
 /// Numbers that are handed out in this transaction. The first of a series is asked for, and holds the series.

@@ -220,8 +220,8 @@ pub async fn simulate(
     let mut running: VecDeque<Running> = VecDeque::new();
     while let Some((at, items)) = agenda.pop()? {
         for (period, items) in chunks(items) {
-            // One more than threads, so that none waits for the store.
-            if running.len() > threads.get()
+            // Twice as many as threads, so that none waits for the store or for what is added up.
+            if running.len() > threads.get().saturating_mul(2)
                 && let Some(oldest) = running.pop_front()
             {
                 merger = merger.take(oldest).await?;

@@ -1,12 +1,13 @@
 //! The pure half: values in, values out. Nothing here waits, reads a clock, draws a random number or touches a disk.
 //!
-//! From the ground up: [`money`], [`time`], [`ids`], [`hex`], [`walk`] → [`period`], [`event`] → [`shape`] → [`book`] → [`measure`], [`rating`]
+//! From the ground up: [`money`], [`time`], [`ids`], [`hex`], [`walk`], [`cores`] → [`period`], [`event`] → [`shape`] → [`book`] → [`measure`], [`rating`]
 //! → [`document`] → [`ledger`], [`simulation`]. Beside them stand [`credit`] and [`spend`], which need no price book.
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::float_arithmetic, clippy::panic))]
 
 pub mod book;
 pub mod consumer;
+pub mod cores;
 pub mod credit;
 pub mod document;
 pub mod event;

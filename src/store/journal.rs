@@ -12,6 +12,7 @@ use std::collections::HashSet;
 use jiff::civil::Date;
 use sqlx::QueryBuilder;
 
+use crate::domain::cores::by_all_cores;
 use crate::domain::ids::EntryId;
 use crate::domain::ledger::account::Account;
 use crate::domain::ledger::account::Side;
@@ -220,8 +221,7 @@ impl Tx<Write> {
         let mut seq = head.last_entry;
         let mut posted = Vec::with_capacity(entries.len());
         let mut fresh = Vec::new();
-        for entry in entries {
-            let hash = entry.content_hash();
+        for (entry, hash) in entries.iter().zip(by_all_cores(entries, Entry::content_hash)) {
             if let Some((seq, id, as_posted)) = standing.get(&entry.heading().key) {
                 if *as_posted != hash {
                     return Err(Error::Refused(format!(

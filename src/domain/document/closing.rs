@@ -4,8 +4,6 @@
 //! price-book versions meet, a program's budget is that of the later one; its hold is that of the period's own.
 
 use std::collections::BTreeMap;
-use std::num::NonZero;
-use std::thread;
 
 use jiff::ToSpan;
 use thiserror::Error;
@@ -17,6 +15,7 @@ use crate::domain::book::plan::Plan;
 use crate::domain::book::program::Program;
 use crate::domain::book::version::BookVersion;
 use crate::domain::consumer::Consumer;
+use crate::domain::cores::by_all_cores;
 use crate::domain::document::Occasion;
 use crate::domain::document::invoice;
 use crate::domain::document::invoice::Totals;
@@ -43,9 +42,6 @@ use crate::domain::subscription::BillingPeriod;
 use crate::domain::subscription::Subscription;
 use crate::domain::time::Instant;
 use crate::domain::time::Zone;
-
-/// Periods: fewer are rated sooner than a thread has begun.
-const WORTH_A_THREAD: usize = 64;
 
 /// A period that is to be closed, or whose subscription is to be opened, and what that depends on.
 #[derive(Clone, Copy, Debug)]
@@ -191,7 +187,7 @@ pub fn documents(due: &[Due<'_>], granted: &BTreeMap<String, i64>, sharing: &Sha
     let mut charges = Vec::with_capacity(due.len());
     let mut shares = sharing.corrected.clone();
     let mut rewards: BTreeMap<&str, Vec<(usize, UnbudgetedReward)>> = BTreeMap::new();
-    for (index, (due, rated)) in due.iter().zip(all_rated(due)).enumerate() {
+    for (index, (due, rated)) in due.iter().zip(by_all_cores(due, |due| rated(due, rating::rate))).enumerate() {
         let Rated { lines, rewards: earned } = rated?;
         if due.occasion == Occasion::Closing {
             let divided = sharing.terms.divide(&due.source()?, &lines).map_err(|source| due.money(source))?;
@@ -224,32 +220,18 @@ pub fn documents(due: &[Due<'_>], granted: &BTreeMap<String, i64>, sharing: &Sha
     for share in sharing.waiting.iter().chain(&shares) {
         by_producer.entry(&share.to).or_default().push(share);
     }
-    let mut documents = Vec::with_capacity(due.len());
-    for ((due, charges), mut rewards) in due.iter().zip(charges).zip(earned) {
-        if due.occasion == Occasion::Closing
-            && let Some(shares) = by_producer.remove(&due.subscription.id)
-        {
-            rewards.extend(due.shares(&shares)?);
-        }
-        documents.push(Documents { invoice: invoice(due, charges)?, payout: payout(due, rewards)? });
-    }
+    let paid = due.iter().map(|due| match due.occasion {
+        Occasion::Opening => None,
+        Occasion::Closing => by_producer.remove(&due.subscription.id),
+    });
+    let paid: Vec<_> = paid.collect();
+    let lines = due.iter().zip(charges).zip(earned.into_iter().zip(paid));
+    let documents = by_all_cores(lines, |((due, charges), (mut rewards, paid))| {
+        rewards.extend(due.shares(&paid.unwrap_or_default())?);
+        Ok(Documents { invoice: invoice(due, charges)?, payout: payout(due, rewards)? })
+    });
+    let documents = documents.into_iter().collect::<Result<_, _>>()?;
     Ok(Closed { documents, shares })
-}
-
-/// Rates everything that is due, in its order, on as many threads as there are cores.
-fn all_rated<'a>(due: &[Due<'a>]) -> Vec<Result<Rated<'a>, ClosingError>> {
-    let rate = |due: &[Due<'a>]| -> Vec<_> { due.iter().map(|due| rated(due, rating::rate)).collect() };
-    let cores = thread::available_parallelism().map_or(1, NonZero::get);
-    let mut parts = due.chunks(due.len().div_ceil(cores).max(WORTH_A_THREAD));
-    let first = parts.next().unwrap_or_default();
-    thread::scope(|scope| {
-        let others: Vec<_> = parts.map(|part| scope.spawn(move || rate(part))).collect();
-        let mut all = rate(first);
-        for other in others {
-            all.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        }
-        all
-    })
 }
 
 /// What one period comes to before budgets.
