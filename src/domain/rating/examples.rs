@@ -88,6 +88,7 @@ pub fn program(window: Option<Period>) -> Program {
 }
 
 /// A plan with one component on the meter `miles`, from January to the end of February 2013 in UTC.
+#[derive(Debug)]
 pub struct Case {
     pub plan: Plan,
     pub component: UsageComponent,

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 
 use rust_decimal::Decimal;
 
-use crate::domain::book::meter::Aggregation;
 use crate::domain::book::meter::Meter;
 use crate::domain::book::parse::Known;
 use crate::domain::book::parse::calendar;
+use crate::domain::book::parse::carry;
 use crate::domain::book::parse::commitment;
 use crate::domain::book::parse::milestones;
 use crate::domain::book::parse::model;
@@ -154,7 +154,7 @@ fn usage(
             "cap the units for a lifetime, or leave it out",
         );
     }
-    let carry_tiers = carry_tiers(table, meter.and_then(|(_, meter)| meter), model.as_ref());
+    let carry_tiers = carry::read(table, model.as_ref(), meter.and_then(|(_, meter)| meter));
     Some(UsageComponent {
         id: id?,
         name: name?,
@@ -168,40 +168,6 @@ fn usage(
         carry_tiers,
         group_by,
     })
-}
-
-/// Whether tiers are filled by what came before a part of a period: where the price follows from a sum of usage alone, so that
-/// the part is what the sum comes to with it, less what it came to without.
-fn carry_tiers(table: &mut Table<'_>, meter: Option<&Meter>, model: Option<&Model>) -> bool {
-    const FIX: &str = "leave out one of the two";
-    let Some(value) = table.get("carry_tiers") else { return false };
-    if value.clone().flag() != Some(true) {
-        return false;
-    }
-    for (key, why) in [
-        ("transform", "what is rounded in each part does not add up to the whole"),
-        ("cap", "a part does not know what was capped before it"),
-        ("allowance", "a part does not know what was included before it"),
-        ("milestones", "milestones are counted from the beginning of the subscription, whatever parts there are"),
-    ] {
-        if table.get(key).is_some() {
-            value.clone().wrong::<()>("carry_tiers_with_more", format!("with `{key}`: {why}"), FIX);
-        }
-    }
-    if meter.is_some_and(|meter| !matches!(meter.aggregation, Aggregation::Count | Aggregation::Sum)) {
-        let message = "what this meter measures of two parts of a period does not add up".to_owned();
-        value.clone().wrong::<()>(
-            "carry_tiers_without_sum",
-            message,
-            "use a meter that counts or sums, or leave it out",
-        );
-    }
-    if model.is_some_and(|model| !matches!(model, Model::Graduated(_) | Model::GraduatedPercentage(_))) {
-        let message = "this model has no tiers that are filled one after another".to_owned();
-        let fix = "use \"graduated\" or \"graduated_percentage\", or leave it out";
-        value.wrong::<()>("carry_tiers_without_tiers", message, fix);
-    }
-    true
 }
 
 /// The plan's allowance that a charge of a quantity uses up.

@@ -4,6 +4,7 @@
 //! each name is checked where it is used, with its place at hand.
 
 mod calendar;
+mod carry;
 mod catalog;
 mod commitment;
 mod component;

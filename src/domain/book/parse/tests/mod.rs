@@ -1,6 +1,7 @@
 //! Every mistake, on its line; and a book that has none.
 
 mod bounds;
+mod carry;
 mod meters;
 mod models;
 mod shares;

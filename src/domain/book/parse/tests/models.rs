@@ -170,23 +170,6 @@ group_by = ["origin"] #! group_by_of_capacity
 tiers = [ { limits = { flights = "10" }, amount = "10" }, { amount = "50" } ] #! bucket_does_not_fit_zone
 
 [[plan.component]]
-id = "a2"
-kind = "charge"
-meter = "miles"
-model = "volume"
-carry_tiers = true #! carry_tiers_without_tiers
-tiers = [ { unit_amount = "0.1" } ]
-
-[[plan.component]]
-id = "a3"
-kind = "charge"
-meter = "miles"
-model = "graduated"
-carry_tiers = true #! carry_tiers_with_more
-tiers = [ { unit_amount = "0.1" } ]
-cap = [ { units = "5", per = "day" } ]
-
-[[plan.component]]
 id = "b2"
 kind = "charge"
 meter = "miles"
