@@ -6,7 +6,7 @@ use crate::store::tests::both_engines;
 use crate::store::tests::sqlite;
 
 /// One flight of a thousand miles times `thousands`, on time.
-fn flight(carrier: &str, number: u32, time: &str, thousands: u32) -> String {
+pub(super) fn flight(carrier: &str, number: u32, time: &str, thousands: u32) -> String {
     let distance = thousands * 1000;
     format!(
         r#"{{"specversion":"1.0","id":"{number}","source":"/{carrier}","type":"flight.completed","subject":"{carrier}","time":"{time}","data":{{"distance":{distance},"delay":0}}}}"#
