@@ -194,7 +194,8 @@ async fn simulations_carry_on_as_closings_do(db: Db) {
 const CLOSINGS: [&str; 7] =
     ["2013-01-20", "2013-02-01", "2013-02-12", "2013-03-01", "2013-04-01", "2013-05-01", "2013-06-01"];
 
-/// Whatever comes late for whichever part, or is taken back, all documents say what everything on time would have.
+/// Whatever comes late for whichever part, or is taken back, all documents say what everything on time would have; and of all
+/// parts of a month what they would say of it undivided.
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_comes_late_for_a_part_all_documents_say_what_everything_on_time_would_have() {
     for seed in 1..=8 {
@@ -204,7 +205,12 @@ async fn whatever_comes_late_for_a_part_all_documents_say_what_everything_on_tim
         for number in 0..60 {
             let carrier = ["UA", "AA", "DL"][dice.roll(3) as usize];
             let (month, day) = (dice.roll(2) + 1, dice.roll(26) + 2);
-            let event = flight(carrier, number, &format!("2013-0{month}-{day:02}T{:02}:30:00Z", dice.roll(24)), 1);
+            let event = flight(
+                carrier,
+                number,
+                &format!("2013-0{month}-{day:02}T{:02}:30:00Z", dice.roll(24)),
+                dice.roll(3) + 1,
+            );
             let arrives = (month * 2 - 2 + dice.roll(5)).min(6);
             arrivals[arrives as usize].push(event.clone());
             all.push(event);
@@ -214,16 +220,18 @@ async fn whatever_comes_late_for_a_part_all_documents_say_what_everything_on_tim
                 all.push(taken_back);
             }
         }
-        let ((late, _late), (on_time, _on_time)) = (sqlite().await, sqlite().await);
-        for (db, arrives_late) in [(&late, true), (&on_time, false)] {
+        let ((late, _late), (on_time, _on_time), (whole, _whole)) = (sqlite().await, sqlite().await, sqlite().await);
+        for (db, arrives_late, is_divided) in [(&late, true, true), (&on_time, false, true), (&whole, false, false)] {
             let metering = metering_of(db, book()).await;
             for carrier in ["UA", "AA", "DL"] {
                 sign_up(db, carrier, "gold", None, None).await;
             }
-            changed(db, &metering, "UA", Some("alliance"), "2013-01-15").await;
-            changed(db, &metering, "UA", Some("airline"), "2013-02-10").await;
-            changed(db, &metering, "UA", None, "2013-02-20").await;
-            changed(db, &metering, "AA", Some("alliance"), "2013-01-08").await;
+            if is_divided {
+                changed(db, &metering, "UA", Some("alliance"), "2013-01-15").await;
+                changed(db, &metering, "UA", Some("airline"), "2013-02-10").await;
+                changed(db, &metering, "UA", None, "2013-02-20").await;
+                changed(db, &metering, "AA", Some("alliance"), "2013-01-08").await;
+            }
             if !arrives_late {
                 send(&metering, &all).await;
             }
@@ -236,7 +244,19 @@ async fn whatever_comes_late_for_a_part_all_documents_say_what_everything_on_tim
             assert_eq!(words(&verified(db, &metering).await), [""; 0], "seed {seed}");
         }
         assert_eq!(said(&late).await, said(&on_time).await, "seed {seed}");
+        assert_eq!(miles_by_month(&late).await, miles_by_month(&whole).await, "seed {seed}");
     }
+}
+
+/// What all documents say of miles, by consumer and month: of all parts together, whose prices are of whole cents.
+async fn miles_by_month(db: &Db) -> BTreeMap<(String, String), i64> {
+    let mut months = BTreeMap::new();
+    for ((consumer, component, from), amount) in said(db).await {
+        if component == "miles" {
+            *months.entry((consumer, from.to_string()[..7].to_owned())).or_insert(0) += amount;
+        }
+    }
+    months
 }
 
 both_engines!(

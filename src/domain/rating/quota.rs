@@ -48,7 +48,8 @@ pub struct Quota {
     pub dimensions: BTreeMap<String, String>,
     /// As the meter measures it.
     pub used: Decimal,
-    /// Transformed, and as much of it as caps let count: what is priced, or included.
+    /// Transformed, and as much of it as caps let count: what is priced, or included. Where tiers carry on, with what came before
+    /// this part of the period.
     pub units: Decimal,
     /// What costs nothing, in the order in which it is used up.
     pub included: Vec<Included>,
@@ -391,6 +392,19 @@ mod tests {
             ["0 of 40, 40 left until 2013-02-11", "0 of 50, 50 left until 2013-03-01", lifetime],
             "another day, and another month"
         );
+    }
+
+    #[test]
+    fn a_free_tier_that_carries_on_is_used_up_by_what_came_before() {
+        let mut case = case();
+        case.component.model = tiers(20);
+        case.component.carry_tiers = true;
+        case.period = crate::domain::period::Period::new(hour(24), case.whole.to()).expect("a period");
+        let stand = |rows: &[Usage]| stand(&case, &[case.component.clone()], rows, 40).components.remove(0);
+        let quota = stand(&[units(1, 15), units(30, 3)]);
+        assert_eq!(shown(&quota), [(IncludedBy::FreeTier, "18 of 20, 2 left".to_owned())]);
+        assert_eq!((quota.used, quota.units), (Decimal::from(3), Decimal::from(18)));
+        assert_eq!(stand(&[units(1, 15)]).left, Some(Decimal::from(5)), "of a part without usage too");
     }
 
     #[test]
