@@ -1,7 +1,7 @@
 //! What a document means to the ledger: its entry, dated by the plan's calendar.
 //!
-//! A closing is dated by the last day of its period, an opening by the first day of its subscription, and the passing
-//! of a hold by the day on which it passed. Pure: `verify` makes the same entries again and compares.
+//! A closing is dated by the last day of its period, an opening by the day on which it is due, and the passing of a hold
+//! by the day on which it passed. Pure: `verify` makes the same entries again and compares.
 
 use jiff::civil::Date;
 use thiserror::Error;
@@ -31,16 +31,13 @@ pub enum BookingError {
     UnknownProgram { document: String, program: String, version: String },
 }
 
-/// The accounting date of a document.
-pub fn effective_on(occasion: Occasion, period: Period, zone: &Zone) -> Date {
-    match occasion {
-        Occasion::Opening => period.from().date_in(zone),
-        Occasion::Closing => Instant::from_micros(period.to().micros().saturating_sub(1)).date_in(zone),
-    }
+/// The last day of a period.
+fn last_day(period: Period, zone: &Zone) -> Date {
+    Instant::from_micros(period.to().micros().saturating_sub(1)).date_in(zone)
 }
 
-/// The finalisation of an invoice; none if it comes to nothing.
-pub fn of_invoice(invoice: &Invoice, zone: &Zone) -> Result<Option<Entry>, BookingError> {
+/// The finalisation of an invoice that was due at an instant; none if it comes to nothing.
+pub fn of_invoice(invoice: &Invoice, due_at: Instant, zone: &Zone) -> Result<Option<Entry>, BookingError> {
     let number = invoice.number.to_string();
     let totals = &invoice.totals;
     let booked = InvoiceTotals {
@@ -50,7 +47,10 @@ pub fn of_invoice(invoice: &Invoice, zone: &Zone) -> Result<Option<Entry>, Booki
         net: totals.lines.iter().map(|line| (line.component.as_str(), line.amount)).collect(),
         tax: totals.taxes.iter().map(|taxed| (taxed.jurisdiction.as_str(), taxed.amount)).collect(),
     };
-    let effective_on = effective_on(invoice.occasion, invoice.period, zone);
+    let effective_on = match invoice.occasion {
+        Occasion::Opening => due_at.date_in(zone),
+        Occasion::Closing => last_day(invoice.period, zone),
+    };
     let dates = Dates { effective_on, recorded_at: invoice.issued_at };
     templates::invoice_finalized(&booked, dates)
         .map_err(|source| BookingError::Entry { document: format!("invoice {number}"), source })
@@ -69,8 +69,7 @@ pub fn of_payout(payout: &Payout, version: &BookVersion, zone: &Zone) -> Result<
     };
     let rewards = payout.holds.iter().map(|hold| Ok((hold.program.as_str(), class(hold)?, hold.amount)));
     let rewards = rewards.collect::<Result<_, BookingError>>()?;
-    let effective_on = effective_on(Occasion::Closing, payout.period, zone);
-    let dates = Dates { effective_on, recorded_at: payout.issued_at };
+    let dates = Dates { effective_on: last_day(payout.period, zone), recorded_at: payout.issued_at };
     templates::rewards_earned(&RewardTotals { id: &payout.id, party: &payout.consumer, rewards }, dates)
         .map_err(|source| BookingError::Entry { document: document(), source })
 }

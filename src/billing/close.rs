@@ -9,7 +9,8 @@
 //!
 //! - A period is rated under the price book in effect when it begins.
 //! - **Fees in advance** stand on the invoice that closes the period before theirs. Those of the first period stand on
-//!   an invoice of their own, of the occasion `opening`, which is due when the subscription begins.
+//!   an invoice of their own, of the occasion `opening`, which is due when the subscription begins; and so do those of a
+//!   period within which its trial ends, which are due then.
 //! - **Nothing to say**: a period without usage and without an amount has no invoice, one without rewards no payout
 //!   statement. It is closed all the same.
 //! - **Budgets** of programs are spent in the order of closings, and inside one by bucket time over all parties. So
@@ -91,7 +92,7 @@ pub struct Closed {
 /// One closing in short.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Where the periods end that were closed, and where the subscriptions begin that were opened.
+    /// Where the periods end that were closed, and where the fees begin that were charged by openings.
     pub due_at: Instant,
     pub periods: usize,
     pub invoices: usize,
@@ -193,7 +194,7 @@ async fn close_together(
     tx.announce_closing(at).await?;
     tx.commit().await?;
     let gathered = gather(db, versions, items).await?;
-    let due = items.iter().map(|item| due(versions, item, &gathered)).collect::<Result<Vec<_>, _>>()?;
+    let due = items.iter().map(|item| due(versions, item, at, &gathered)).collect::<Result<Vec<_>, _>>()?;
     let Gathered { last_closing, usage_seq, replayed, late, terms, waiting, .. } = &gathered;
     let sharing = Sharing { terms: terms.clone(), corrected: late.shares.clone(), waiting: waiting.clone() };
     let made = documents(&due, &late.granted, &sharing)?;
@@ -282,7 +283,7 @@ pub(in crate::billing) fn tax_of<'v>(
     versions.tax(tax, version).ok_or_else(unknown).map(Some)
 }
 
-fn due<'a>(versions: &'a Versions, item: &'a Item, gathered: &'a Gathered) -> Result<Due<'a>, CloseError> {
+fn due<'a>(versions: &'a Versions, item: &'a Item, at: Instant, gathered: &'a Gathered) -> Result<Due<'a>, CloseError> {
     let id = &item.subscription.consumer;
     let consumer = gathered.consumers.get(id).ok_or_else(|| CloseError::UnknownConsumer(id.clone()))?;
     Ok(Due {
@@ -290,10 +291,11 @@ fn due<'a>(versions: &'a Versions, item: &'a Item, gathered: &'a Gathered) -> Re
         consumer,
         tax: tax_of(versions, consumer, &item.version)?,
         occasion: item.occasion,
+        at,
         period: item.period,
         version: &item.version,
         advance_through: item.advance_through,
-        next: item.next.as_ref().map(|(period, version)| (*period, &**version)),
+        next: item.charged_next(),
         adjustments: match item.occasion {
             Occasion::Opening => &[],
             Occasion::Closing => gathered.late.lines.get(&item.subscription.id).map_or(&[], Vec::as_slice),
@@ -308,7 +310,7 @@ fn advance(item: &Item) -> Advance<'_> {
         Occasion::Opening => (period.from(), Some((period.to(), &*item.version.id))),
         Occasion::Closing => {
             let next = item.next.as_ref();
-            (period.to(), next.map(|(next, version)| (next.covered.to(), &*version.id)))
+            (period.to(), next.map(|next| (next.charged_through, &*next.version.id)))
         }
     };
     Advance { read: &item.subscription, from: period.from(), to, charged }
@@ -380,7 +382,7 @@ async fn record(
 /// The entries of what was made of a period.
 fn booked(due: &Due<'_>, invoice: Option<&Invoice>, payout: Option<&Payout>) -> Result<[Option<Entry>; 2], CloseError> {
     let zone = &plan_of(due.subscription, due.period.covered.from(), due.version)?.calendar.zone;
-    let invoice = invoice.map(|invoice| booking::of_invoice(invoice, zone)).transpose()?.flatten();
+    let invoice = invoice.map(|invoice| booking::of_invoice(invoice, due.at, zone)).transpose()?.flatten();
     let payout = payout.map(|payout| booking::of_payout(payout, due.version, zone)).transpose()?.flatten();
     Ok([invoice, payout])
 }

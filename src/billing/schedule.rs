@@ -37,7 +37,16 @@ pub(in crate::billing) struct Item {
     /// Up to when fees in advance were charged on the document before, if they were.
     pub advance_through: Option<Instant>,
     pub version: Arc<BookVersion>,
-    pub next: Option<(BillingPeriod, Arc<BookVersion>)>,
+    pub next: Option<Next>,
+}
+
+/// The period that follows one, and its price book.
+#[derive(Clone, Debug)]
+pub(in crate::billing) struct Next {
+    pub period: BillingPeriod,
+    pub version: Arc<BookVersion>,
+    /// Up to when its fees in advance are charged before it begins: its end, or its start if they are due later.
+    pub charged_through: Instant,
 }
 
 /// Everything that is due by some time. What follows an item is added when the item is closed.
@@ -52,6 +61,17 @@ impl Item {
     /// Whether it closes a time in which the subscription runs.
     pub fn runs(&self) -> bool {
         !self.subscription.is_over_at(self.period.covered.from())
+    }
+
+    /// The period after it, if its closing charges the fees in advance of that.
+    pub fn charged_next(&self) -> Option<(BillingPeriod, &BookVersion)> {
+        self.next.as_ref().filter(|next| next.is_charged()).map(|next| (next.period, &*next.version))
+    }
+}
+
+impl Next {
+    pub fn is_charged(&self) -> bool {
+        self.charged_through > self.period.covered.from()
     }
 }
 
@@ -87,13 +107,11 @@ impl<'a> Schedule<'a> {
     pub async fn read(db: &Db, versions: &'a Versions, through: Through, now: Instant) -> Result<Self, CloseError> {
         let mut schedule = Self { versions, through, now, due: BTreeMap::new() };
         let mut tx = db.read().await?;
-        let opened = tx.opened_subscriptions().await?;
+        let opened = tx.opened_periods().await?;
         for subscription in tx.unfinished_subscriptions(through.latest().min(now)).await? {
-            let subscription = Arc::new(subscription);
-            if subscription.closed_through == subscription.starts_at && !opened.contains(&subscription.id) {
-                schedule.add_opening(&subscription)?;
-            }
-            schedule.add_closing(&subscription, subscription.closed_through, subscription.advance_through)?;
+            let (from, advance_through) = (subscription.closed_through, subscription.advance_through);
+            let is_opened = opened.contains(&(subscription.id.clone(), from));
+            schedule.add(&Arc::new(subscription), from, (advance_through, is_opened))?;
         }
         for subscription in tx.subscriptions_to_correct().await? {
             let last = tx.closed_periods_of(&subscription.id).await?.pop();
@@ -118,41 +136,34 @@ impl<'a> Schedule<'a> {
     /// Adds what comes after items that were closed.
     pub fn follow(&mut self, closed: Vec<Item>) -> Result<(), CloseError> {
         for item in closed.into_iter().filter(|item| item.occasion == Occasion::Closing) {
-            let advance_through = item.next.map(|(next, _)| next.covered.to());
-            self.add_closing(&item.subscription, item.period.covered.to(), advance_through)?;
+            let advance_through = item.next.map(|next| next.charged_through);
+            self.add(&item.subscription, item.period.covered.to(), (advance_through, false))?;
         }
         Ok(())
     }
 
-    fn add_opening(&mut self, subscription: &Arc<Subscription>) -> Result<(), CloseError> {
-        let at = subscription.starts_at;
-        let Some((period, version)) = period_from(subscription, at, self.versions)? else { return Ok(()) };
-        let plan = plan_of(subscription, at, &version)?;
-        if !has_advance_fees(plan) || !self.is_due(at, &plan.calendar.zone) {
-            return Ok(());
-        }
-        let subscription = subscription.clone();
-        let item =
-            Item { subscription, occasion: Occasion::Opening, period, advance_through: None, version, next: None };
-        self.due.entry(at).or_default().push(item);
-        Ok(())
-    }
-
-    fn add_closing(
+    /// Adds the period that begins at `from`: its opening, if that is to charge its fees in advance, and its closing.
+    fn add(
         &mut self,
         subscription: &Arc<Subscription>,
         from: Instant,
-        advance_through: Option<Instant>,
+        charged: (Option<Instant>, bool),
     ) -> Result<(), CloseError> {
         let Some((period, version)) = period_from(subscription, from, self.versions)? else { return Ok(()) };
-        let at = period.covered.to();
-        if !self.is_due(at, &plan_of(subscription, from, &version)?.calendar.zone) {
-            return Ok(());
+        let zone = &plan_of(subscription, from, &version)?.calendar.zone;
+        let opens_at = opens_at(subscription, period, &version, charged)?;
+        let (at, advance_through) = (period.covered.to(), opens_at.map_or(charged.0, |_| Some(period.covered.to())));
+        let item = |occasion, advance_through, next| {
+            let (subscription, version) = (subscription.clone(), version.clone());
+            Item { subscription, occasion, period, advance_through, version, next }
+        };
+        if let Some(at) = opens_at.filter(|at| self.is_due(*at, zone)) {
+            self.due.entry(at).or_default().push(item(Occasion::Opening, None, None));
         }
-        let next = period_from(subscription, at, self.versions)?;
-        let subscription = subscription.clone();
-        let item = Item { subscription, occasion: Occasion::Closing, period, advance_through, version, next };
-        self.due.entry(at).or_default().push(item);
+        if self.is_due(at, zone) {
+            let next = next_from(subscription, at, self.versions)?;
+            self.due.entry(at).or_default().push(item(Occasion::Closing, advance_through, next));
+        }
         Ok(())
     }
 
@@ -192,6 +203,36 @@ pub(in crate::billing) fn period_from(
     Ok(period_under(subscription, from, version)?.map(|period| (period, version.clone())))
 }
 
+/// The period that begins where one ends. Its fees in advance are charged with that, unless a trial goes on.
+pub(in crate::billing) fn next_from(
+    subscription: &Subscription,
+    from: Instant,
+    versions: &Versions,
+) -> Result<Option<Next>, CloseError> {
+    let Some((period, version)) = period_from(subscription, from, versions)? else { return Ok(None) };
+    let owed = plan_of(subscription, from, &version)?.after_trial(subscription.starts_at, period.covered);
+    let is_charged = owed.is_some_and(|owed| owed.from() == from);
+    let charged_through = if is_charged { period.covered.to() } else { from };
+    Ok(Some(Next { period, version, charged_through }))
+}
+
+/// When the fees in advance of a period are due on a document of their own: where the subscription begins, or where its trial
+/// ends within the period. None if a closing charges them, or if they are charged: up to an instant, or by such a document.
+pub(in crate::billing) fn opens_at(
+    subscription: &Subscription,
+    period: BillingPeriod,
+    version: &BookVersion,
+    (advance_through, is_opened): (Option<Instant>, bool),
+) -> Result<Option<Instant>, CloseError> {
+    let plan = plan_of(subscription, period.covered.from(), version)?;
+    let owed =
+        plan.after_trial(subscription.starts_at, period.covered).filter(|_| has_advance_fees(plan) && !is_opened);
+    let is_first = period.covered.from() == subscription.starts_at;
+    // What was charged of the trial alone, because the period was to end within it, is nothing.
+    let is_free = |at: Instant| advance_through.map_or(is_first, |through| through <= at);
+    Ok(owed.map(Period::from).filter(|at| is_free(*at)))
+}
+
 /// The billing period that an instant lies in, where it is not closed, and its price book; none where the subscription does
 /// not run then.
 pub(in crate::billing) fn period_at(
@@ -220,7 +261,7 @@ pub(in crate::billing) fn period_under(
     Ok(subscription.period_from(from, &plan.calendar)?)
 }
 
-pub(in crate::billing) fn has_advance_fees(plan: &Plan) -> bool {
+fn has_advance_fees(plan: &Plan) -> bool {
     plan.components.iter().any(|component| matches!(component, Component::Fee(fee) if fee.when == When::Advance))
 }
 

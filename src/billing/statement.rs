@@ -15,14 +15,14 @@ use thiserror::Error;
 use crate::billing::close::CloseError;
 use crate::billing::close::tax_of;
 use crate::billing::schedule::Item;
-use crate::billing::schedule::has_advance_fees;
+use crate::billing::schedule::next_from;
+use crate::billing::schedule::opens_at;
 use crate::billing::schedule::period_from;
 use crate::billing::usage::usage_of;
 use crate::domain::consumer::Consumer;
 use crate::domain::document::Occasion;
 use crate::domain::document::closing::Due;
 use crate::domain::document::closing::documents;
-use crate::domain::document::closing::plan_of;
 use crate::domain::document::closing::reaching_back;
 use crate::domain::document::share::Share;
 use crate::domain::document::share::Sharing;
@@ -103,11 +103,11 @@ pub async fn statement(
         contents.documents.push(payout.id.to_string());
         contents.rewards.extend(payout.lines);
     }
-    let opened = tx.opened_subscriptions().await?;
+    let opened = tx.opened_periods().await?;
     let open = open_items(&subscriptions, &opened, versions, period, now)?;
     let state = if open.is_empty() && period.to() <= now { StatementState::Closed } else { StatementState::Open };
     let mut so_far = Vec::with_capacity(open.len());
-    for item in &open {
+    for (_, item) in &open {
         let since =
             reaching_back(&item.subscription, item.period.covered.from(), &item.version).map_err(CloseError::from)?;
         so_far.push(usage_of(&mut tx, &consumer.id, item.period.covered, &since).await?);
@@ -163,22 +163,23 @@ fn window(
     Ok((period, calendar.zone))
 }
 
-/// What is dated in the period, has begun, and is not closed.
+/// What is dated in the period, has begun, and is not closed; with when it is due.
 fn open_items(
     subscriptions: &[Subscription],
-    opened: &BTreeSet<SubscriptionId>,
+    opened: &BTreeSet<(SubscriptionId, Instant)>,
     versions: &Versions,
     window: Period,
     now: Instant,
-) -> Result<Vec<Item>, StatementError> {
+) -> Result<Vec<(Instant, Item)>, StatementError> {
     let mut items = Vec::new();
     for subscription in subscriptions.iter().cloned().map(Arc::new) {
         let (mut from, mut advance_through) = (subscription.closed_through, subscription.advance_through);
-        let unopened = from == subscription.starts_at && !opened.contains(&subscription.id);
         while from < window.to() && from <= now {
             let Some((period, version)) = period_from(&subscription, from, versions)? else { break };
             let to = period.covered.to();
-            let next = period_from(&subscription, to, versions)?;
+            let next = next_from(&subscription, to, versions)?;
+            let is_opened = opened.contains(&(subscription.id.clone(), from));
+            let opens_at = opens_at(&subscription, period, &version, (advance_through, is_opened))?;
             let item = |occasion, advance_through, next| Item {
                 subscription: subscription.clone(),
                 occasion,
@@ -187,14 +188,16 @@ fn open_items(
                 version: version.clone(),
                 next,
             };
-            let opens = unopened && from == subscription.starts_at && window.contains(from);
-            if opens && has_advance_fees(plan_of(&subscription, from, &version).map_err(CloseError::from)?) {
-                items.push(item(Occasion::Opening, None, None));
+            if let Some(at) = opens_at {
+                advance_through = Some(to);
+                if window.contains(at) {
+                    items.push((at, item(Occasion::Opening, None, None)));
+                }
             }
             if window.from() < to && to <= window.to() {
-                items.push(item(Occasion::Closing, advance_through, next.clone()));
+                items.push((to, item(Occasion::Closing, advance_through, next.clone())));
             }
-            (from, advance_through) = (to, next.map(|(next, _)| next.covered.to()));
+            (from, advance_through) = (to, next.map(|next| next.charged_through));
         }
     }
     Ok(items)
@@ -206,20 +209,21 @@ fn add_so_far(
     contents: &mut Contents,
     versions: &Versions,
     consumer: &Consumer,
-    open: &[Item],
+    open: &[(Instant, Item)],
     usage: &[BTreeMap<String, Vec<Usage>>],
     (mut granted, mut waiting): (BTreeMap<String, i64>, Vec<Share>),
 ) -> Result<(), StatementError> {
-    for (item, usage) in open.iter().zip(usage) {
+    for ((at, item), usage) in open.iter().zip(usage) {
         let due = Due {
             subscription: &item.subscription,
             consumer,
             tax: tax_of(versions, consumer, &item.version).map_err(CloseError::from)?,
             occasion: item.occasion,
+            at: *at,
             period: item.period,
             version: &item.version,
             advance_through: item.advance_through,
-            next: item.next.as_ref().map(|(period, version)| (*period, &**version)),
+            next: item.charged_next(),
             adjustments: &[],
             usage,
         };

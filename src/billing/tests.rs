@@ -198,6 +198,16 @@ async fn sign_up(db: &Db, id: &str, tier: &str, tax: Option<&str>, ends_at: Opti
 }
 
 async fn sign_up_for(db: &Db, plan: &str, id: &str, (tier, tax, ends_at): (&str, Option<&str>, Option<Instant>)) {
+    sign_up_at(db, plan, id, (tier, tax), (at("2013-01-01T05:00:00Z"), ends_at)).await;
+}
+
+async fn sign_up_at(
+    db: &Db,
+    plan: &str,
+    id: &str,
+    (tier, tax): (&str, Option<&str>),
+    runs: (Instant, Option<Instant>),
+) {
     let consumer = Consumer {
         id: id.to_owned(),
         name: id.to_owned(),
@@ -210,9 +220,8 @@ async fn sign_up_for(db: &Db, plan: &str, id: &str, (tier, tax, ends_at): (&str,
         created_at: NOW,
         updated_at: NOW,
     };
-    let starts_at = at("2013-01-01T05:00:00Z");
     let subscription = SubscriptionId::parse(&format!("sub_{id}")).expect("an id");
-    let subscription = Subscription::new(subscription, id.to_owned(), plan.to_owned(), (starts_at, ends_at), NOW);
+    let subscription = Subscription::new(subscription, id.to_owned(), plan.to_owned(), runs, NOW);
     let mut tx = db.write().await.expect("begins");
     tx.put_consumer(&consumer).await.expect("is put");
     tx.create_subscription(&subscription).await.expect("is created");

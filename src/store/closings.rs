@@ -22,7 +22,7 @@ use crate::store::on;
 pub struct Closing {
     /// 1, 2, 3: the order in which program budgets were spent.
     pub seq: i64,
-    /// Where the periods end that were closed, and where the subscriptions begin that were opened.
+    /// Where the periods end that were closed, and where the fees begin that were charged by openings.
     pub due_at: Instant,
     /// The last batch of the log in the usage that was rated.
     pub usage_seq: i64,
@@ -119,11 +119,12 @@ impl<Mode> Tx<Mode> {
         rows.into_iter().map(closed).collect()
     }
 
-    /// Subscriptions whose first fees in advance are settled.
-    pub async fn opened_subscriptions(&mut self) -> Result<BTreeSet<SubscriptionId>> {
-        const SQL: &str = "select subscription from closed_period where occasion = 'opening'";
-        let rows: Vec<(String,)> = on!(self, conn => sqlx::query_as(SQL).fetch_all(conn).await?);
-        Ok(rows.into_iter().filter_map(|(id,)| SubscriptionId::parse(&id)).collect())
+    /// Periods whose fees in advance an opening settled, by subscription and where they begin.
+    pub async fn opened_periods(&mut self) -> Result<BTreeSet<(SubscriptionId, Instant)>> {
+        const SQL: &str = "select subscription, period_from from closed_period where occasion = 'opening'";
+        let rows: Vec<(String, i64)> = on!(self, conn => sqlx::query_as(SQL).fetch_all(conn).await?);
+        let opened = |(id, from): (String, i64)| Some((SubscriptionId::parse(&id)?, Instant::from_micros(from)));
+        Ok(rows.into_iter().filter_map(opened).collect())
     }
 
     /// What each program has granted so far, in the minor unit of its currency.

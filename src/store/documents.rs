@@ -41,7 +41,7 @@ pub enum Wanted<'a> {
     Page { consumer: Option<&'a str>, before: Option<&'a str>, limit: i64 },
     /// Those that a closing made.
     Closing(i64),
-    /// A consumer's that are dated in a period: by the end of what they close, or the start of what they open.
+    /// A consumer's that are dated in a period: by the end of what they close, or by when an opening was due.
     Dated { consumer: &'a str, period: Period },
 }
 
@@ -164,7 +164,8 @@ impl<Mode> Tx<Mode> {
             from document
             where kind = $1 and consumer = $2
             and (occasion = 'closing' and period_to > $3 and period_to <= $4
-                 or occasion = 'opening' and period_from >= $3 and period_from < $4)
+                 or occasion = 'opening' and closing in (
+                     select seq from closing where due_at >= $3 and due_at < $4))
             order by issued_at, ordinal";
         let kind = kind.as_str();
         let rows: Vec<HeadRow> = match wanted {

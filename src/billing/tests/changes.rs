@@ -40,12 +40,12 @@ async fn publish_alliance(metering: &Metering, effective_from: &str) {
     metering.publish(version, "test", "", NOW).await.expect("is published");
 }
 
-async fn changed(db: &Db, metering: &Metering, wanted: Change) -> Result<Subscription, subscribe::Error> {
+pub(super) async fn changed(db: &Db, metering: &Metering, wanted: Change) -> Result<Subscription, subscribe::Error> {
     let id = SubscriptionId::parse("sub_UA").expect("an id");
     change(db, &metering.versions(), &id, wanted, NOW).await
 }
 
-fn to_plan(plan: Option<&str>, at: &str) -> Change {
+pub(super) fn to_plan(plan: Option<&str>, at: &str) -> Change {
     Change::Plan { plan: plan.map(str::to_owned), at: at.to_owned() }
 }
 

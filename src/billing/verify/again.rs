@@ -36,6 +36,7 @@ use crate::domain::measure::delta::Key;
 use crate::domain::money::MoneyError;
 use crate::domain::period::Period;
 use crate::domain::rating::line::Line;
+use crate::domain::rating::line::StepKind;
 use crate::domain::rating::line::Usage;
 use crate::domain::subscription::BillingPeriod;
 use crate::domain::subscription::Subscription;
@@ -81,12 +82,18 @@ pub(super) struct Member {
 }
 
 impl Member {
-    fn due(&self) -> Due<'_> {
+    /// An opening is due when its closing was: where its fees begin, or where its period does if it was made before trials
+    /// were waited for.
+    fn due(&self, closing: &Closing) -> Due<'_> {
         Due {
             subscription: &self.subscription,
             consumer: &self.closed.consumer,
             tax: self.tax.as_ref(),
             occasion: self.closed.occasion,
+            at: match self.closed.occasion {
+                Occasion::Opening => closing.due_at,
+                Occasion::Closing => self.period.covered.to(),
+            },
             period: self.period,
             version: &self.version,
             advance_through: self.advance_through,
@@ -228,7 +235,7 @@ impl Tally {
     ) -> Result<Vec<Difference>, CloseError> {
         let Corrected { granted, shares } = self.history.adjust(&mut members, usage, &self.granted, &terms)?;
         let sharing = Sharing { terms, corrected: shares, waiting: std::mem::take(&mut self.waiting) };
-        let due: Vec<Due<'_>> = members.iter().map(Member::due).collect();
+        let due: Vec<Due<'_>> = members.iter().map(|member| member.due(closing)).collect();
         let mut differences: Vec<Difference> =
             members.iter().flat_map(|member| self.check_period(closing, member)).collect();
         let Recorded { invoices, payouts, shares } = recorded;
@@ -467,6 +474,10 @@ impl Fields {
 fn without_words(line: &Line) -> Line {
     let mut line = line.clone();
     line.description.clear();
+    // Before trials were waited for, a fee that follows one was said to be of all its period.
+    if line.explanation.steps.iter().any(|step| step.step == StepKind::Trial) {
+        line.from = line.to;
+    }
     for step in &mut line.explanation.steps {
         step.text.clear();
         step.tiers.iter_mut().for_each(|tier| tier.label.clear());

@@ -14,6 +14,7 @@ use crate::domain::ids::SubscriptionId;
 use crate::domain::ledger::entry::Entry;
 use crate::domain::period::Period;
 use crate::domain::subscription::Subscription;
+use crate::domain::time::Instant;
 use crate::domain::time::Zone;
 use crate::metering::versions::Versions;
 use crate::store::Read;
@@ -66,7 +67,7 @@ async fn expected(
     for closing in tx.closings().await? {
         for invoice in tx.invoices(Wanted::Closing(closing.seq)).await? {
             let document = format!("invoice {}", invoice.number);
-            keep(&mut expected, differences, document, books.of_invoice(&invoice));
+            keep(&mut expected, differences, document, books.of_invoice(&invoice, closing.due_at));
         }
         for payout in tx.payouts(Wanted::Closing(closing.seq)).await? {
             let document = format!("payout {}", payout.number);
@@ -105,9 +106,9 @@ enum NotBookable {
 }
 
 impl Books<'_> {
-    fn of_invoice(&self, invoice: &Invoice) -> Result<Vec<Entry>, NotBookable> {
+    fn of_invoice(&self, invoice: &Invoice, due_at: Instant) -> Result<Vec<Entry>, NotBookable> {
         let (_, zone) = self.version(&invoice.subscription, invoice.period, &invoice.book_version)?;
-        Ok(booking::of_invoice(invoice, zone)?.into_iter().collect())
+        Ok(booking::of_invoice(invoice, due_at, zone)?.into_iter().collect())
     }
 
     /// The reward, and the holds that have passed.

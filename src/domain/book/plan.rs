@@ -31,7 +31,7 @@ pub struct Plan {
     pub commitment: Option<Commitment>,
     /// How much of these three a part of a period has.
     pub minimum_prorate: Prorate,
-    /// For so many days of a subscription neither fees nor these three are due; 0 for no trial.
+    /// For so many days of a subscription nothing is owed at least, neither fees nor of these; 0 for no trial.
     pub trial_days: u32,
     /// By id: units that are included in the plan, for all components together that name the allowance.
     pub allowances: BTreeMap<String, Decimal>,

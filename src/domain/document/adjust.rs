@@ -148,6 +148,7 @@ impl Past {
             consumer: &self.consumer,
             tax: None,
             occasion: Occasion::Closing,
+            at: self.period.covered.to(),
             period: self.period,
             version: &self.version,
             advance_through: None,

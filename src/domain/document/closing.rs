@@ -43,7 +43,7 @@ use crate::domain::subscription::Subscription;
 use crate::domain::time::Instant;
 use crate::domain::time::Zone;
 
-/// A period that is to be closed, or whose subscription is to be opened, and what that depends on.
+/// A period that is to be closed, or to be opened by charging its fees in advance, and what that depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Due<'a> {
     pub subscription: &'a Subscription,
@@ -51,6 +51,8 @@ pub struct Due<'a> {
     /// What the consumer is subject to.
     pub tax: Option<&'a Tax>,
     pub occasion: Occasion,
+    /// When it falls due: where its period ends, or where the fees begin that an opening charges.
+    pub at: Instant,
     pub period: BillingPeriod,
     /// The price book in effect when the period begins.
     pub version: &'a BookVersion,
@@ -99,14 +101,6 @@ pub enum ClosingError {
 }
 
 impl Due<'_> {
-    /// When it falls due: where its period ends, or where its subscription begins.
-    pub fn at(&self) -> Instant {
-        match self.occasion {
-            Occasion::Opening => self.period.covered.from(),
-            Occasion::Closing => self.period.covered.to(),
-        }
-    }
-
     fn plan(&self) -> Result<&Plan, ClosingError> {
         plan_of(self.subscription, self.period.covered.from(), self.version)
     }
@@ -311,7 +305,7 @@ fn invoice(due: &Due<'_>, lines: Vec<Line>) -> Result<Option<invoice::Draft>, Cl
     let from = period.from().to_string();
     let parts = [due.subscription.id.as_str(), &from, due.occasion.as_str()];
     Ok(Some(invoice::Draft {
-        id: InvoiceId::derive(due.at(), &parts),
+        id: InvoiceId::derive(due.at, &parts),
         consumer: due.consumer.id.clone(),
         subscription: due.subscription.id.clone(),
         occasion: due.occasion,
@@ -328,12 +322,12 @@ fn payout(due: &Due<'_>, lines: Vec<Line>) -> Result<Option<payout::Draft>, Clos
         return Ok(None);
     }
     let programs = &due.version.book.programs;
-    let until = |program: &str| held_until(due.at(), programs.get(program)?.hold_days, &plan.calendar.zone);
+    let until = |program: &str| held_until(due.at, programs.get(program)?.hold_days, &plan.calendar.zone);
     let holds = payout::holds(plan.currency, &lines, until)
         .map_err(|source| ClosingError::Hold { subscription: due.subscription.id.to_string(), source })?;
     let from = due.period.covered.from().to_string();
     Ok(Some(payout::Draft {
-        id: PayoutId::derive(due.at(), &[due.subscription.id.as_str(), &from]),
+        id: PayoutId::derive(due.at, &[due.subscription.id.as_str(), &from]),
         consumer: due.consumer.id.clone(),
         subscription: due.subscription.id.clone(),
         period: due.period.covered,

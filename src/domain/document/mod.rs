@@ -21,7 +21,7 @@ use serde::Serializer;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Occasion {
-    /// The start of a subscription: the fees in advance of its first period.
+    /// Where fees begin: those in advance of a subscription's first period, or of one within which its trial ends.
     Opening,
     /// The end of a period: its usage and fees in arrears, and the fees in advance of the next.
     Closing,

@@ -2,8 +2,11 @@
 //!
 //! They look at rounded lines. A commitment is of the charges alone; minimum and maximum are of all fees and charges of the
 //! period, what the commitment added among them. A fee in advance counts in the period that it is for, though it stands on the
-//! document before. Rewards never count. Of a part of a period each is whole, or its share, as the plan says; and what comes
-//! after the subscription's trial is such a part, of a period that is all trial nothing.
+//! document before. Rewards never count. Of a part of a period each is whole, or its share, as the plan says.
+//!
+//! A trial takes away what is owed at least, and makes nothing dearer: a minimum and what is missing to a commitment are owed of
+//! what comes after it, of a period that is all trial not at all. What limits a price holds in a trial as ever: a maximum, and
+//! the factor of what is beyond a commitment.
 
 use std::collections::BTreeMap;
 
@@ -36,42 +39,45 @@ pub fn apply(
     (period, whole): (Period, Period),
     lines: &mut Vec<Line>,
 ) -> Result<(), RatingError> {
-    let Some(part) = plan.after_trial(life_from, period) else { return Ok(()) };
-    let periods = (part, whole);
-    lines.extend(commitment(plan, periods, lines)?);
+    let owed = plan.after_trial(life_from, period);
+    lines.extend(commitment(plan, owed, (period, whole), lines)?);
     if plan.minimum.is_none() && plan.maximum.is_none() {
         return Ok(());
     }
     let advance = fees::advance_fees(plan, life_from, (period, whole))?;
     let came_to = Money::sum(plan.currency, advance.iter().chain(&*lines).map(|line| line.amount))?;
     // Of two bounds only one is crossed: a maximum is not below the minimum.
-    let line = match minimum(plan, periods, came_to)? {
+    let raised = owed.map_or(Ok(None), |owed| minimum(plan, (owed, whole), came_to))?;
+    let line = match raised {
         Some(line) => Some(line),
-        None => maximum(plan, periods, came_to)?,
+        None => maximum(plan, (period, whole), came_to)?,
     };
     lines.extend(line);
     Ok(())
 }
 
 /// What is beyond the commitment, as often as its factor says more than once, or what is missing to it.
-fn commitment(plan: &Plan, periods: (Period, Period), lines: &[Line]) -> Result<Option<Line>, RatingError> {
+/// What is missing is missing to the share of what is `owed`, and what is beyond is beyond that of all the period.
+fn commitment(
+    plan: &Plan,
+    owed: Option<Period>,
+    (period, whole): (Period, Period),
+    lines: &[Line],
+) -> Result<Option<Line>, RatingError> {
     let Some(commitment) = &plan.commitment else { return Ok(None) };
-    let bound = Bound::of(plan, periods, COMMITMENT, commitment.amount)?;
+    let bound_of = |part| Bound::of(plan, (part, whole), COMMITMENT, commitment.amount);
     let charges = lines.iter().filter(|line| line.kind == LineKind::Charge);
     let came_to = Money::sum(plan.currency, charges.map(|line| line.amount))?;
-    let missing = bound.money.checked_sub(came_to)?;
-    if !missing.is_negative() {
-        if !commitment.true_up || missing.is_zero() {
-            return Ok(None);
+    if let Some(owed) = owed.filter(|_| commitment.true_up) {
+        let bound = bound_of(owed)?;
+        let missing = bound.money.checked_sub(came_to)?;
+        if !missing.is_negative() && !missing.is_zero() {
+            let text = format!("{}: charges came to {}", bound.said("at least the commitment of"), said(came_to));
+            let step = (StepKind::Commitment, text);
+            return Ok(Some(bound.line(LineKind::Minimum, "Commitment", step, missing.decimal())?));
         }
-        let text = format!("{}: charges came to {}", bound.said("at least the commitment of"), said(came_to));
-        return Ok(Some(bound.line(
-            LineKind::Minimum,
-            "Commitment",
-            (StepKind::Commitment, text),
-            missing.decimal(),
-        )?));
     }
+    let bound = bound_of(period)?;
     let agreed = Commitment { amount: bound.money.decimal(), ..commitment.clone() };
     let exact = modifiers::overage(&agreed, came_to.decimal())
         .map_err(|source| RatingError::Price { component: COMMITMENT.to_owned(), source })?;
@@ -246,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_trial_nothing_is_agreed_on() {
+    fn in_a_trial_nothing_is_owed_at_least_and_nothing_is_dearer() {
         let agreed = |case: &mut Case, trial_days| {
             case.plan.trial_days = trial_days;
             case.plan.minimum_prorate = Prorate::Day;
@@ -255,7 +261,17 @@ mod tests {
         };
         // The whole is January and February, 59 days.
         assert_eq!(shown(&charged(1_000, |case| agreed(case, 59))), ["miles 1000"]);
-        assert_eq!(shown(&charged(99_000, |case| agreed(case, 60))), ["miles 99000"]);
+        for trial in [0, 29, 60] {
+            let lines = charged(99_000, |case| agreed(case, trial));
+            assert_eq!(shown(&lines), ["miles 99000", "commitment 93100", "maximum -133100"]);
+        }
+        // Half of the period is owed its half, and what is beyond begins at all of it.
+        assert_eq!(shown(&charged(5_900, |case| agreed(case, 29))), ["miles 5900"]);
+        assert_eq!(shown(&charged(6_000, |case| agreed(case, 29))), ["miles 6000", "commitment 100"]);
+        assert_eq!(
+            shown(&charged(59_000, |case| agreed(case, 29))),
+            ["miles 59000", "commitment 53100", "maximum -53100"]
+        );
         assert_eq!(shown(&charged(1_000, |case| agreed(case, 29))), ["miles 1000", "commitment 2000"]);
         let later = |case: &mut Case| {
             agreed(case, 29);
@@ -295,6 +311,21 @@ mod tests {
             prop_assert!(!commitment.true_up || paid >= commitment.amount);
             let step = committed(minor + 1, &commitment, of_plan) - paid;
             prop_assert!(step >= Decimal::ZERO && step <= cent * (commitment.overage_factor.max(Decimal::ONE) + Decimal::ONE), "{step}");
+        }
+
+        /// Whatever is used and agreed on, a longer trial is never dearer.
+        #[test]
+        fn a_longer_trial_is_never_dearer(minor in 0_i64..100_000, days in 0_u32..70, more in 0_u32..70, least in 0_i64..50_000, most in 0_i64..50_000, commitment in prop::option::of(commitment_strategy()), by_day: bool) {
+            let paid = |trial_days| {
+                let lines = charged(minor, |case| {
+                    case.plan.trial_days = trial_days;
+                    case.plan.minimum_prorate = if by_day { Prorate::Day } else { Prorate::None };
+                    case.plan.commitment = commitment.clone();
+                    (case.plan.minimum, case.plan.maximum) = (Some(Decimal::new(least, 2)), Some(Decimal::new(least + most, 2)));
+                });
+                lines.iter().map(|line| line.amount.minor()).sum::<i64>()
+            };
+            prop_assert!(paid(days + more) <= paid(days));
         }
 
         /// Without a factor and without a true-up it is as if there were no commitment.

@@ -98,7 +98,9 @@ pub fn line(
             .map_err(|source| RatingError::Price { component: fee.id.clone(), source })
     };
     let of_period = of(period)?;
-    let exact = plan.after_trial(life_from, period).map_or(Ok(Decimal::ZERO), of)?;
+    let owed = plan.after_trial(life_from, period);
+    let exact = owed.map_or(Ok(Decimal::ZERO), of)?;
+    let said = owed.unwrap_or(period);
     let proration = proration(fee.amount, of_period, fee.prorate, (period, whole), plan);
     let trial = explain::changed(StepKind::Trial, of_period, exact, || {
         format!("after a trial of {} days: {}", plan.trial_days, explain::amount(exact, plan.currency))
@@ -109,8 +111,8 @@ pub fn line(
         kind: LineKind::Fee,
         description: fee.name.clone(),
         dimensions: BTreeMap::new(),
-        from: period.from(),
-        to: period.to(),
+        from: said.from(),
+        to: said.to(),
         quantity: Decimal::ONE,
         amount,
         program: None,
@@ -208,7 +210,7 @@ mod tests {
         assert_eq!(minor(&lines), [17_000]);
         let texts: Vec<&str> = lines[0].explanation.steps.iter().map(|step| step.text.as_str()).collect();
         assert_eq!(texts, ["a fee of 310.00 USD", "after a trial of 14 days: 170.00 USD"]);
-        assert_eq!((lines[0].from, lines[0].to), (march.from(), march.to()));
+        assert_eq!((lines[0].from, lines[0].to), (at("2013-03-15T04:00:00Z"), march.to()));
         assert_eq!(minor(&due("2013-02-15T05:00:00Z")), [31_000], "it ended before");
         assert_eq!(minor(&due("2013-02-22T05:00:00Z")), [24_000]);
         let (plan, _) = self::plan(Prorate::None, 31);

@@ -138,6 +138,7 @@ pub fn rate<'a>(trial: &Trial<'a>) -> Result<Rated<'a>, ClosingError> {
         consumer,
         tax: None,
         occasion,
+        at: period.covered.to(),
         period,
         version,
         advance_through: None,

@@ -71,8 +71,8 @@ async fn a_closing_remembers_what_was_rated_in_it_and_from_what(db: Db) {
     let closed = tx.closed_periods_of(&of("AA")).await.expect("reads");
     assert_eq!(closed, [(1, periods[0].clone())]);
     assert_eq!(tx.closed_periods_of(&of("UA")).await.expect("reads"), []);
-    let opened = tx.opened_subscriptions().await.expect("reads");
-    assert_eq!(opened.into_iter().collect::<Vec<_>>(), [subscription("UA", "UA").id]);
+    let opened = tx.opened_periods().await.expect("reads");
+    assert_eq!(opened.into_iter().collect::<Vec<_>>(), [(subscription("UA", "UA").id, periods[1].period.from())]);
     assert!(tx.granted_by_program().await.expect("reads").is_empty());
 }
 
