@@ -95,6 +95,9 @@ fn plan_file(case: &Value, plan: &Value) -> String {
     if let Some(minimum) = plan["minimum_commitment"].as_str() {
         file += &format!("minimum = \"{minimum}\"\nminimum_prorate = \"{unit}\"\n");
     }
+    if let Some(days) = plan["trial_days"].as_u64().filter(|days| *days > 0) {
+        file += &format!("trial = \"{days}d\"\n");
+    }
     let base = decimal(&plan["amount"]);
     if !base.is_zero() {
         file += &fee(&format!("base.{code}.{code}"), base, text(&plan["bill_in"]), unit);

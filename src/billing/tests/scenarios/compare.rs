@@ -99,7 +99,10 @@ impl Terms {
 
     fn bill(&self, invoice: &Invoice, last_day_is_used: bool) -> Bill {
         let due_at = match invoice.occasion {
-            Occasion::Opening => invoice.period.from(),
+            // Where its fees begin, after a trial.
+            Occasion::Opening => {
+                invoice.totals.lines.iter().map(|line| line.from).min().unwrap_or(invoice.period.from())
+            }
             Occasion::Closing if last_day_is_used => Instant::from_micros(invoice.period.to().micros() - 1),
             Occasion::Closing => invoice.period.to(),
         };

@@ -16,6 +16,8 @@ pub fn reason(case: &Value) -> Option<&'static str> {
     let plans = || list(&parameters["plans"]).iter();
     let charges = || plans().flat_map(|plan| list(&plan["charges"]));
     let does = |action: &str| timeline.iter().any(|event| event["action"] == action);
+    let has_trial = |plan: &Value| plan["trial_days"].as_u64().is_some_and(|days| days > 0);
+    let anchored = timeline.iter().any(|event| event["billing_cycle"] == "anniversary");
     let reasons = [
         ("coupons", !list(&parameters["coupons"]).is_empty()),
         ("wallets", !list(&parameters["wallets"]).is_empty()),
@@ -28,7 +30,10 @@ pub fn reason(case: &Value) -> Option<&'static str> {
         ("lines changed by hand", does("adjust_line")),
         ("an end without a last invoice", timeline.iter().any(|event| event["final_invoice"] == "skip")),
         ("an end without a credit", timeline.iter().any(|event| event["credit"] == "skip")),
-        ("a free trial", plans().any(|plan| plan["trial_days"].as_u64().is_some_and(|days| days > 0))),
+        (
+            "a year that begins when its trial ends",
+            anchored && plans().any(|plan| has_trial(plan) && plan["interval"] == "year"),
+        ),
         ("tax rates by line", rates(parameters).len() > 1),
         ("tax rounded once an invoice", parameters["rules"]["tax_rounding"] == "invoice"),
         ("billing days by subscription", anchors(timeline) > 1),
