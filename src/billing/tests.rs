@@ -8,7 +8,6 @@ mod changes;
 mod late;
 mod lifetime;
 mod quota;
-mod scenarios;
 mod shares;
 mod trial;
 

@@ -11,6 +11,8 @@ mod events;
 mod explain;
 mod faults;
 mod flights;
+#[path = "../../src/domain/golden/cases.rs"]
+mod golden;
 mod journal;
 mod keys;
 mod kill;
@@ -21,6 +23,7 @@ mod overload;
 mod quarantine;
 mod quota;
 mod replay;
+mod scenarios;
 mod shares;
 mod simulate;
 mod statement;

@@ -12,7 +12,7 @@ use crate::domain::book::meter::Aggregation;
 use crate::domain::book::meter::Meter;
 use crate::domain::book::meter::Path;
 use crate::domain::book::meter::Rank;
-use crate::domain::golden::every_case;
+use crate::domain::golden::cases::every_case;
 use crate::domain::measure::aggregate::Aggregate;
 use crate::domain::measure::aggregate::Row;
 use crate::domain::measure::delta::Delta;
@@ -451,6 +451,6 @@ impl Event {
 #[test]
 fn every_aggregation_case_comes_to_its_numbers() {
     every_case("aggregation.jsonl", 77, |case| {
-        Some(Case::deserialize(case).unwrap_or_else(|error| panic!("{error}")).differences())
+        Ok(Case::deserialize(case).unwrap_or_else(|error| panic!("{error}")).differences())
     });
 }

@@ -2,8 +2,8 @@
 
 use serde_json::Value;
 
-use crate::billing::tests::scenarios::list;
-use crate::billing::tests::scenarios::text;
+use crate::scenarios::list;
+use crate::scenarios::text;
 
 const MODELS: [&str; 9] =
     ["per_unit", "package", "graduated", "volume", "graduated_percentage", "percentage", "matrix", "flat", "capacity"];

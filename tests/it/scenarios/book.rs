@@ -2,21 +2,35 @@
 
 use std::fmt::Write;
 
+use jiff::tz::TimeZone;
 use rust_decimal::Decimal;
 use serde_json::Value;
 
-use crate::billing::tests::scenarios::left_out;
-use crate::billing::tests::scenarios::list;
-use crate::billing::tests::scenarios::text;
-use crate::domain::book::SourceFile;
-use crate::domain::golden::with_decimals;
-use crate::domain::money::Currency;
+use crate::scenarios::left_out;
+use crate::scenarios::list;
+use crate::scenarios::text;
 
-pub fn currency(case: &Value) -> Currency {
-    with_decimals(&case["parameters"]["currency_precision"])
+/// One whose minor unit has as many decimals as the case says.
+pub fn currency(case: &Value) -> &'static str {
+    match decimals(case) {
+        0 => "JPY",
+        2 => "EUR",
+        3 => "KWD",
+        other => panic!("no currency has {other} decimals"),
+    }
 }
 
-pub fn timezone(case: &Value) -> &str {
+/// Of the currency.
+pub fn decimals(case: &Value) -> u32 {
+    let decimals = case["parameters"]["currency_precision"].as_u64().expect("has a precision");
+    decimals.try_into().expect("is small")
+}
+
+pub fn zone(case: &Value) -> TimeZone {
+    TimeZone::get(zone_name(case)).expect("a zone")
+}
+
+fn zone_name(case: &Value) -> &str {
     case["parameters"]["timezone"].as_str().unwrap_or("UTC")
 }
 
@@ -25,9 +39,10 @@ pub fn tax_rate(case: &Value) -> Option<&str> {
     left_out::rates(&case["parameters"]).first().copied().filter(|rate| *rate != "0")
 }
 
-pub fn files(case: &Value) -> Vec<SourceFile> {
+/// The path of each file within the book, and its text.
+pub fn files(case: &Value) -> Vec<(String, String)> {
     let parameters = &case["parameters"];
-    let (currency, timezone) = (currency(case).code(), timezone(case));
+    let (currency, timezone) = (currency(case), zone_name(case));
     let mut book = format!("name = \"Case\"\ncurrency = \"{currency}\"\ntimezone = \"{timezone}\"\n");
     if let Some(rate) = tax_rate(case) {
         book += &format!("[[tax]]\nid = \"tax\"\njurisdiction = \"ALL\"\nrate = \"{rate}\"\n");
@@ -49,7 +64,7 @@ pub fn files(case: &Value) -> Vec<SourceFile> {
     };
     files.push(("catalog/types.toml".to_owned(), types.iter().map(event_type).collect()));
     files.push(("meters/meters.toml".to_owned(), meters));
-    files.into_iter().map(|(path, text)| SourceFile { path, text }).collect()
+    files
 }
 
 fn meter_id(plan: &Value, charge: &Value) -> String {

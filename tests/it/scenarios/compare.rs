@@ -7,23 +7,22 @@
 
 use std::collections::BTreeMap;
 
+use jiff::Timestamp;
+use jiff::ToSpan;
+use jiff::tz::TimeZone;
 use rust_decimal::Decimal;
+use rust_decimal::RoundingStrategy::MidpointAwayFromZero;
 use serde_json::Value;
 
-use crate::billing::tests::scenarios::book;
-use crate::billing::tests::scenarios::list;
-use crate::billing::tests::scenarios::play::Played;
-use crate::billing::tests::scenarios::text;
-use crate::domain::document::Occasion;
-use crate::domain::document::invoice::Invoice;
-use crate::domain::document::invoice::tax_on;
-use crate::domain::document::statement::Statement;
-use crate::domain::money::Money;
-use crate::domain::rating::line::Line;
-use crate::domain::rating::line::LineKind;
-use crate::domain::rating::line::StepKind;
-use crate::domain::time::Instant;
-use crate::domain::time::Zone;
+use crate::scenarios::book;
+use crate::scenarios::documents::Invoice;
+use crate::scenarios::documents::Kind;
+use crate::scenarios::documents::Line;
+use crate::scenarios::documents::Occasion;
+use crate::scenarios::documents::Statement;
+use crate::scenarios::list;
+use crate::scenarios::play::Played;
+use crate::scenarios::text;
 
 /// A line as the cases speak of one.
 struct Entry {
@@ -32,11 +31,11 @@ struct Entry {
     kind: &'static str,
     code: String,
     dimensions: BTreeMap<String, String>,
-    from: Instant,
-    to: Instant,
+    from: Timestamp,
+    to: Timestamp,
     quantity: Decimal,
-    amount: Money,
-    tax: Money,
+    amount: Decimal,
+    tax: Decimal,
     matched: bool,
 }
 
@@ -44,11 +43,13 @@ struct Bill {
     day: String,
     entries: Vec<Entry>,
     /// With what is credited.
-    total: Money,
+    total: Decimal,
 }
 
 struct Terms {
-    zone: Zone,
+    zone: TimeZone,
+    /// Of the currency.
+    decimals: u32,
     /// In percent.
     rate: Decimal,
     /// Whether credits are lines, and not documents of their own.
@@ -58,7 +59,8 @@ struct Terms {
 pub fn differences(case: &Value, expected: &Value, played: &Played) -> Vec<String> {
     let rules = &case["parameters"]["rules"];
     let terms = Terms {
-        zone: Zone::named(book::timezone(case)).expect("a zone"),
+        zone: book::zone(case),
+        decimals: book::decimals(case),
         rate: book::tax_rate(case).map_or(Decimal::ZERO, |rate| Decimal::from_str_exact(rate).expect("a rate")),
         credits_are_lines: rules["credit_unused"] == "account_credit" || rules["proration_unit"] == "second",
     };
@@ -68,7 +70,7 @@ pub fn differences(case: &Value, expected: &Value, played: &Played) -> Vec<Strin
         .iter()
         .map(|invoice| {
             let ends_at = played.subscriptions.iter().find(|other| other.id == invoice.subscription);
-            let is_last = ends_at.is_some_and(|subscription| subscription.ends_at == Some(invoice.period.to()));
+            let is_last = ends_at.is_some_and(|subscription| subscription.ends_at == Some(invoice.period.to));
             terms.bill(invoice, is_last && last_day_is_used)
         })
         .collect();
@@ -93,63 +95,67 @@ pub fn differences(case: &Value, expected: &Value, played: &Played) -> Vec<Strin
 }
 
 impl Terms {
-    fn day(&self, at: Instant) -> String {
-        at.date_in(&self.zone).to_string()
+    fn day(&self, at: Timestamp) -> String {
+        self.zone.to_datetime(at).date().to_string()
+    }
+
+    /// As every amount is: once, half away from zero.
+    fn round(&self, exact: Decimal) -> Decimal {
+        exact.round_dp_with_strategy(self.decimals, MidpointAwayFromZero)
+    }
+
+    fn tax_on(&self, amount: Decimal) -> Decimal {
+        self.round(amount * self.rate / Decimal::ONE_HUNDRED)
     }
 
     fn bill(&self, invoice: &Invoice, last_day_is_used: bool) -> Bill {
         let due_at = match invoice.occasion {
             // Where its fees begin, after a trial.
-            Occasion::Opening => {
-                invoice.totals.lines.iter().map(|line| line.from).min().unwrap_or(invoice.period.from())
-            }
-            Occasion::Closing if last_day_is_used => Instant::from_micros(invoice.period.to().micros() - 1),
-            Occasion::Closing => invoice.period.to(),
+            Occasion::Opening => invoice.lines.iter().map(|line| line.period.from).min().unwrap_or(invoice.period.from),
+            Occasion::Closing if last_day_is_used => invoice.period.to - 1.microsecond(),
+            Occasion::Closing => invoice.period.to,
         };
         let day = self.day(due_at);
-        let entries = invoice.totals.lines.iter().flat_map(|line| self.entries(line, &day)).collect();
-        Bill { day, entries, total: invoice.totals.total }
+        let entries = invoice.lines.iter().flat_map(|line| self.entries(line, &day)).collect();
+        Bill { day, entries, total: invoice.total }
     }
 
     /// The entries of a line: a matrix has one for each rate, and what a minimum adds is one of its own.
     fn entries(&self, line: &Line, day: &str) -> Vec<Entry> {
         let mut parts = line.component.splitn(3, '.');
         let (kind, plan, code) = (parts.next(), parts.next(), parts.next());
-        let is_credit = line.explanation.steps.iter().any(|step| step.step == StepKind::Credit);
-        let (kind, code) = match (kind, line.kind) {
-            (_, LineKind::Minimum) => ("commitment", line.description.trim_start_matches("Minimum of ")),
+        let is_credit = line.step("credit").is_some();
+        let (kind, code) = match (kind, &line.kind) {
+            (_, Kind::Minimum) => ("commitment", line.description.trim_start_matches("Minimum of ")),
             (Some("base"), _) if is_credit => ("credit", plan.expect("names its plan")),
             (Some("base"), _) => ("base", plan.expect("names its plan")),
             (Some("fixed"), _) if is_credit => ("credit", code.expect("has a code")),
             (Some("fixed"), _) => ("fixed", code.expect("has a code")),
             (_, _) => ("usage", code.expect("has a code")),
         };
-        let entry = |kind, dimensions: &BTreeMap<String, String>, quantity, amount: Money| Entry {
+        let entry = |kind, dimensions: &BTreeMap<String, String>, quantity, amount| Entry {
             day: day.to_owned(),
             kind,
             code: code.to_owned(),
             dimensions: dimensions.clone(),
-            from: line.from,
-            to: line.to,
+            from: line.period.from,
+            to: line.period.to,
             quantity,
             amount,
-            tax: tax_on(amount, self.rate).expect("fits"),
+            tax: self.tax_on(amount),
             matched: false,
         };
-        let round = |exact| Money::round(exact, line.amount.currency()).expect("fits");
-        let step = |kind| line.explanation.steps.iter().find(|step| step.step == kind);
-        let raised = step(StepKind::Minimum).filter(|_| line.kind == LineKind::Charge);
-        let used = raised.map_or(line.amount, |step| round(step.before));
-        let rates = step(StepKind::Price).map_or(&[][..], |step| &step.tiers).iter();
+        let raised = line.step("minimum").filter(|_| line.kind == Kind::Charge);
+        let used = raised.map_or(line.amount, |step| self.round(step.before));
+        let rates = line.step("price").map_or(&[][..], |step| &step.tiers).iter();
         let mut entries: Vec<Entry> = rates
-            .filter_map(|rate| Some(entry(kind, &dimensions(&rate.label)?, rate.units, round(rate.amount))))
+            .filter_map(|rate| Some(entry(kind, &dimensions(&rate.label)?, rate.units, self.round(rate.amount))))
             .collect();
         if entries.is_empty() {
             entries.push(entry(kind, &line.dimensions, line.quantity, used));
         }
         if raised.is_some() {
-            let added = line.amount.checked_sub(used).expect("fits");
-            entries.push(entry("true_up", &BTreeMap::new(), Decimal::ONE, added));
+            entries.push(entry("true_up", &BTreeMap::new(), Decimal::ONE, line.amount - used));
         }
         entries
     }
@@ -181,9 +187,10 @@ impl Terms {
         }
         let on_it = || bill.entries.iter().filter(|entry| self.is_on_invoice(entry));
         let noted = || bill.entries.iter().filter(|entry| !self.is_on_invoice(entry));
-        let (subtotal, tax) = (sum(on_it().map(|entry| entry.amount)), sum(on_it().map(|entry| entry.tax)));
-        let credit = -sum(noted().map(|entry| entry.amount)) - sum(noted().map(|entry| entry.tax));
-        let total = bill.total.decimal();
+        let (subtotal, tax) =
+            (on_it().map(|entry| entry.amount).sum::<Decimal>(), on_it().map(|entry| entry.tax).sum::<Decimal>());
+        let credit = -noted().map(|entry| entry.amount + entry.tax).sum::<Decimal>();
+        let total = bill.total;
         let mut is = |name: &str, computed: Decimal| {
             differs(&expected[name], computed, &format!("invoice of {day}: {name}"), found)
         };
@@ -210,14 +217,14 @@ impl Terms {
         };
         let said = |what: &str| format!("{what} of {} {}", text(&expected["type"]), text(&expected["code"]));
         // What a source takes off a line is a line of ours.
-        let credited: Vec<Money> = entries
+        let credited: Decimal = entries
             .iter_mut()
             .filter(|entry| {
                 entry.kind == "credit" && entry.code == text(&expected["code"]) && entry.kind != expected["type"]
             })
             .filter(|entry| expected["adjusted"] == true && expected["at"].as_str().is_none_or(|day| day == entry.day))
             .map(|entry| entry.amount)
-            .collect();
+            .sum();
         let meant = entries.iter().position(|entry| is_meant(entry) && is_amount(&expected["amount"], entry.amount));
         let Some(place) = meant.or_else(|| entries.iter().position(|entry| is_meant(entry))) else {
             if !is_zero(&expected["amount"]) {
@@ -230,14 +237,14 @@ impl Terms {
         };
         let entry = &mut entries[place];
         entry.matched = true;
-        differs(&expected["amount"], entry.amount.decimal() + sum(credited.into_iter()), &said("amount"), found);
-        differs(&expected["tax"], entry.tax.decimal(), &said("tax"), found);
+        differs(&expected["amount"], entry.amount + credited, &said("amount"), found);
+        differs(&expected["tax"], entry.tax, &said("tax"), found);
         differs(&expected["quantity"], entry.quantity, &said("quantity"), found);
         for (name, computed) in [("start", entry.from), ("end", entry.to)] {
             let Some(expected) = expected["period"][name].as_str() else { continue };
-            let is_same = match Instant::parse(expected) {
-                Some(expected) => expected == computed,
-                None => self.day(computed) == expected,
+            let is_same = match expected.parse::<Timestamp>() {
+                Ok(expected) => expected == computed,
+                Err(_) => self.day(computed) == expected,
             };
             if !is_same {
                 found.push(format!("{}: expected {expected}, got {computed}", said(name)));
@@ -249,7 +256,7 @@ impl Terms {
 fn commitments(expected: &Value, bills: &[Bill], found: &mut Vec<String>) {
     if expected["commitment_lines"].is_array() {
         let entries = bills.iter().flat_map(|bill| &bill.entries).filter(|entry| entry.kind == "commitment");
-        let computed: Vec<Decimal> = entries.map(|entry| entry.amount.decimal()).collect();
+        let computed: Vec<Decimal> = entries.map(|entry| entry.amount).collect();
         let listed: Vec<Decimal> = list(&expected["commitment_lines"]).iter().filter_map(decimal).collect();
         if computed != listed {
             found.push(format!("commitments: expected {listed:?}, got {computed:?}"));
@@ -262,8 +269,9 @@ fn credit_notes(expected: &Value, terms: &Terms, bills: &[Bill], found: &mut Vec
     let listed = list(&expected["credit_notes"]);
     let of_bill = |bill: &Bill| {
         let credits = || bill.entries.iter().filter(|entry| !terms.is_on_invoice(entry));
-        let (subtotal, tax) = (-sum(credits().map(|entry| entry.amount)), -sum(credits().map(|entry| entry.tax)));
-        (subtotal, tax, (-bill.total.decimal()).max(Decimal::ZERO))
+        let (subtotal, tax) =
+            (-credits().map(|entry| entry.amount).sum::<Decimal>(), -credits().map(|entry| entry.tax).sum::<Decimal>());
+        (subtotal, tax, (-bill.total).max(Decimal::ZERO))
     };
     let computed: Vec<_> = bills.iter().map(of_bill).filter(|(subtotal, _, _)| !subtotal.is_zero()).collect();
     if !listed.is_empty() && listed.len() != computed.len() {
@@ -281,21 +289,21 @@ fn credit_notes(expected: &Value, terms: &Terms, bills: &[Bill], found: &mut Vec
 /// What is used so far, without fees.
 fn so_far(expected: &Value, terms: &Terms, statements: &[Statement], found: &mut Vec<String>) {
     for (expected, statement) in list(&expected["current_usage"]).iter().zip(statements) {
-        let used = || statement.charges.iter().filter(|line| line.kind == LineKind::Charge).map(|line| line.amount);
-        let (amount, tax) = (sum(used()), sum(used().map(|amount| tax_on(amount, terms.rate).expect("fits"))));
-        let fees = statement.charges.iter().filter(|line| line.kind != LineKind::Charge);
-        let tax_on_fees = sum(fees.map(|line| tax_on(line.amount, terms.rate).expect("fits")));
+        let used = || statement.charges.iter().filter(|line| line.kind == Kind::Charge).map(|line| line.amount);
+        let (amount, tax): (Decimal, Decimal) = (used().sum(), used().map(|amount| terms.tax_on(amount)).sum());
+        let fees = statement.charges.iter().filter(|line| line.kind != Kind::Charge);
+        let tax_on_fees: Decimal = fees.map(|line| terms.tax_on(line.amount)).sum();
         let said = |name: &str| format!("{name} used by {}", text(&expected["at"]));
         differs(&expected["amount"], amount, &said("amount"), found);
         differs(&expected["tax"], tax, &said("tax"), found);
         differs(&expected["total"], amount + tax, &said("total"), found);
-        is_same(tax + tax_on_fees, statement.tax.decimal(), found, &said("tax of lines"));
+        is_same(tax + tax_on_fees, statement.tax, found, &said("tax of lines"));
     }
 }
 
 /// What invoices of less than nothing leave for those after them.
 fn account_credit(expected: &Value, bills: &[Bill], found: &mut Vec<String>) {
-    let left = bills.iter().fold(Decimal::ZERO, |left, bill| (left - bill.total.decimal()).max(Decimal::ZERO));
+    let left = bills.iter().fold(Decimal::ZERO, |left, bill| (left - bill.total).max(Decimal::ZERO));
     differs(&expected["account_credit_balance"], left, "credit left", found);
 }
 
@@ -316,16 +324,12 @@ fn decimal(value: &Value) -> Option<Decimal> {
     value.as_str().map(|text| Decimal::from_str_exact(text).expect("a decimal"))
 }
 
-fn is_amount(expected: &Value, amount: Money) -> bool {
-    decimal(expected).is_none_or(|expected| expected == amount.decimal())
+fn is_amount(expected: &Value, amount: Decimal) -> bool {
+    decimal(expected).is_none_or(|expected| expected == amount)
 }
 
 fn is_zero(value: &Value) -> bool {
     decimal(value).is_none_or(|value| value.is_zero())
-}
-
-fn sum(amounts: impl Iterator<Item = Money>) -> Decimal {
-    amounts.map(Money::decimal).sum()
 }
 
 fn differs(expected: &Value, computed: Decimal, what: &str, found: &mut Vec<String>) {
@@ -341,7 +345,7 @@ fn is_same(expected: Decimal, computed: Decimal, found: &mut Vec<String>, what: 
 }
 
 fn one_shown(entry: &Entry) -> String {
-    format!("{} {} {} {}", entry.day, entry.kind, entry.code, entry.amount.decimal())
+    format!("{} {} {} {}", entry.day, entry.kind, entry.code, entry.amount)
 }
 
 fn shown(entries: &[Entry]) -> String {
