@@ -1,11 +1,15 @@
 //! Trials: fees begin when they end and are charged then, and whoever leaves before that owes usage alone. Figures that name a
 //! case are those of other billing systems, worked out in their own tests.
 
+use std::collections::BTreeSet;
+use std::num::NonZero;
+
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 
 use super::*;
 use crate::billing::booking;
+use crate::billing::simulate;
 use crate::billing::subscribe::Change;
 use crate::billing::tests::changes::changed;
 use crate::billing::tests::changes::to_plan;
@@ -288,6 +292,71 @@ async fn what_was_charged_before_the_trial_is_not_charged_again(db: Db) {
     assert_eq!(words(&verified(&db, &metering).await), [""; 0]);
 }
 
+async fn verify_compares_the_day_on_which_a_fee_begins_after_a_trial(db: Db) {
+    let metering = metering_under(&db, with_trial(14)).await;
+    sign_up(&db, "UA", "bronze", None, None).await;
+    closed(&db, &metering, "2013-01-15").await;
+    let on = if is_sqlite(&db) { "" } else { " on document_line" };
+    let unguarded = format!("drop trigger document_line_is_never_changed{on}");
+    let later = "update document_line set period_from = period_from + 86400000000 where component = 'gate'";
+    sent(&db, &[&unguarded, later]).await.expect("is tampered with");
+    let found = words(&verified(&db, &metering).await);
+    let is_named = |found: &String| found.contains("the explanation of line 1 (gate)") && found.contains("2013-01-16");
+    assert!(found.len() == 1 && found.iter().all(is_named), "{found:?}");
+}
+
+/// What comes late for a closed period waits for the next closing of its subscription, and an opening is none.
+async fn late_usage_waits_for_a_closing_and_not_for_an_opening(db: Db) {
+    let metering = metering_under(&db, with_trial(45)).await;
+    sign_up(&db, "UA", "gold", None, None).await;
+    sign_up(&db, "AA", "gold", None, Some(at("2013-02-20T05:00:00Z"))).await;
+    fly(&metering, "UA", "2013-01-05T15:10:00Z", 2, 1000).await;
+    closed(&db, &metering, "2013-02-01").await;
+    fly(&metering, "UA", "2013-01-02T15:10:00Z", 5, 1000).await;
+    fly(&metering, "AA", "2013-02-05T15:10:00Z", 5, 1000).await;
+    closed(&db, &metering, "2013-02-16").await;
+    closed(&db, &metering, "2013-02-21").await;
+    closed(&db, &metering, "2013-03-01").await;
+    let expected = [
+        "UA closing: platform 0, miles 2020",
+        "AA opening: gate 1786",
+        "UA opening: gate 5000",
+        "AA closing: platform 1000, miles 5050",
+        "UA closing: platform 1000, miles 0, gate 10000, miles 5050",
+    ];
+    assert_eq!(bodies(&db).await, expected);
+    assert_eq!(words(&verified(&db, &metering).await), [""; 0]);
+}
+
+/// A book tried on what was billed under a trial, against itself and against shorter ones.
+async fn a_simulation_has_the_trials_of_each_side(db: Db) {
+    let metering = metering_under(&db, with_trial(45)).await;
+    sign_up(&db, "UA", "bronze", None, None).await;
+    sign_up(&db, "AA", "bronze", None, Some(at("2013-02-10T05:00:00Z"))).await;
+    for carrier in ["UA", "AA"] {
+        fly(&metering, carrier, "2013-01-05T15:10:00Z", 1, 1000).await;
+    }
+    closed(&db, &metering, "2013-04-01").await;
+    let revenue = async |trial: u32| {
+        let files = with_trial(trial).map(|(path, text)| SourceFile { path: path.to_owned(), text });
+        let candidate = BookVersion::new(files.to_vec(), Instant::BEGINNING).expect("is a book");
+        let [from, to] = ["2013-01-01", "2013-04-01"].map(|day| Through::parse(day).expect("a date"));
+        let request = simulate::Request { candidate, from, to, largest: 5, threads: NonZero::<usize>::MIN };
+        let (simulated, _) = simulate::simulate(&db, &metering.versions(), request, NOW, |_| {}).await.expect("rates");
+        let revenue = &simulated.outcome.currencies[0].revenue;
+        (revenue.before.minor(), revenue.after.minor())
+    };
+    let all: i64 = documents(&db).await.0.iter().map(|invoice| invoice.totals.net.minor()).sum();
+    // All but the fee of April: 14 of 28 days of February and all of March, a fee that is whole for each, and the miles.
+    let billed = 5_000 + 10_000 + 2 * 1_000 + 2 * 1_010;
+    assert_eq!(all - 10_000, billed);
+    assert_eq!(revenue(45).await, (billed, billed));
+    // UA owes 17 of 31 days of January and all of February more than before, and AA the same days and 9 of 28.
+    let (earlier, left) = (5_484 + 5_000 + 1_000, 5_484 + 3_214 + 2 * 1_000);
+    assert_eq!(revenue(14).await, (billed, billed + earlier + left));
+    assert_eq!(revenue(365).await, (billed, 2 * 1_010));
+}
+
 both_engines!(
     fees_begin_after_the_trial_and_usage_from_the_first_day,
     a_trial_over_several_periods_is_free_in_each_and_charged_in_the_last,
@@ -299,6 +368,9 @@ both_engines!(
     a_trial_ends_within_a_month_of_the_billing_day,
     a_change_within_a_trial_costs_nothing,
     what_was_charged_before_the_trial_is_not_charged_again,
+    verify_compares_the_day_on_which_a_fee_begins_after_a_trial,
+    late_usage_waits_for_a_closing_and_not_for_an_opening,
+    a_simulation_has_the_trials_of_each_side,
 );
 
 proptest! {
@@ -342,5 +414,35 @@ proptest! {
             prop_assert_eq!(words(&verified(&db, &metering).await), [""; 0]);
             Ok(())
         })?;
+    }
+
+    /// Whatever the trials, with changes between plans and whoever leaves: closing again and again makes the documents that
+    /// closing once makes, long after the trials ended.
+    #[test]
+    fn closing_late_makes_the_same_documents(
+        trials in prop::array::uniform2(0_u32..70), changes in prop::collection::btree_map(1_i64..130, 0_usize..3, 0..4),
+        end in prop::option::of(1_i64..130), stops in prop::collection::btree_set(1_i64..150, 1..8),
+    ) {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("starts");
+        let day = |days: i64| jiff::civil::date(2013, 1, 20).checked_add(jiff::Span::new().days(days)).expect("in the calendar");
+        let made = |stops: BTreeSet<i64>| async {
+            let (db, _folder) = sqlite().await;
+            let of = [("p", "31.00", trials[0]), ("q", "62.00", trials[1]), ("r", "93.00", 0)];
+            let metering = metering_of(&db, plans("anchor = \"subscription\"\nanchor_day = \"31\"", &of)).await;
+            sign_up_at(&db, "p", "UA", ("bronze", None), (at("2013-01-20T15:00:00Z"), None)).await;
+            for (days, plan) in &changes {
+                changed(&db, &metering, to_plan(Some(of[*plan].0), &day(*days).to_string())).await.expect("changes");
+            }
+            changed(&db, &metering, Change::End(end.map(|days| day(days).to_string()))).await.expect("ends");
+            for stop in stops {
+                closed(&db, &metering, &day(stop).to_string()).await;
+            }
+            (bills(&db).await, words(&verified(&db, &metering).await))
+        };
+        let (often, once) = runtime.block_on(async {
+            (made(stops.into_iter().chain([150]).collect()).await, made(BTreeSet::from([150])).await)
+        });
+        prop_assert_eq!(&often, &once);
+        prop_assert_eq!(often.1, [""; 0]);
     }
 }

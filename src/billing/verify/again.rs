@@ -400,7 +400,7 @@ impl Found {
 }
 
 fn invoice_differences(found: &Invoice, made: &invoice::Draft) -> Vec<Difference> {
-    let mut fields = Fields::of(format!("invoice {}", found.number));
+    let mut fields = Fields::of(format!("invoice {}", found.number), found.period);
     fields.compare("its id", &found.id, &made.id);
     fields.compare("the consumer", &found.consumer, &made.consumer);
     fields.compare("the price book", &found.book_version, &made.book_version);
@@ -418,7 +418,7 @@ fn invoice_differences(found: &Invoice, made: &invoice::Draft) -> Vec<Difference
 }
 
 fn payout_differences(found: &Payout, made: &payout::Draft) -> Vec<Difference> {
-    let mut fields = Fields::of(format!("payout {}", found.number));
+    let mut fields = Fields::of(format!("payout {}", found.number), found.period);
     fields.compare("its id", &found.id, &made.id);
     fields.compare("the consumer", &found.consumer, &made.consumer);
     fields.compare("the price book", &found.book_version, &made.book_version);
@@ -436,12 +436,13 @@ fn payout_differences(found: &Payout, made: &payout::Draft) -> Vec<Difference> {
 /// The differences between two documents.
 struct Fields {
     document: String,
+    period: Period,
     differences: Vec<Difference>,
 }
 
 impl Fields {
-    fn of(document: String) -> Self {
-        Self { document, differences: Vec::new() }
+    fn of(document: String, period: Period) -> Self {
+        Self { document, period, differences: Vec::new() }
     }
 
     fn compare<T: PartialEq + ToString>(&mut self, what: &str, stored: T, recomputed: T) {
@@ -463,21 +464,28 @@ impl Fields {
             self.compare(&of("the component"), &found.component, &made.component);
             self.compare(&of("the quantity"), found.quantity.normalize(), made.quantity.normalize());
             self.compare(&of("the amount"), found.amount, made.amount);
-            if self.differences.len() == before && without_words(found) != without_words(made) {
-                let shown = |line: &Line| serde_json::to_string(&without_words(line)).unwrap_or_default();
-                self.compare(&of("the explanation"), shown(found), shown(made));
+            let (found, mut made) = (without_words(found), without_words(made));
+            if self.is_of_all_its_period(&found) {
+                made.from = found.from;
+            }
+            if self.differences.len() == before && found != made {
+                let shown = |line: &Line| serde_json::to_string(line).unwrap_or_default();
+                self.compare(&of("the explanation"), shown(&found), shown(&made));
             }
         }
+    }
+
+    /// Before trials were waited for, a fee that follows one was said to be of all its period: the one that the document
+    /// closes or opens, or the next.
+    fn is_of_all_its_period(&self, line: &Line) -> bool {
+        let follows_trial = line.explanation.steps.iter().any(|step| step.step == StepKind::Trial);
+        follows_trial && (line.from == self.period.from() || line.from == self.period.to())
     }
 }
 
 fn without_words(line: &Line) -> Line {
     let mut line = line.clone();
     line.description.clear();
-    // Before trials were waited for, a fee that follows one was said to be of all its period.
-    if line.explanation.steps.iter().any(|step| step.step == StepKind::Trial) {
-        line.from = line.to;
-    }
     for step in &mut line.explanation.steps {
         step.text.clear();
         step.tiers.iter_mut().for_each(|tier| tier.label.clear());

@@ -50,8 +50,8 @@ impl History {
         terms: &Terms,
     ) -> Result<Corrected, CloseError> {
         let closing = members.iter().filter(|member| member.closed.occasion == Occasion::Closing);
-        let due: BTreeSet<SubscriptionId> = closing.map(|member| member.subscription.id.clone()).collect();
-        let parties: BTreeSet<String> = members.iter().map(|member| member.closed.consumer.id.clone()).collect();
+        let due: BTreeSet<SubscriptionId> = closing.clone().map(|member| member.subscription.id.clone()).collect();
+        let parties: BTreeSet<String> = closing.map(|member| member.closed.consumer.id.clone()).collect();
         let mut touched = Vec::new();
         let mut now = Vec::with_capacity(self.past.len());
         let (mut budgets, mut first): (BTreeSet<String>, Option<i64>) = (BTreeSet::new(), None);
