@@ -15,6 +15,7 @@ use crate::support::server::Server;
 crate::support::both_engines!(
     a_changed_book_is_compared_with_the_published_one,
     a_plan_says_what_changes_in_words_and_money,
+    a_plan_looks_at_the_month_before_a_trial_ended,
     a_book_that_would_break_a_subscription_is_refused,
 );
 
@@ -163,6 +164,32 @@ fn a_plan_says_what_changes_in_words_and_money(engine: Engine) {
     for told in [pricing(here, "plan", &cheaper_above, &[]), pricing(here, "check", &cheaper_above, &[])] {
         // `check` takes no data.
         assert!(told.code == 2 || told.stdout.contains(cliff), "{told:?}");
+    }
+}
+
+/// UA's month is closed, and then AA's trial ends, in a period that began before that.
+fn a_plan_looks_at_the_month_before_a_trial_ended(engine: Engine) {
+    let with_trial = "anchor = \"subscription\"\ntrial = \"14d\"";
+    let fee = "[[plan.component]]\nid = \"seat\"\nkind = \"fee\"\namount = \"31.00\"\nwhen = \"advance\"\nprorate = \"day\"\n\n";
+    let miles = "[[plan.component]]\nid = \"miles\"\n";
+    let book = Book::flights().with("plans/airline.toml", "anchor = \"calendar\"", with_trial).with(
+        "plans/airline.toml",
+        miles,
+        &format!("{fee}{miles}"),
+    );
+    let server = Server::start(engine, book.path());
+    for (carrier, start) in [("UA", "2013-01-01"), ("AA", "2013-01-25")] {
+        server.put(&format!("/v1/consumers/{carrier}"), &json!({ "name": carrier, "currency": "USD" })).ok();
+        let subscription = json!({ "consumer": carrier, "plan": "airline", "start": start });
+        assert_eq!(server.post("/v1/subscriptions", &subscription).status, 201);
+    }
+    server.post("/v1/close", &json!({ "through": "2013-02-09" })).ok();
+    let dearer = book.with("plans/airline.toml", "31.00", "62.00");
+    let through = |arguments: &[&str]| server.cli(arguments);
+    let here = |arguments: &[&str]| server.data.run(arguments);
+    for told in [pricing(through, "plan", &dearer, &[]), pricing(here, "plan", &dearer, &[])] {
+        let told = told.done();
+        assert!(told.contains("All of 2013-01: revenue +17.00 USD"), "{told}");
     }
 }
 

@@ -175,14 +175,15 @@ impl Published {
         }
     }
 
-    /// The first day of the last month of which something was closed.
+    /// The first day of the last month of which something was closed: before the end of the newest period, or where the fees
+    /// of the newest opening begin.
     async fn last_month(&self, book: &Book) -> anyhow::Result<Option<Date>> {
         let ended = match self {
             Self::Here(db) => {
                 let page = Wanted::Page { consumer: None, before: None, limit: 1 };
                 let last = db.read().await?.invoices(page).await?.pop();
                 last.map(|invoice| match invoice.occasion {
-                    Occasion::Opening => invoice.period.from(),
+                    Occasion::Opening => invoice.totals.lines.first().map_or(invoice.period.from(), |fee| fee.from),
                     Occasion::Closing => invoice.period.to(),
                 })
             }
@@ -190,8 +191,9 @@ impl Published {
                 let text = tokio::task::block_in_place(|| server.get("/v1/invoices?limit=1"))?;
                 let answer: Value = serde_json::from_str(&text)?;
                 let last = &answer["data"][0];
-                let end = if last["occasion"] == "opening" { "from" } else { "to" };
-                last["period"][end].as_str().and_then(Instant::parse)
+                let ended =
+                    if last["occasion"] == "opening" { &last["lines"][0]["from"] } else { &last["period"]["to"] };
+                ended.as_str().and_then(Instant::parse)
             }
         };
         let Some(ended) = ended else { return Ok(None) };
