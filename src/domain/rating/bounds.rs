@@ -261,6 +261,11 @@ mod tests {
         };
         // The whole is January and February, 59 days.
         assert_eq!(shown(&charged(1_000, |case| agreed(case, 59))), ["miles 1000"]);
+        let own = |case: &mut Case| {
+            agreed(case, 59);
+            case.component.modifiers.minimum_amount = Some(Decimal::from(50));
+        };
+        assert_eq!(shown(&charged(1_000, own)), ["miles 5000"], "what a component has of its own is its price");
         for trial in [0, 29, 60] {
             let lines = charged(99_000, |case| agreed(case, trial));
             assert_eq!(shown(&lines), ["miles 99000", "commitment 93100", "maximum -133100"]);
