@@ -11,6 +11,7 @@ use std::time::Instant as Watch;
 use rust_decimal::Decimal;
 use tallystick::domain::book::SourceFile;
 use tallystick::domain::book::version::BookVersion;
+use tallystick::domain::days::BillingDays;
 use tallystick::domain::measure::nano::Nano;
 use tallystick::domain::period::Period;
 use tallystick::domain::rating::Inputs;
@@ -105,6 +106,7 @@ fn main() {
         ("peak".to_owned(), rows(1)),
     ]);
     let (plan, programs) = (&version.book.plans["p"], BTreeMap::new());
+    let billing_days = BillingDays::default();
     let inputs = Inputs {
         plan,
         programs: &programs,
@@ -112,6 +114,7 @@ fn main() {
         period,
         whole: period,
         life_from: period.from(),
+        days: &billing_days,
         usage: &usage,
     };
     let (watch, mut lines, mut sum) = (Watch::now(), 0_u64, 0_i64);

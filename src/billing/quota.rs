@@ -105,6 +105,7 @@ async fn running(
         period: covered,
         whole: period.whole,
         life_from: subscription.starts_at,
+        days: &subscription.days,
         usage: &usage,
     };
     let rated = quotas(&inputs, now, |program| rating::eligible(program, &|path| consumer.field(path)));

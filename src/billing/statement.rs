@@ -149,15 +149,19 @@ fn window(
     let nearest = runs_at(wanted).or_else(|| runs_at(now)).or(subscriptions.last());
     let billed = nearest.and_then(|subscription| {
         let calendar = calendar_of(subscription, wanted.max(subscription.starts_at))?;
-        Some((calendar, subscription.starts_at))
+        Some((calendar, Some(subscription)))
     });
-    let (calendar, start) = billed.unwrap_or_else(|| {
-        (Calendar { rhythm: Rhythm::MONTH, anchor: Anchor::Calendar, zone: book_zone.clone() }, wanted)
+    let (calendar, subscription) = billed.unwrap_or_else(|| {
+        (Calendar { rhythm: Rhythm::MONTH, anchor: Anchor::Calendar, zone: book_zone.clone() }, None)
     });
     let begins = |date| Instant::start_of(date, &calendar.zone).ok_or_else(outside);
+    let holding = |at| match subscription {
+        Some(subscription) => subscription.period_holding(at, &calendar),
+        None => calendar.period_at(wanted, at),
+    };
     let period = match asked {
-        None => calendar.period_at(start, now)?,
-        Some(Asked::Day(day)) => calendar.period_at(start, begins(day)?)?,
+        None => holding(now)?,
+        Some(Asked::Day(day)) => holding(begins(day)?)?,
         Some(Asked::Days(from, to)) => Period::new(begins(from)?, begins(to)?)?,
     };
     Ok((period, calendar.zone))

@@ -1,6 +1,6 @@
 //! The pure half: values in, values out. Nothing here waits, reads a clock, draws a random number or touches a disk.
 //!
-//! From the ground up: [`money`], [`time`], [`ids`], [`hex`], [`walk`], [`cores`] → [`period`], [`event`] → [`shape`] → [`book`] → [`measure`], [`rating`]
+//! From the ground up: [`money`], [`time`], [`ids`], [`hex`], [`walk`], [`cores`] → [`period`], [`days`], [`event`] → [`shape`] → [`book`] → [`measure`], [`rating`]
 //! → [`document`] → [`ledger`], [`simulation`]. Beside them stand [`credit`] and [`spend`], which need no price book.
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::float_arithmetic, clippy::panic))]
@@ -9,6 +9,7 @@ pub mod book;
 pub mod consumer;
 pub mod cores;
 pub mod credit;
+pub mod days;
 pub mod document;
 pub mod event;
 #[cfg(test)]

@@ -219,10 +219,22 @@ impl Origin {
 }
 
 impl Calendar {
+    /// Whether a subscription can have its periods begin on another day of the month: they are of months, and the calendar
+    /// does not say when they begin.
+    pub fn takes_a_day(&self) -> bool {
+        self.anchor != Anchor::Calendar && !matches!(self.rhythm.interval, Interval::Day | Interval::Week)
+    }
+
     /// The whole billing period that holds `at`. Where the anchor is not the calendar's own, counted from `start`.
     pub fn period_at(&self, start: Instant, at: Instant) -> Result<Period, PeriodError> {
+        self.period_on(None, start, at)
+    }
+
+    /// The same on another day of the month, from 1 to 31, where periods can begin on one.
+    pub fn period_on(&self, day: Option<i8>, start: Instant, at: Instant) -> Result<Period, PeriodError> {
         let started = || start.date_in(&self.zone);
-        let origin = match self.anchor {
+        let anchor = day.filter(|_| self.takes_a_day()).map_or(self.anchor, Anchor::Day);
+        let origin = match anchor {
             Anchor::Calendar => Origin::date(calendar_start(self.rhythm.interval, at.date_in(&self.zone))),
             Anchor::Subscription => Origin::date(started()),
             Anchor::Day(day) => Origin::day_of_month(started(), day),

@@ -1,9 +1,11 @@
 //! Subscriptions: consumer × plan × time, and the billing periods that follow from them.
 //!
-//! A change of plan ends the running period there, and another one begins: what was closed before is never touched.
+//! A change of plan ends the running period there, and another one begins: what was closed before is never touched. Another
+//! billing day lets the running period end as it was to, and says when those after it end ([`days`](crate::domain::days)).
 
 use serde::Serialize;
 
+use crate::domain::days::BillingDays;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::period::Calendar;
 use crate::domain::period::Period;
@@ -20,6 +22,8 @@ pub struct Subscription {
     /// In the order of time.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub changes: Vec<Change>,
+    #[serde(flatten)]
+    pub days: BillingDays,
     #[serde(rename = "start")]
     pub starts_at: Instant,
     #[serde(rename = "end")]
@@ -34,7 +38,7 @@ pub struct Subscription {
     /// is for the next one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub book_version: Option<String>,
-    /// How often its changes or its end were set.
+    /// How often its changes, its billing day or its end were set.
     #[serde(skip)]
     pub revision: i64,
 }
@@ -71,6 +75,7 @@ impl Subscription {
             consumer,
             plan,
             changes: Vec::new(),
+            days: BillingDays::default(),
             starts_at,
             ends_at,
             created_at,
@@ -97,7 +102,27 @@ impl Subscription {
     /// It ends where the calendar says, with a change of plan, or with the subscription. `from` may lie inside a calendar
     /// period: the first one of a subscription that starts in the middle of a month does.
     pub fn period_from(&self, from: Instant, calendar: &Calendar) -> Result<Option<BillingPeriod>, PeriodError> {
-        self.part_from(from, calendar.period_at(self.starts_at, from)?)
+        self.part_from(from, self.whole_from(from, calendar)?)
+    }
+
+    /// The whole period that a billing period is part of which begins at `from`.
+    pub fn whole_from(&self, from: Instant, calendar: &Calendar) -> Result<Period, PeriodError> {
+        self.days.whole_from(calendar, self.starts_at, from)
+    }
+
+    /// The period that holds an instant, as long as the plan of then lets it be: another billing day in the middle of it does
+    /// not end it, and the period after it begins where it ends, also if that is within a whole one of the new day.
+    pub fn period_holding(&self, at: Instant, calendar: &Calendar) -> Result<Period, PeriodError> {
+        if self.days.never_changes() {
+            return self.whole_from(at, calendar);
+        }
+        let changed = self.changes.iter().rev().map(|change| change.at).find(|changed| *changed <= at);
+        let mut period = self.whole_from(changed.unwrap_or(self.starts_at).min(at), calendar)?;
+        while period.to() <= at {
+            let from = period.to();
+            period = Period::new(from, self.whole_from(from, calendar)?.to())?;
+        }
+        Ok(period)
     }
 
     /// The part of a whole period that begins at `from`, and ends with it or with the subscription.
@@ -134,6 +159,7 @@ mod tests {
                 plan: "alliance".to_owned(),
                 made_at: at("2013-01-02T00:00:00Z"),
             }],
+            days: BillingDays::default(),
             starts_at: at("2013-01-15T00:00:00Z"),
             ends_at: Some(at("2013-03-10T00:00:00Z")),
             created_at: at("2013-01-01T00:00:00Z"),

@@ -97,6 +97,7 @@ const BOOKS_STEPS: &[Step] = &[
     step!(12, "0012_late"),
     step!(13, "0013_spend"),
     step!(14, "0014_shares"),
+    step!(15, "0015_days"),
 ];
 
 /// A number of our own, so that no other program's advisory lock is ours: `tally` in ASCII.

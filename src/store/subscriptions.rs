@@ -2,6 +2,8 @@
 
 use sqlx::QueryBuilder;
 
+use crate::domain::days::BillingDays;
+use crate::domain::days::DayChange;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::subscription::Change;
 use crate::domain::subscription::Subscription;
@@ -15,8 +17,9 @@ use crate::store::on;
 /// Both engines take this many rows of six values in one statement.
 const ROWS_A_STATEMENT: usize = 5_000;
 
-type Row = (String, String, String, i64, Option<i64>, i64, i64, Option<i64>, Option<String>, i64);
+type Row = (String, String, String, Option<i64>, i64, Option<i64>, i64, i64, Option<i64>, Option<String>, i64);
 type ChangeRow = (String, i64, String, i64);
+type DayRow = (String, i64, Option<i64>, i64);
 
 /// A subscription that a closing moves on.
 #[derive(Clone, Copy, Debug)]
@@ -30,9 +33,21 @@ pub struct Advance<'a> {
 }
 
 fn subscription(row: Row) -> Result<Subscription> {
-    let (id, consumer, plan, starts_at, ends_at, created_at, closed_through, advance_through, book_version, revision) =
-        row;
+    let (
+        id,
+        consumer,
+        plan,
+        first_day,
+        starts_at,
+        ends_at,
+        created_at,
+        closed_through,
+        advance_through,
+        book_version,
+        revision,
+    ) = row;
     Ok(Subscription {
+        days: BillingDays { first: day(&id, first_day)?, changes: Vec::new() },
         id: SubscriptionId::parse(&id).ok_or_else(|| Error::Damaged(format!("the id of subscription {id}")))?,
         consumer,
         plan,
@@ -47,10 +62,21 @@ fn subscription(row: Row) -> Result<Subscription> {
     })
 }
 
+fn day(id: &str, day: Option<i64>) -> Result<Option<i8>> {
+    let damaged = |_| Error::Damaged(format!("a billing day of subscription {id}"));
+    day.map(i8::try_from).transpose().map_err(damaged)
+}
+
+/// Among subscriptions that are sorted by id.
+fn find<'a>(subscriptions: &'a mut [Subscription], id: &str) -> Option<&'a mut Subscription> {
+    let index = subscriptions.binary_search_by(|known| known.id.as_str().cmp(id)).ok()?;
+    subscriptions.get_mut(index)
+}
+
 impl<Mode> Tx<Mode> {
     pub async fn subscription(&mut self, id: &SubscriptionId) -> Result<Option<Subscription>> {
         const SQL: &str = "
-            select id, consumer, plan, starts_at, ends_at, created_at, closed_through, advance_through,
+            select id, consumer, plan, anchor_day, starts_at, ends_at, created_at, closed_through, advance_through,
                    book_version, revision
             from subscription where id = $1";
         let row: Option<Row> = on!(self, conn => sqlx::query_as(SQL).bind(id.as_str()).fetch_optional(conn).await?);
@@ -67,7 +93,7 @@ impl<Mode> Tx<Mode> {
         limit: i64,
     ) -> Result<Vec<Subscription>> {
         const SQL: &str = "
-            select id, consumer, plan, starts_at, ends_at, created_at, closed_through, advance_through,
+            select id, consumer, plan, anchor_day, starts_at, ends_at, created_at, closed_through, advance_through,
                    book_version, revision
             from subscription
             where id > $2 and (cast($1 as text) is null or consumer = $1)
@@ -83,7 +109,7 @@ impl<Mode> Tx<Mode> {
     /// Every subscription that started by `by` and is not closed to its end.
     pub async fn unfinished_subscriptions(&mut self, by: Instant) -> Result<Vec<Subscription>> {
         const SQL: &str = "
-            select id, consumer, plan, starts_at, ends_at, created_at, closed_through, advance_through,
+            select id, consumer, plan, anchor_day, starts_at, ends_at, created_at, closed_through, advance_through,
                    book_version, revision
             from subscription
             where closed_through <= $1 and (ends_at is null or ends_at > closed_through)
@@ -98,7 +124,7 @@ impl<Mode> Tx<Mode> {
     /// a share.
     pub async fn subscriptions_to_correct(&mut self) -> Result<Vec<Subscription>> {
         const SQL: &str = "
-            select id, consumer, plan, starts_at, ends_at, created_at, closed_through, advance_through,
+            select id, consumer, plan, anchor_day, starts_at, ends_at, created_at, closed_through, advance_through,
                    book_version, revision
             from subscription
             where ends_at = closed_through and (
@@ -112,20 +138,30 @@ impl<Mode> Tx<Mode> {
         Ok(found)
     }
 
-    /// Adds their changes to subscriptions that are sorted by id. Few ever change, so those of a range are read together.
+    /// Adds their changes and billing days to subscriptions that are sorted by id. Few ever change, so those of a range are
+    /// read together.
     async fn add_changes(&mut self, subscriptions: &mut [Subscription]) -> Result<()> {
-        const SQL: &str = "
+        const CHANGES: &str = "
             select subscription, at, plan, made_at from subscription_change
             where subscription >= $1 and subscription <= $2 order by subscription, at";
+        const DAYS: &str = "
+            select subscription, at, anchor_day, made_at from subscription_day
+            where subscription >= $1 and subscription <= $2 order by subscription, at";
         let (Some(first), Some(last)) = (subscriptions.first(), subscriptions.last()) else { return Ok(()) };
-        let rows: Vec<ChangeRow> = on!(self, conn => sqlx::query_as(SQL)
-            .bind(first.id.as_str()).bind(last.id.as_str()).fetch_all(conn).await?);
-        for (id, at, plan, made_at) in rows {
-            if let Ok(index) = subscriptions.binary_search_by(|known| known.id.as_str().cmp(&id))
-                && let Some(known) = subscriptions.get_mut(index)
-            {
+        let (first, last) = (first.id.as_str(), last.id.as_str());
+        let changes: Vec<ChangeRow> =
+            on!(self, conn => sqlx::query_as(CHANGES).bind(first).bind(last).fetch_all(conn).await?);
+        let days: Vec<DayRow> = on!(self, conn => sqlx::query_as(DAYS).bind(first).bind(last).fetch_all(conn).await?);
+        for (id, at, plan, made_at) in changes {
+            if let Some(known) = find(subscriptions, &id) {
                 let (at, made_at) = (Instant::from_micros(at), Instant::from_micros(made_at));
                 known.changes.push(Change { at, plan, made_at });
+            }
+        }
+        for (id, at, to, made_at) in days {
+            if let Some(known) = find(subscriptions, &id) {
+                let (at, made_at) = (Instant::from_micros(at), Instant::from_micros(made_at));
+                known.days.changes.push(DayChange { at, day: day(&id, to)?, made_at });
             }
         }
         Ok(())
@@ -173,12 +209,13 @@ impl Tx<Write> {
     /// Adds a subscription, closed through its start. `Refused` if its consumer is not known.
     pub async fn create_subscription(&mut self, subscription: &Subscription) -> Result<()> {
         const SQL: &str = "
-            insert into subscription (id, consumer, plan, starts_at, ends_at, created_at, closed_through)
-            values ($1, $2, $3, $4, $5, $6, $7)";
+            insert into subscription (id, consumer, plan, anchor_day, starts_at, ends_at, created_at, closed_through)
+            values ($1, $2, $3, $4, $5, $6, $7, $8)";
         on!(self, conn => sqlx::query(SQL)
             .bind(subscription.id.as_str())
             .bind(&subscription.consumer)
             .bind(&subscription.plan)
+            .bind(subscription.days.first.map(i64::from))
             .bind(subscription.starts_at.micros())
             .bind(subscription.ends_at.map(Instant::micros))
             .bind(subscription.created_at.micros())
@@ -217,16 +254,21 @@ impl Tx<Write> {
         Ok(moved)
     }
 
-    /// Gives an open subscription other changes and another end; what it had is replaced. `Refused` where that is closed, and
-    /// if more of it was closed since it was read.
+    /// Gives an open subscription other changes, other billing days and another end; what it had is replaced. `Refused` where
+    /// that is closed, and if more of it was closed since it was read.
     pub async fn reschedule_subscription(&mut self, changed: &Subscription) -> Result<()> {
-        const DROP: &str = "
-            delete from subscription_change
-            where subscription = $1 and at > (select closed_through from subscription where id = $1)";
+        const DROP: [&str; 2] = [
+            "delete from subscription_change
+             where subscription = $1 and at > (select closed_through from subscription where id = $1)",
+            "delete from subscription_day
+             where subscription = $1 and at > (select closed_through from subscription where id = $1)",
+        ];
         const END: &str = "
             update subscription set ends_at = $2, revision = revision + 1
             where id = $1 and closed_through = $3";
         const ADD: &str = "insert into subscription_change (subscription, at, plan, made_at) values ($1, $2, $3, $4)";
+        const ADD_DAY: &str =
+            "insert into subscription_day (subscription, at, anchor_day, made_at) values ($1, $2, $3, $4)";
         let id = changed.id.as_str();
         let (ends_at, read) = (changed.ends_at.map(Instant::micros), changed.closed_through.micros());
         let found = on!(self, conn => sqlx::query(END)
@@ -234,12 +276,24 @@ impl Tx<Write> {
         if found == 0 {
             return Err(Error::Refused(format!("more of subscription {id} was closed in the meantime")));
         }
-        on!(self, conn => sqlx::query(DROP).bind(id).execute(conn).await?.rows_affected());
+        for sql in DROP {
+            on!(self, conn => sqlx::query(sql).bind(id).execute(conn).await?.rows_affected());
+        }
         for change in changed.changes.iter().filter(|change| change.at > changed.closed_through) {
             on!(self, conn => sqlx::query(ADD)
                 .bind(id)
                 .bind(change.at.micros())
                 .bind(&change.plan)
+                .bind(change.made_at.micros())
+                .execute(conn)
+                .await?
+                .rows_affected());
+        }
+        for change in changed.days.changes.iter().filter(|change| change.at > changed.closed_through) {
+            on!(self, conn => sqlx::query(ADD_DAY)
+                .bind(id)
+                .bind(change.at.micros())
+                .bind(change.day.map(i64::from))
                 .bind(change.made_at.micros())
                 .execute(conn)
                 .await?

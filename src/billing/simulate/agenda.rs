@@ -157,8 +157,8 @@ impl<'a> Agenda<'a> {
         let version = self.version(subscription, side, about)?;
         let plan = plan_of(subscription, about, &version)?;
         let first = self.from.in_zone(&plan.calendar.zone);
-        let whole = plan.calendar.period_at(subscription.starts_at, first.max(subscription.starts_at))?;
-        self.add(index, side, whole.from().max(subscription.starts_at))
+        let holding = subscription.period_holding(first.max(subscription.starts_at), &plan.calendar)?;
+        self.add(index, side, holding.from().max(subscription.starts_at))
     }
 
     fn follow(&mut self, index: usize, side: Side, half: &Half) -> Result<(), SimulateError> {
@@ -204,7 +204,7 @@ impl<'a> Agenda<'a> {
         at: Instant,
     ) -> Result<Period, SimulateError> {
         let plan = plan_of(subscription, at, version)?;
-        let of_calendar = || -> Result<Period, PeriodError> { plan.calendar.period_at(subscription.starts_at, at) };
+        let of_calendar = || -> Result<Period, PeriodError> { subscription.whole_from(at, &plan.calendar) };
         if plan.calendar.anchor != Anchor::Calendar {
             return Ok(of_calendar()?);
         }

@@ -33,6 +33,7 @@ use crate::clock;
 use crate::domain::book::SourceFile;
 use crate::domain::book::version::BookVersion;
 use crate::domain::consumer::Consumer;
+use crate::domain::days::BillingDays;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::measure::delta::Delta;
 use crate::domain::measure::delta::Key;
@@ -387,8 +388,8 @@ async fn rated(db: &Db, version: &BookVersion, args: &Args) -> anyhow::Result<Ra
         let watch = Stopwatch::now();
         for usage in usage.values() {
             let (programs, meters) = (&version.book.programs, &version.book.meters);
-            let life_from = period.from();
-            let rated = rate(&Inputs { plan, programs, meters, period, whole: period, life_from, usage })?;
+            let (whole, life_from, days) = (period, period.from(), &BillingDays::default());
+            let rated = rate(&Inputs { plan, programs, meters, period, whole, life_from, days, usage })?;
             lines += (rated.lines.len() + rated.rewards.len()) as u64;
         }
         let seconds = watch.elapsed().as_secs_f64();

@@ -166,7 +166,7 @@ pub fn reaching_back<'a>(
     let carrying: Vec<&str> = rating::carrying_meters(plan).collect();
     if !carrying.is_empty() {
         let id = || subscription.id.to_string();
-        let whole = plan.calendar.period_at(subscription.starts_at, at);
+        let whole = subscription.whole_from(at, &plan.calendar);
         let whole = whole.map_err(|source| ClosingError::Period { subscription: id(), source })?;
         since.extend(carrying.into_iter().map(|id| (id, whole.from().max(subscription.starts_at))));
     }
@@ -254,7 +254,8 @@ pub fn rated<'a>(due: &Due<'a>, rate: Rate) -> Result<Rated<'a>, ClosingError> {
         return Ok(Rated::default());
     }
     let life_from = due.subscription.starts_at;
-    let inputs = Inputs { plan, programs, meters, period, whole, life_from, usage: due.usage };
+    let days = &due.subscription.days;
+    let inputs = Inputs { plan, programs, meters, period, whole, life_from, days, usage: due.usage };
     let rated = rate(&inputs).map_err(|source| due.rating(source))?;
     let mut lines = rated.lines;
     if let Some(through) = due.advance_through {

@@ -23,6 +23,7 @@ use crate::domain::book::plan::When;
 use crate::domain::book::program::AccountingClass;
 use crate::domain::book::program::Exhausted;
 use crate::domain::book::program::Program;
+use crate::domain::days::BillingDays;
 use crate::domain::measure::nano::Nano;
 use crate::domain::money::Currency;
 use crate::domain::money::Money;
@@ -97,6 +98,7 @@ pub struct Case {
     pub period: Period,
     pub whole: Period,
     pub life_from: Instant,
+    pub days: BillingDays,
 }
 
 impl Case {
@@ -134,6 +136,7 @@ impl Case {
             period: period("2013-01-01T00:00:00Z", "2013-03-01T00:00:00Z"),
             whole: period("2013-01-01T00:00:00Z", "2013-03-01T00:00:00Z"),
             life_from: at("2013-01-01T00:00:00Z"),
+            days: BillingDays::default(),
         }
     }
 
@@ -169,6 +172,7 @@ impl Case {
             period: self.period,
             whole: self.whole,
             life_from: self.life_from,
+            days: &self.days,
             usage: &BTreeMap::from([("miles".to_owned(), rows.to_vec())]),
         };
         let rated = rate(&inputs);

@@ -1,9 +1,9 @@
 //! What a component's caps for a lifetime have left after the periods before this one.
 //!
-//! Every period since the subscription began is counted again, in order, under the plan and the programs of this one: the
-//! quantity, its price and the caps by the day are a period's own, and only what a lifetime allows goes on to the next. So it
-//! follows from usage alone. Usage that came too late for its own period has used up a lifetime all the same, and what a
-//! budget did not pay has too.
+//! Every period since the subscription began is counted again, in order, under the plan and the programs of this one, and on
+//! the billing day of its time: the quantity, its price and the caps by the day are a period's own, and only what a lifetime
+//! allows goes on to the next. So it follows from usage alone. Usage that came too late for its own period has used up a
+//! lifetime all the same, and what a budget did not pay has too.
 
 use crate::domain::period::Period;
 use crate::domain::rating::Inputs;
@@ -23,7 +23,7 @@ pub fn before(inputs: &Inputs<'_>, scope: &Scope<'_>, window: Option<Period>) ->
     let failed = |source| price_error(scope.component, source);
     let mut from = inputs.life_from;
     while from < inputs.period.from() {
-        let whole = inputs.plan.calendar.period_at(inputs.life_from, from)?;
+        let whole = inputs.days.whole_from(&inputs.plan.calendar, inputs.life_from, from)?;
         let covered = Period::new(from, whole.to().min(inputs.period.from()))?;
         from = covered.to();
         let span = match window {
@@ -47,6 +47,10 @@ mod tests {
     use crate::domain::book::plan::CapWindow;
     use crate::domain::book::plan::Direction;
     use crate::domain::book::plan::Model;
+    use crate::domain::book::plan::Tier;
+    use crate::domain::book::plan::Tiers;
+    use crate::domain::days::DayChange;
+    use crate::domain::period::Anchor;
     use crate::domain::period::Period;
     use crate::domain::rating::examples::Case;
     use crate::domain::rating::examples::program;
@@ -111,6 +115,29 @@ mod tests {
         case.program = program(None);
         case.life_from = rows[1].bucket;
         assert_eq!(paid(&months(&mut case, &rows))[1..], [100, 20], "nor what came before the subscription");
+    }
+
+    /// 50 units at 2 each in a period, and no more; at most 150 in all. The first period ends on 1 February though the day
+    /// changes in it, so that 80 units came to 100 and not to 160.
+    #[test]
+    fn earlier_periods_end_on_the_billing_days_of_their_time() {
+        let tier = |up_to, unit_amount| Tier {
+            up_to,
+            unit_amount,
+            flat_amount: Decimal::ZERO,
+            package_size: None,
+            max_amount: None,
+        };
+        let tiers = Tiers::new(vec![tier(Some(Decimal::from(50)), Decimal::TWO), tier(None, Decimal::ZERO)]);
+        let mut case = Case::new(Model::Graduated(tiers.expect("rises")));
+        case.plan.calendar.anchor = Anchor::Subscription;
+        case.cap_amount(Decimal::from(150), CapWindow::Lifetime);
+        let at = |text| Instant::parse(text).expect("a time");
+        let change = DayChange { at: at("2013-01-10T00:00:00Z"), day: Some(15), made_at: case.life_from };
+        case.days.changes.push(change);
+        let second = Period::new(at("2013-02-01T00:00:00Z"), at("2013-02-15T00:00:00Z")).expect("a period");
+        (case.period, case.whole) = (second, second);
+        assert_eq!(paid(&case.rate(&rows(&[(5, 40), (20, 40), (35, 30)])).lines), [50]);
     }
 
     proptest! {

@@ -66,6 +66,7 @@ use crate::domain::book::plan::Plan;
 use crate::domain::book::plan::UsageComponent;
 use crate::domain::book::plan::When;
 use crate::domain::book::program::Program;
+use crate::domain::days::BillingDays;
 use crate::domain::measure::delta::TooLarge;
 use crate::domain::money::MoneyError;
 use crate::domain::period::Period;
@@ -93,6 +94,8 @@ pub struct Inputs<'a> {
     pub whole: Period,
     /// Where the subscription begins, and with it what is capped for a lifetime or has milestones in it.
     pub life_from: Instant,
+    /// The billing days that it has of its own.
+    pub days: &'a BillingDays,
     /// By meter. Rows after the period are left out, and so are those before it unless their meter carries over, or what it
     /// measures is capped for a lifetime, has milestones in it, or fills tiers that carry on. Their order does not matter.
     pub usage: &'a BTreeMap<String, Vec<Usage>>,

@@ -308,6 +308,7 @@ mod tests {
             period: case.period,
             whole: case.whole,
             life_from: case.life_from,
+            days: &case.days,
             usage: &BTreeMap::from([("miles".to_owned(), rows.to_vec())]),
         };
         quotas(&inputs, hour(at), |_| true).expect("rates")

@@ -7,6 +7,7 @@ use rust_decimal::Decimal;
 use crate::domain::book::Book;
 use crate::domain::book::SourceFile;
 use crate::domain::book::parse::parse;
+use crate::domain::days::BillingDays;
 use crate::domain::period::Period;
 use crate::domain::rating::Inputs;
 use crate::domain::rating::examples::usage;
@@ -87,6 +88,7 @@ fn paid(book: &Book, used: &[(&str, &[(i64, i64)])]) -> [BTreeMap<String, i64>; 
             period,
             whole: period,
             life_from: at("2013-01-01T00:00:00Z"),
+            days: &BillingDays::default(),
             usage: &usage,
         };
         let rewards = rate(&inputs).expect("rates").rewards.into_iter().map(|reward| reward.line);

@@ -5,6 +5,8 @@ use super::closings::prepare;
 use super::consumers::consumer;
 use super::consumers::put;
 use super::*;
+use crate::domain::days::BillingDays;
+use crate::domain::days::DayChange;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::money::Currency;
 use crate::domain::subscription::Change;
@@ -78,7 +80,9 @@ async fn a_subscription_is_closed_once_from_where_it_stood(db: Db) {
 async fn what_is_closed_of_a_subscription_stays_as_it_was(db: Db) {
     put(&db, &consumer("UA")).await.expect("is put");
     create(&db, &Subscription { closed_through: hour(2), ..subscription("1", "UA") }).await.expect("is created");
-    for set in ["closed_through = 0", "ends_at = 3600000000", "plan = 'x'", "starts_at = 1", "id = 'sub_2'"] {
+    for set in
+        ["closed_through = 0", "ends_at = 3600000000", "plan = 'x'", "anchor_day = 3", "starts_at = 1", "id = 'sub_2'"]
+    {
         let reason = refused(&db, &[&format!("update subscription set {set}")]).await;
         assert!(reason.contains("stays as it was"), "{set}: {reason}");
     }
@@ -137,7 +141,40 @@ async fn an_open_subscription_is_changed_and_whoever_read_it_before_cannot_close
     }
 }
 
+async fn a_billing_day_is_kept_and_changes_where_nothing_is_closed(db: Db) {
+    put(&db, &consumer("UA")).await.expect("is put");
+    let days = |changes: &[(i64, Option<i8>)]| BillingDays {
+        first: Some(31),
+        changes: changes.iter().map(|(at, day)| DayChange { at: hour(*at), day: *day, made_at: hour(1) }).collect(),
+    };
+    let made = Subscription { closed_through: hour(2), days: days(&[]), ..subscription("1", "UA") };
+    create(&db, &made).await.expect("is created");
+    create(&db, &subscription("2", "UA")).await.expect("is created");
+    let reschedule = async |days: BillingDays| {
+        let mut tx = db.write().await?;
+        tx.reschedule_subscription(&Subscription { days, ..made.clone() }).await?;
+        tx.commit().await
+    };
+    for changes in [vec![(3, Some(15)), (5, None)], vec![(4, None), (6, Some(1))]] {
+        reschedule(days(&changes)).await.expect("is changed");
+        let known = db.read().await.expect("begins").subscriptions(None, None, 9).await.expect("reads");
+        assert_eq!(known[0].days, days(&changes));
+        assert_eq!(known[1].days, BillingDays::default());
+    }
+    for sql in [
+        "insert into subscription_day values ('sub_1', 7200000000, 3, 0)",
+        "update subscription_day set anchor_day = 3",
+        "update subscription set anchor_day = null where id = 'sub_1'",
+    ] {
+        assert!(refused(&db, &[sql]).await.contains("stays as it was"), "{sql}");
+    }
+    assert!(matches!(reschedule(days(&[(9, Some(32))])).await, Err(Error::Refused(_))), "no month has it");
+    sent(&db, &["update subscription set closed_through = 18000000000 where id = 'sub_1'"]).await.expect("is closed");
+    assert!(refused(&db, &["delete from subscription_day"]).await.contains("stays as it was"));
+}
+
 both_engines!(
+    a_billing_day_is_kept_and_changes_where_nothing_is_closed,
     subscriptions_are_listed_by_consumer_and_those_not_closed_to_their_end,
     a_subscription_is_closed_once_from_where_it_stood,
     what_is_closed_of_a_subscription_stays_as_it_was,
