@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
+use crate::domain::book::plan::Plan;
 use crate::domain::book::version::BookVersion;
+use crate::domain::days::DayChange;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::money::Currency;
 use crate::domain::subscription;
@@ -23,6 +25,8 @@ pub struct Request {
     pub plan: String,
     pub start: String,
     pub end: Option<String>,
+    /// A billing day of its own, from 1 to 31, instead of the plan's.
+    pub anchor_day: Option<String>,
 }
 
 #[derive(Debug, Error)]
@@ -53,6 +57,10 @@ pub enum Error {
     PlanGoes { plan: String, currency: Currency, from: Instant },
     #[error("no price book applies at {0}")]
     NoBook(Instant),
+    #[error("`{0}` is not a day of the month, from 1 to 31")]
+    NotADay(String),
+    #[error("the periods of plan `{0}` do not begin on a day of the month that could be another")]
+    FixedDay(String),
     #[error(transparent)]
     Store(#[from] store::Error),
 }
@@ -65,17 +73,19 @@ pub async fn subscribe(
     request: Request,
     now: Instant,
 ) -> Result<Subscription, Error> {
-    let Request { consumer, plan, start, end } = request;
+    let Request { consumer, plan, start, end, anchor_day } = request;
     let mut tx = db.write().await?;
     let known = tx.consumer(&consumer).await?.ok_or_else(|| Error::UnknownConsumer(consumer.clone()))?;
     let (starts_at, ends_at) = times(versions, &plan, &start, end.as_deref())?;
     let book = &versions.at(starts_at).ok_or(Error::NoBook(starts_at))?.book;
-    let currency = book.plans.get(&plan).ok_or_else(|| unknown(versions, &plan))?.currency;
+    let of_plan = book.plans.get(&plan).ok_or_else(|| unknown(versions, &plan))?;
     let known_currency = known.currency;
-    if currency != known_currency {
-        return Err(Error::OtherCurrency { plan: currency, consumer: known_currency });
+    if of_plan.currency != known_currency {
+        return Err(Error::OtherCurrency { plan: of_plan.currency, consumer: known_currency });
     }
-    let subscription = Subscription::new(id, consumer, plan, (starts_at, ends_at), now);
+    let first_day = anchor_day.map(|day| day_of(&day, of_plan)).transpose()?;
+    let mut subscription = Subscription::new(id, consumer, plan, (starts_at, ends_at), now);
+    subscription.days.first = first_day;
     if let Some(known) = tx.subscription(&subscription.id).await? {
         return if is_same(&known, &subscription) { Ok(known) } else { Err(Error::OtherRequest(known.id)) };
     }
@@ -92,6 +102,9 @@ pub enum Change {
     /// billed under already: then it moves to that price book before its next period. What was to change at or after that
     /// time does not any more.
     Plan { plan: Option<String>, at: String },
+    /// Its periods that begin from some time on are counted by another day of the month, or by the plan's again; with a plan,
+    /// it is billed under that from then on too. What was to be its day from that time or later is not any more.
+    Day { day: Option<String>, plan: Option<String>, at: String },
     /// It ends, or runs until further notice.
     End(Option<String>),
 }
@@ -113,22 +126,18 @@ pub async fn change(
     let consumer = consumer.ok_or_else(|| Error::UnknownConsumer(subscription.consumer.clone()))?;
     match change {
         Change::Plan { plan, at } => {
-            // Without a plan it is the one of then, in whose zone the time is read.
-            let of_now = subscription.plan_at(now.max(subscription.starts_at)).to_owned();
-            let read = time(&at, zone_of(versions, plan.as_ref().unwrap_or(&of_now))?)?;
-            let named = plan.unwrap_or_else(|| subscription.plan_at(read).to_owned());
-            let at = time(&at, zone_of(versions, &named)?)?;
-            is_open(&subscription, at)?;
-            if let Some(end) = subscription.ends_at.filter(|end| *end <= at) {
-                return Err(Error::Ended { at, end });
+            let (at, plan) = open_at(&subscription, versions, consumer.currency, (&at, plan), now)?;
+            replan(&mut subscription, at, plan, now);
+        }
+        Change::Day { day, plan, at } => {
+            let is_replanned = plan.is_some();
+            let (at, plan) = open_at(&subscription, versions, consumer.currency, (&at, plan), now)?;
+            let day = day.map(|day| day_of(&day, plan)).transpose()?;
+            if is_replanned {
+                replan(&mut subscription, at, plan, now);
             }
-            let book = |at| versions.at(at).map(|version| &version.book).ok_or(Error::NoBook(at));
-            let plan = book(at)?.plans.get(&named).ok_or_else(|| unknown(versions, &named))?;
-            if plan.currency != consumer.currency {
-                return Err(Error::OtherCurrency { plan: plan.currency, consumer: consumer.currency });
-            }
-            subscription.changes.retain(|change| change.at < at);
-            subscription.changes.push(subscription::Change { at, plan: named, made_at: now });
+            subscription.days.changes.retain(|change| change.at < at);
+            subscription.days.changes.push(DayChange { at, day, made_at: now });
         }
         Change::End(end) => {
             let zone = zone_of(versions, subscription.plan_at(now.max(subscription.starts_at)))?;
@@ -136,6 +145,7 @@ pub async fn change(
             if let Some(end) = subscription.ends_at {
                 is_open(&subscription, end)?;
                 subscription.changes.retain(|change| change.at < end);
+                subscription.days.changes.retain(|change| change.at < end);
             }
         }
     }
@@ -144,6 +154,43 @@ pub async fn change(
     let changed = tx.subscription(id).await?.ok_or_else(|| Error::UnknownSubscription(id.clone()))?;
     tx.commit().await?;
     Ok(changed)
+}
+
+/// A time from which something can be otherwise, and the plan that the subscription is billed under from then on: one that is
+/// named, or the one of then, in whose zone the time is read.
+fn open_at<'v>(
+    subscription: &Subscription,
+    versions: &'v Versions,
+    currency: Currency,
+    (at, plan): (&str, Option<String>),
+    now: Instant,
+) -> Result<(Instant, &'v Plan), Error> {
+    let of_now = subscription.plan_at(now.max(subscription.starts_at)).to_owned();
+    let read = time(at, zone_of(versions, plan.as_ref().unwrap_or(&of_now))?)?;
+    let named = plan.unwrap_or_else(|| subscription.plan_at(read).to_owned());
+    let at = time(at, zone_of(versions, &named)?)?;
+    is_open(subscription, at)?;
+    if let Some(end) = subscription.ends_at.filter(|end| *end <= at) {
+        return Err(Error::Ended { at, end });
+    }
+    let book = &versions.at(at).ok_or(Error::NoBook(at))?.book;
+    let plan = book.plans.get(&named).ok_or_else(|| unknown(versions, &named))?;
+    match plan.currency == currency {
+        true => Ok((at, plan)),
+        false => Err(Error::OtherCurrency { plan: plan.currency, consumer: currency }),
+    }
+}
+
+fn replan(subscription: &mut Subscription, at: Instant, plan: &Plan, now: Instant) {
+    subscription.changes.retain(|change| change.at < at);
+    subscription.changes.push(subscription::Change { at, plan: plan.id.clone(), made_at: now });
+}
+
+/// A billing day, where the plan's periods can begin on one.
+fn day_of(text: &str, plan: &Plan) -> Result<i8, Error> {
+    let day = text.parse().ok().filter(|day| (1..=31).contains(day));
+    let day = day.ok_or_else(|| Error::NotADay(text.to_owned()))?;
+    if plan.calendar.takes_a_day() { Ok(day) } else { Err(Error::FixedDay(plan.id.clone())) }
 }
 
 /// What is not closed of a subscription must have its plan in every price book that it comes under: without one, nothing of
@@ -175,7 +222,7 @@ fn is_open(subscription: &Subscription, at: Instant) -> Result<(), Error> {
 }
 
 fn is_same(known: &Subscription, asked: &Subscription) -> bool {
-    let what = |it: &Subscription| (it.consumer.clone(), it.plan.clone(), it.starts_at, it.ends_at);
+    let what = |it: &Subscription| (it.consumer.clone(), it.plan.clone(), it.days.first, it.starts_at, it.ends_at);
     what(known) == what(asked)
 }
 

@@ -1,7 +1,11 @@
 //! Every code that a problem can have, and what it means: the reading page shows them, and `type` leads there.
 
 /// Never renamed: programs look at them.
-pub const CODES: [(&str, &str); 69] = [
+pub const CODES: [(&str, &str); 71] = [
+    (
+        "anchor_day_is_fixed",
+        "The periods of the plan begin on the calendar's own boundaries, or are of days or weeks: no billing day moves them.",
+    ),
     (
         "archive_unreadable",
         "A file of the event archive is needed for this, and is missing or damaged. The detail names it.",
@@ -56,7 +60,10 @@ pub const CODES: [(&str, &str); 69] = [
     ("too_many_events", "The body holds more events than one may. Send them in parts."),
     ("too_many_windows", "The meter has something to say in more windows of that time than one answer holds."),
     ("unauthorized", "There is no key with the call, or it is not valid, or it was revoked."),
-    ("unclear_change", "A change of a subscription is either a plan with the time from which it applies, or an end."),
+    (
+        "unclear_change",
+        "A change of a subscription is a plan or a billing day with the time from which it applies, or an end.",
+    ),
     ("unknown_address", "Nothing has this address."),
     ("unknown_consumer", "Nobody has told about this consumer."),
     ("unknown_currency", "Currencies are known by their ISO 4217 codes, in capitals."),
@@ -81,6 +88,7 @@ pub const CODES: [(&str, &str); 69] = [
     ("unsupported_media_type", "This call does not take bodies of this content type."),
     ("unusable_alert", "An alert is a percentage of the spend cap, above 0 and up to 1000, and stands there once."),
     ("unusable_amount", "An amount is above zero, and has no more decimals than its currency."),
+    ("unusable_anchor_day", "A billing day is a day of the month, from 1 to 31."),
     ("unusable_id", "An id is at most 512 bytes long, and has no control characters."),
     ("wrong_method", "This address takes other methods."),
 ];

@@ -5,6 +5,7 @@
 mod archive;
 mod bad_input;
 mod bench;
+mod billing_day;
 mod damage;
 mod demo;
 mod events;

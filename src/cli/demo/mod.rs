@@ -236,6 +236,7 @@ async fn enrol(
         plan: member.plan.to_owned(),
         start: first.to_string(),
         end: None,
+        anchor_day: None,
     };
     let id = SubscriptionId::new(now, crate::random::bytes());
     subscribe(db, &metering.versions(), id, request, now).await?;

@@ -45,17 +45,43 @@ struct SubscriptionRequest {
     start: String,
     /// Exclusive. Without it, until further notice.
     end: Option<String>,
+    /// The day of the month on which its periods begin, instead of the plan's `anchor_day`: for plans with
+    /// `anchor = "subscription"` and an interval of months.
+    #[schema(value_type = Option<i8>, minimum = 1, maximum = 31, example = 15)]
+    anchor_day: Option<Day>,
 }
 
-/// One thing that is to be otherwise: the plan from some time on, or the end.
+/// A day of the month: a number, or a text as in a plan.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Day {
+    Number(i64),
+    Text(String),
+}
+
+impl From<Day> for String {
+    fn from(day: Day) -> Self {
+        match day {
+            Day::Number(day) => day.to_string(),
+            Day::Text(day) => day,
+        }
+    }
+}
+
+/// What is to be otherwise: the plan or the billing day from some time on, or the end.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ChangeRequest {
-    /// Billed under this plan from `at` on. Without it under the same plan, as the price book of then has it.
+    /// Billed under this plan from `at` on. Without it and without a billing day under the same plan, as the price book of
+    /// then has it.
     plan: Option<String>,
     /// RFC 3339, or a date in the plan's time zone. On an hour, and after what is closed.
     #[schema(example = "2013-02-10")]
     at: Option<String>,
+    /// The day of the month on which periods begin that come after the one which runs at `at`; `null`, and it is the plan's.
+    #[serde(default, deserialize_with = "given")]
+    #[schema(value_type = Option<i8>, minimum = 1, maximum = 31, example = 15)]
+    anchor_day: Option<Option<Day>>,
     /// When it ends, exclusive; `null`, and it runs until further notice. Fees in advance of what is not used are credited.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
@@ -63,7 +89,7 @@ struct ChangeRequest {
 }
 
 /// Tells `null` from what is left out.
-fn given<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<String>>, D::Error> {
+fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
@@ -84,7 +110,7 @@ struct ListQuery {
     responses(
         (status = 201, description = "The subscription", body = Object),
         (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
-        (status = 422, description = "A consumer, plan or time that cannot be", body = Problem),
+        (status = 422, description = "A consumer, plan, time or billing day that cannot be", body = Problem),
     ),
 )]
 async fn create(
@@ -100,8 +126,8 @@ async fn create(
         Some(key) => SubscriptionId::derive(Instant::from_micros(0), &[caller.key.as_str(), key]),
         None => SubscriptionId::new(now, random::bytes()),
     };
-    let SubscriptionRequest { consumer, plan, start, end } = request;
-    let request = subscribe::Request { consumer, plan, start, end };
+    let SubscriptionRequest { consumer, plan, start, end, anchor_day } = request;
+    let request = subscribe::Request { consumer, plan, start, end, anchor_day: anchor_day.map(Day::into) };
     let made = subscribe(&app.db, &app.metering.versions(), id, request, now).await;
     Ok((StatusCode::CREATED, Json(made?)))
 }
@@ -156,21 +182,30 @@ impl From<subscribe::Error> for Problem {
             subscribe::Error::NoBook(_) => {
                 unprocessable("/start", "no_price_book", detail, "publish a price book that applies by then")
             }
+            subscribe::Error::NotADay(_) => {
+                unprocessable("/anchor_day", "unusable_anchor_day", detail, "name a day from 1 to 31, or leave it out")
+            }
+            subscribe::Error::FixedDay(_) => {
+                let fix = "leave it out, or choose a plan with anchor = \"subscription\" and an interval of months";
+                unprocessable("/anchor_day", "anchor_day_is_fixed", detail, fix)
+            }
             subscribe::Error::Store(error) => error.into(),
         }
     }
 }
 
-/// Bill a subscription under another plan from some time on, move it to the price book of then, or end it.
+/// Bill a subscription under another plan from some time on, move it to the price book of then, give it another billing day,
+/// or end it.
 ///
-/// What is closed stays as it is. A running period ends with the change, and the fees in advance of its rest are credited.
+/// What is closed stays as it is. A running period ends with a change of plan, and the fees in advance of its rest are
+/// credited. With another billing day alone it ends as it was to, and the one after it on that day.
 #[utoipa::path(
     patch, path = "/v1/subscriptions/{id}", tag = "subscriptions", params(("id" = String, Path)),
     request_body = ChangeRequest,
     responses(
         (status = 200, description = "The subscription", body = Object),
         (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
-        (status = 404, body = Problem), (status = 422, description = "A plan or time that cannot be", body = Problem),
+        (status = 404, body = Problem), (status = 422, description = "A plan, time or billing day that cannot be", body = Problem),
     ),
 )]
 async fn change(
@@ -182,11 +217,14 @@ async fn change(
     caller.require(&[Role::Finance])?;
     let id = SubscriptionId::parse(&id).ok_or_else(|| unknown(&id))?;
     let change = match request {
-        ChangeRequest { plan, at: Some(at), end: None } => subscribe::Change::Plan { plan, at },
-        ChangeRequest { plan: None, at: None, end: Some(end) } => subscribe::Change::End(end),
+        ChangeRequest { plan, at: Some(at), anchor_day: None, end: None } => subscribe::Change::Plan { plan, at },
+        ChangeRequest { plan, at: Some(at), anchor_day: Some(day), end: None } => {
+            subscribe::Change::Day { day: day.map(Day::into), plan, at }
+        }
+        ChangeRequest { plan: None, at: None, anchor_day: None, end: Some(end) } => subscribe::Change::End(end),
         _ => {
-            let detail = "a change is either a plan with the time from which it applies, or an end";
-            let fix = r#"send {"plan": …, "at": …}, {"at": …} or {"end": …}"#;
+            let detail = "a change is either a plan or a billing day with the time from which it applies, or an end";
+            let fix = r#"send {"plan": …, "at": …}, {"anchor_day": …, "at": …}, {"at": …} or {"end": …}"#;
             return Err(unprocessable("", "unclear_change", detail.to_owned(), fix));
         }
     };
