@@ -3,6 +3,7 @@
 //! UA and AA fly in January. The plan has a fee in advance, one in arrears, a charge a mile, and a reward for being on
 //! time out of a budget of 10.00 that both share. UA is taxed; AA leaves in the middle of February.
 
+mod billing_day;
 mod carry;
 mod changes;
 mod late;

@@ -32,7 +32,7 @@ fn with_trial(days: u32) -> [(&'static str, String); 5] {
 }
 
 /// Plans in UTC that are a monthly fee in advance: each its name, the fee and the days of its trial.
-fn plans(anchor: &str, plans: &[(&str, &str, u32)]) -> Vec<SourceFile> {
+pub(super) fn plans(anchor: &str, plans: &[(&str, &str, u32)]) -> Vec<SourceFile> {
     let plan = |(id, amount, trial): &(&str, &str, u32)| {
         let text = format!(
             "[plan]\nid = \"{id}\"\nname = \"{id}\"\n{anchor}\ntrial = \"{trial}d\"\n[[plan.component]]\nid = \"{id}\"\nkind = \"fee\"\namount = \"{amount}\"\nwhen = \"advance\"\nprorate = \"day\"\n"
@@ -54,7 +54,7 @@ async fn bodies(db: &Db) -> Vec<String> {
 }
 
 /// When each invoice was due, and its lines with the days that they are for.
-async fn bills(db: &Db) -> Vec<String> {
+pub(super) async fn bills(db: &Db) -> Vec<String> {
     let mut bills = Vec::new();
     for invoice in documents(db).await.0 {
         let mut tx = db.read().await.expect("begins");
