@@ -14,6 +14,7 @@ use tallystick::domain::book::version::BookVersion;
 use tallystick::domain::days::BillingDays;
 use tallystick::domain::measure::nano::Nano;
 use tallystick::domain::period::Period;
+use tallystick::domain::rating::Explained;
 use tallystick::domain::rating::Inputs;
 use tallystick::domain::rating::line::Usage;
 use tallystick::domain::rating::rate;
@@ -120,7 +121,7 @@ fn main() {
     let (watch, mut lines, mut sum) = (Watch::now(), 0_u64, 0_i64);
     while watch.elapsed().as_secs() < 3 {
         for _ in 0..1_000 {
-            let rated = rate(&inputs).expect("rates");
+            let rated = rate(&inputs, Explained::Yes).expect("rates");
             lines += rated.lines.len() as u64;
             sum = sum.wrapping_add(rated.lines.iter().map(|line| line.amount.minor()).sum());
         }

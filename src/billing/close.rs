@@ -31,10 +31,11 @@ use serde::Deserialize;
 use serde::Serialize;
 use thiserror::Error;
 
-use crate::billing::booking;
 use crate::billing::booking::BookingError;
 use crate::billing::holds::pass_holds;
 use crate::billing::late::Late;
+use crate::billing::record;
+use crate::billing::record::Made;
 use crate::billing::schedule::Item;
 use crate::billing::schedule::Schedule;
 pub use crate::billing::schedule::Through;
@@ -44,24 +45,16 @@ use crate::billing::usage::UsageOfAll;
 use crate::domain::book::Tax;
 use crate::domain::book::version::BookVersion;
 use crate::domain::consumer::Consumer;
-use crate::domain::cores::by_all_cores;
-use crate::domain::document::Number;
 use crate::domain::document::Occasion;
 use crate::domain::document::closing::ClosingError;
-use crate::domain::document::closing::Documents;
 use crate::domain::document::closing::Due;
-use crate::domain::document::closing::documents;
+use crate::domain::document::closing::Unpaid;
+use crate::domain::document::closing::earned;
 use crate::domain::document::closing::plan_of;
-use crate::domain::document::invoice;
-use crate::domain::document::invoice::Invoice;
-use crate::domain::document::payout;
-use crate::domain::document::payout::Payout;
 use crate::domain::document::share::Share;
 use crate::domain::document::share::Sharer;
-use crate::domain::document::share::Sharing;
 use crate::domain::document::share::Terms;
 use crate::domain::ids::SubscriptionId;
-use crate::domain::ledger::entry::Entry;
 use crate::domain::money::Money;
 use crate::domain::money::MoneyError;
 use crate::domain::period::Period;
@@ -77,9 +70,6 @@ use crate::store::closings::ClosedPeriod;
 use crate::store::closings::Closing;
 use crate::store::shares::Which;
 use crate::store::subscriptions::Advance;
-
-/// How the numbers of payout statements begin.
-const PAYOUT_PREFIX: &str = "PO-";
 
 /// What was closed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,6 +91,19 @@ pub struct Summary {
     pub invoiced: Vec<Money>,
     /// Totals of the payout statements, by currency.
     pub rewarded: Vec<Money>,
+}
+
+impl Summary {
+    fn of(due_at: Instant, periods: usize) -> Self {
+        Self { due_at, periods, invoices: 0, payouts: 0, invoiced: Vec::new(), rewarded: Vec::new() }
+    }
+
+    pub(in crate::billing) fn add(&mut self, made: &Made) -> Result<(), MoneyError> {
+        self.invoices += made.invoices.len();
+        self.payouts += made.payouts.len();
+        add(&mut self.invoiced, made.invoices.iter().map(|invoice| invoice.totals.total))?;
+        add(&mut self.rewarded, made.payouts.iter().map(|payout| payout.total))
+    }
 }
 
 /// How far a closing has come.
@@ -196,8 +199,7 @@ async fn close_together(
     let gathered = gather(db, versions, items).await?;
     let due = items.iter().map(|item| due(versions, item, at, &gathered)).collect::<Result<Vec<_>, _>>()?;
     let Gathered { last_closing, usage_seq, replayed, late, terms, waiting, .. } = &gathered;
-    let sharing = Sharing { terms: terms.clone(), corrected: late.shares.clone(), waiting: waiting.clone() };
-    let made = documents(&due, &late.granted, &sharing)?;
+    let earned = earned(&due, &late.granted)?;
 
     let (usage_seq, replayed) = (*usage_seq, *replayed);
     let closing = Closing { seq: last_closing + 1, due_at: at, usage_seq, replayed, closed_at: now };
@@ -208,8 +210,12 @@ async fn close_together(
         return Err(CloseError::Overtaken);
     }
     late.record(&mut tx).await?;
-    record_shares(&mut tx, &closing, &due, &made.shares, &gathered).await?;
-    let summary = record(&mut tx, &closing, &due, made.documents).await?;
+    let mut summary = Summary::of(at, items.len());
+    let mut shares = late.shares.clone();
+    shares.extend(record::invoices(&mut tx, &closing, &due, terms, &mut summary).await?);
+    record_shares(&mut tx, &closing, &due, &shares, &gathered).await?;
+    let unpaid = Unpaid::new(waiting.iter().chain(&shares));
+    record::payouts(&mut tx, &closing, &due, earned, unpaid, &mut summary).await?;
     tx.commit().await?;
     Ok(summary)
 }
@@ -335,90 +341,13 @@ fn overtaken(error: store::Error) -> CloseError {
     }
 }
 
-/// Numbers documents, records them, and posts their entries.
-async fn record(
-    tx: &mut Tx<Write>,
-    closing: &Closing,
-    due: &[Due<'_>],
-    documents: Vec<Documents>,
-) -> Result<Summary, CloseError> {
-    let mut numbers = Numbers::default();
-    let mut made: Vec<(&Due<'_>, Option<Invoice>, Option<Payout>)> = Vec::with_capacity(due.len());
-    for (due, Documents { invoice, payout }) in due.iter().zip(documents) {
-        let invoice = match invoice {
-            Some(draft) => {
-                let number = numbers.invoice(tx, &due.version.book.invoice_prefix).await?;
-                Some(invoice::Draft::finalize(draft, number, closing.closed_at))
-            }
-            None => None,
-        };
-        let payout = match payout {
-            Some(draft) => Some(payout::Draft::finalize(draft, numbers.payout(tx).await?, closing.closed_at)),
-            None => None,
-        };
-        made.push((due, invoice, payout));
-    }
-    let booked = by_all_cores(&made, |(due, invoice, payout)| booked(due, invoice.as_ref(), payout.as_ref()));
-    let entries: Vec<Entry> =
-        booked.into_iter().collect::<Result<Vec<_>, _>>()?.into_iter().flatten().flatten().collect();
-    let (mut invoices, mut payouts): (Vec<Invoice>, Vec<Payout>) = (Vec::new(), Vec::new());
-    for (_, invoice, payout) in made {
-        invoices.extend(invoice);
-        payouts.extend(payout);
-    }
-    tx.record_invoices(closing.seq, &invoices).await?;
-    tx.record_payouts(closing.seq, &payouts).await?;
-    tx.post(&entries).await?;
-    Ok(Summary {
-        due_at: closing.due_at,
-        periods: due.len(),
-        invoices: invoices.len(),
-        payouts: payouts.len(),
-        invoiced: by_currency(invoices.iter().map(|invoice| invoice.totals.total))?,
-        rewarded: by_currency(payouts.iter().map(|payout| payout.total))?,
-    })
-}
-
-/// The entries of what was made of a period.
-fn booked(due: &Due<'_>, invoice: Option<&Invoice>, payout: Option<&Payout>) -> Result<[Option<Entry>; 2], CloseError> {
-    let zone = &plan_of(due.subscription, due.period.covered.from(), due.version)?.calendar.zone;
-    let invoice = invoice.map(|invoice| booking::of_invoice(invoice, due.at, zone)).transpose()?.flatten();
-    let payout = payout.map(|payout| booking::of_payout(payout, due.version, zone)).transpose()?.flatten();
-    Ok([invoice, payout])
-}
-
-/// Numbers that are handed out in this transaction. The first of a series is asked for, and holds the series.
-#[derive(Default)]
-struct Numbers {
-    invoices: BTreeMap<String, i64>,
-    payouts: Option<i64>,
-}
-
-impl Numbers {
-    async fn invoice(&mut self, tx: &mut Tx<Write>, prefix: &str) -> Result<Number, store::Error> {
-        let number = match self.invoices.get(prefix) {
-            Some(last) => Number { prefix: prefix.to_owned(), ordinal: last + 1 },
-            None => tx.next_invoice_number(prefix).await?,
-        };
-        self.invoices.insert(prefix.to_owned(), number.ordinal);
-        Ok(number)
-    }
-
-    async fn payout(&mut self, tx: &mut Tx<Write>) -> Result<Number, store::Error> {
-        let number = match self.payouts {
-            Some(last) => Number { prefix: PAYOUT_PREFIX.to_owned(), ordinal: last + 1 },
-            None => tx.next_payout_number(PAYOUT_PREFIX).await?,
-        };
-        self.payouts = Some(number.ordinal);
-        Ok(number)
-    }
-}
-
-fn by_currency(amounts: impl Iterator<Item = Money>) -> Result<Vec<Money>, MoneyError> {
-    let mut sums: BTreeMap<&'static str, Money> = BTreeMap::new();
+/// Adds amounts to sums, of which each currency has one, in the order of their codes.
+fn add(sums: &mut Vec<Money>, amounts: impl Iterator<Item = Money>) -> Result<(), MoneyError> {
     for amount in amounts {
-        let sum = sums.entry(amount.currency().code()).or_insert(Money::zero(amount.currency()));
-        *sum = sum.checked_add(amount)?;
+        match sums.binary_search_by_key(&amount.currency().code(), |sum| sum.currency().code()) {
+            Ok(place) => sums[place] = sums[place].checked_add(amount)?,
+            Err(place) => sums.insert(place, amount),
+        }
     }
-    Ok(sums.into_values().collect())
+    Ok(())
 }

@@ -7,6 +7,7 @@ pub mod export;
 mod holds;
 mod late;
 pub mod quota;
+mod record;
 mod schedule;
 mod sharing;
 pub mod simulate;

@@ -18,8 +18,9 @@ use crate::domain::consumer::Consumer;
 use crate::domain::document::Occasion;
 use crate::domain::document::closing::ClosingError;
 use crate::domain::document::closing::Due;
+use crate::domain::document::closing::charges;
 use crate::domain::document::closing::plan_of;
-use crate::domain::document::closing::rated;
+use crate::domain::document::closing::rewards;
 use crate::domain::document::closing::settle;
 use crate::domain::document::share;
 use crate::domain::document::share::Share;
@@ -27,7 +28,7 @@ use crate::domain::document::share::Source;
 use crate::domain::document::share::Terms;
 use crate::domain::money::Money;
 use crate::domain::money::MoneyError;
-use crate::domain::rating;
+use crate::domain::rating::Explained;
 use crate::domain::rating::UnbudgetedReward;
 use crate::domain::rating::explain;
 use crate::domain::rating::line::Line;
@@ -92,18 +93,19 @@ pub fn adjust(past: &[Past], granted: &BTreeMap<String, i64>, terms: &Terms) -> 
     }
     let counts = |past: &Past, program: &str| past.is_changed || shared.contains(program);
     let mut now: Vec<Vec<Line>> = Vec::with_capacity(past.len());
-    let mut rewards: BTreeMap<(i64, &str), Vec<(usize, UnbudgetedReward)>> = BTreeMap::new();
+    let mut unsettled: BTreeMap<(i64, &str), Vec<(usize, UnbudgetedReward)>> = BTreeMap::new();
     for (index, past) in past.iter().enumerate() {
         for line in past.said.iter().filter(|line| line.program.as_deref().is_some_and(|id| counts(past, id))) {
             add(&mut granted, line, Sign::Minus).map_err(|source| past.money(source))?;
         }
-        let rated = rated(&past.due(), rating::rate)?;
-        now.push(rated.lines.into_iter().filter(|line| line.kind != LineKind::Fee && past.is_changed).collect());
-        for (program, reward) in rated.rewards.into_iter().filter(|(program, _)| counts(past, program)) {
-            rewards.entry((past.closing, program)).or_default().push((index, reward));
+        let lines = if past.is_changed { charges(&past.due(), Explained::Yes)? } else { Vec::new() };
+        now.push(lines.into_iter().filter(|line| line.kind != LineKind::Fee).collect());
+        let earned = rewards(&past.due(), Explained::Yes)?;
+        for (program, reward) in earned.into_iter().filter(|(program, _)| counts(past, program)) {
+            unsettled.entry((past.closing, program)).or_default().push((index, reward));
         }
     }
-    for ((_, program), rewards) in rewards {
+    for ((_, program), rewards) in unsettled {
         let versions = rewards.iter().filter_map(|(index, _)| past.get(*index)).map(|past| &past.version);
         let Some(latest) = versions.max_by_key(|version| version.effective_from) else { continue };
         for (index, line) in settle(program, latest, rewards, &granted)? {

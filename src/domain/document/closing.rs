@@ -25,6 +25,7 @@ use crate::domain::document::share;
 use crate::domain::document::share::Share;
 use crate::domain::document::share::Sharing;
 use crate::domain::document::share::Source;
+use crate::domain::document::share::Terms;
 use crate::domain::ids::InvoiceId;
 use crate::domain::ids::PayoutId;
 use crate::domain::ids::SubscriptionId;
@@ -32,6 +33,7 @@ use crate::domain::money::Money;
 use crate::domain::money::MoneyError;
 use crate::domain::period::PeriodError;
 use crate::domain::rating;
+use crate::domain::rating::Explained;
 use crate::domain::rating::Inputs;
 use crate::domain::rating::RatingError;
 use crate::domain::rating::UnbudgetedReward;
@@ -100,9 +102,20 @@ pub enum ClosingError {
     Money { subscription: String, source: MoneyError },
 }
 
-impl Due<'_> {
-    fn plan(&self) -> Result<&Plan, ClosingError> {
+impl<'a> Due<'a> {
+    fn plan(&self) -> Result<&'a Plan, ClosingError> {
         plan_of(self.subscription, self.period.covered.from(), self.version)
+    }
+
+    /// What is rated of it; nothing where it only begins, or is over.
+    fn inputs(&self) -> Result<Option<Inputs<'a>>, ClosingError> {
+        let BillingPeriod { covered: period, whole } = self.period;
+        if self.occasion == Occasion::Opening || self.subscription.is_over_at(period.from()) {
+            return Ok(None);
+        }
+        let Book { plans: _, programs, meters, .. } = &self.version.book;
+        let (life_from, days) = (self.subscription.starts_at, &self.subscription.days);
+        Ok(Some(Inputs { plan: self.plan()?, programs, meters, period, whole, life_from, days, usage: self.usage }))
     }
 
     /// What its charges are divided by.
@@ -178,29 +191,53 @@ pub fn reaching_back<'a>(
 
 /// What everything that is due comes to. `granted` is what programs have granted before, in the minor unit.
 pub fn documents(due: &[Due<'_>], granted: &BTreeMap<String, i64>, sharing: &Sharing) -> Result<Closed, ClosingError> {
-    let mut charges = Vec::with_capacity(due.len());
+    let earned = earned(due, granted)?;
     let mut shares = sharing.corrected.clone();
-    let mut rewards: BTreeMap<&str, Vec<(usize, UnbudgetedReward)>> = BTreeMap::new();
-    for (index, (due, rated)) in due.iter().zip(by_all_cores(due, |due| rated(due, rating::rate))).enumerate() {
-        let Rated { lines, rewards: earned } = rated?;
-        if due.occasion == Occasion::Closing {
-            let divided = sharing.terms.divide(&due.source()?, &lines).map_err(|source| due.money(source))?;
-            shares.extend(divided);
-        }
-        charges.push(lines);
-        for (program, reward) in earned {
-            rewards.entry(program).or_default().push((index, reward));
-        }
+    let mut invoices = Vec::with_capacity(due.len());
+    for charged in by_all_cores(due, |due| charged(due, &sharing.terms)) {
+        let Charged { invoice, shares: divided } = charged?;
+        invoices.push(invoice);
+        shares.extend(divided);
     }
-    let corrects = |due: &Due<'_>, wanted: fn(&Line) -> bool| -> Vec<Line> {
-        due.adjustments.iter().filter(|line| wanted(line)).cloned().collect()
+    let mut unpaid = Unpaid::new(sharing.waiting.iter().chain(&shares));
+    let mut documents = Vec::with_capacity(due.len());
+    for ((due, invoice), earned) in due.iter().zip(invoices).zip(earned) {
+        documents.push(Documents { invoice, payout: payout(due, earned, &unpaid.take(due))? });
+    }
+    Ok(Closed { documents, shares })
+}
+
+/// What is charged for a period.
+pub struct Charged {
+    pub invoice: Option<invoice::Draft>,
+    /// What producers get of it.
+    pub shares: Vec<Share>,
+}
+
+/// What is charged for a period that is due, whatever falls due together with it.
+pub fn charged(due: &Due<'_>, terms: &Terms) -> Result<Charged, ClosingError> {
+    let mut lines = charges(due, Explained::Yes)?;
+    let shares = match due.occasion {
+        Occasion::Opening => Vec::new(),
+        Occasion::Closing => terms.divide(&due.source()?, &lines).map_err(|source| due.money(source))?,
     };
-    for (due, lines) in due.iter().zip(&mut charges) {
-        lines.extend(corrects(due, |line| line.kind != LineKind::Reward));
+    lines.extend(due.adjustments.iter().filter(|line| line.kind != LineKind::Reward).cloned());
+    Ok(Charged { invoice: invoice(due, lines)?, shares })
+}
+
+/// The rewards of everything that is due, each period's in the order in which they are given, out of the budgets that all of
+/// them share.
+pub fn earned(due: &[Due<'_>], granted: &BTreeMap<String, i64>) -> Result<Vec<Vec<Line>>, ClosingError> {
+    let corrects =
+        |due: &Due<'_>| due.adjustments.iter().filter(|line| line.kind == LineKind::Reward).cloned().collect();
+    let mut earned: Vec<Vec<Line>> = due.iter().map(corrects).collect();
+    let mut unsettled: BTreeMap<&str, Vec<(usize, UnbudgetedReward)>> = BTreeMap::new();
+    for (index, rewards) in by_all_cores(due, |due| rewards(due, Explained::Yes)).into_iter().enumerate() {
+        for (program, reward) in rewards? {
+            unsettled.entry(program).or_default().push((index, reward));
+        }
     }
-    let mut earned: Vec<Vec<Line>> =
-        due.iter().map(|due| corrects(due, |line| line.kind == LineKind::Reward)).collect();
-    for (program, rewards) in rewards {
+    for (program, rewards) in unsettled {
         let versions = rewards.iter().filter_map(|(index, _)| due.get(*index)).map(|due| due.version);
         // Rewards are made from programs that their version has, so there is one.
         let Some(latest) = versions.max_by_key(|version| version.effective_from) else { continue };
@@ -210,71 +247,66 @@ pub fn documents(due: &[Due<'_>], granted: &BTreeMap<String, i64>, sharing: &Sha
             }
         }
     }
-    let mut by_producer: BTreeMap<&SubscriptionId, Vec<&Share>> = BTreeMap::new();
-    for share in sharing.waiting.iter().chain(&shares) {
-        by_producer.entry(&share.to).or_default().push(share);
+    Ok(earned)
+}
+
+/// Shares that are on no payout statement yet, by the producer's subscription.
+pub struct Unpaid<'a>(BTreeMap<&'a SubscriptionId, Vec<&'a Share>>);
+
+impl<'a> Unpaid<'a> {
+    pub fn new(shares: impl IntoIterator<Item = &'a Share>) -> Self {
+        let mut by_producer: BTreeMap<&SubscriptionId, Vec<&Share>> = BTreeMap::new();
+        for share in shares {
+            by_producer.entry(&share.to).or_default().push(share);
+        }
+        Self(by_producer)
     }
-    let paid = due.iter().map(|due| match due.occasion {
-        Occasion::Opening => None,
-        Occasion::Closing => by_producer.remove(&due.subscription.id),
-    });
-    let paid: Vec<_> = paid.collect();
-    let lines = due.iter().zip(charges).zip(earned.into_iter().zip(paid));
-    let documents = by_all_cores(lines, |((due, charges), (mut rewards, paid))| {
-        rewards.extend(due.shares(&paid.unwrap_or_default())?);
-        Ok(Documents { invoice: invoice(due, charges)?, payout: payout(due, rewards)? })
-    });
-    let documents = documents.into_iter().collect::<Result<_, _>>()?;
-    Ok(Closed { documents, shares })
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Those that the statement of a period pays.
+    pub fn take(&mut self, due: &Due<'_>) -> Vec<&'a Share> {
+        match due.occasion {
+            Occasion::Opening => Vec::new(),
+            Occasion::Closing => self.0.remove(&due.subscription.id).unwrap_or_default(),
+        }
+    }
 }
 
-/// What one period comes to before budgets.
-#[derive(Clone, Debug, Default)]
-pub struct Rated<'a> {
-    /// The lines of the invoice.
-    pub lines: Vec<Line>,
-    /// Rewards of programs that the consumer is eligible for, each with its program.
-    pub rewards: Vec<(&'a str, UnbudgetedReward)>,
-}
-
-/// Rates a period, with or without explanations.
-pub type Rate = fn(&Inputs<'_>) -> Result<rating::Rated, RatingError>;
-
-/// What is due, before the rewards of all parties share the budgets of their programs.
-pub fn rated<'a>(due: &Due<'a>, rate: Rate) -> Result<Rated<'a>, ClosingError> {
-    let Book { plans: _, programs, meters, .. } = &due.version.book;
+/// The lines of an invoice, before what corrects closed periods.
+pub fn charges(due: &Due<'_>, explained: Explained) -> Result<Vec<Line>, ClosingError> {
     let plan = due.plan()?;
-    let BillingPeriod { covered: period, whole } = due.period;
+    let (period, whole) = (due.period.covered, due.period.whole);
+    let starts_at = due.subscription.starts_at;
     if due.occasion == Occasion::Opening {
-        let lines = rating::advance_fees(plan, due.subscription.starts_at, (period, whole))
-            .map_err(|source| due.rating(source))?;
-        return Ok(Rated { lines, rewards: Vec::new() });
+        return rating::advance_fees(plan, starts_at, (period, whole)).map_err(|source| due.rating(source));
     }
-    if due.subscription.is_over_at(period.from()) {
-        return Ok(Rated::default());
-    }
-    let life_from = due.subscription.starts_at;
-    let days = &due.subscription.days;
-    let inputs = Inputs { plan, programs, meters, period, whole, life_from, days, usage: due.usage };
-    let rated = rate(&inputs).map_err(|source| due.rating(source))?;
-    let mut lines = rated.lines;
+    let Some(inputs) = due.inputs()? else { return Ok(Vec::new()) };
+    let mut lines = rating::charges(&inputs, explained).map_err(|source| due.rating(source))?;
     if let Some(through) = due.advance_through {
-        let corrections = rating::advance_corrections(plan, due.subscription.starts_at, (period, whole), through)
-            .map_err(|source| due.rating(source))?;
-        lines.extend(corrections);
+        let corrections = rating::advance_corrections(plan, starts_at, (period, whole), through);
+        lines.extend(corrections.map_err(|source| due.rating(source))?);
     }
     if let Some((next, version)) = due.next {
         let plan = plan_of(due.subscription, next.covered.from(), version)?;
-        let fees = rating::advance_fees(plan, due.subscription.starts_at, (next.covered, next.whole))
-            .map_err(|source| due.rating(source))?;
-        lines.extend(fees);
+        let fees = rating::advance_fees(plan, starts_at, (next.covered, next.whole));
+        lines.extend(fees.map_err(|source| due.rating(source))?);
     }
+    Ok(lines)
+}
+
+/// The rewards of programs that the consumer is eligible for, each with its program, before the rewards of all parties share
+/// the budgets.
+pub fn rewards<'a>(due: &Due<'a>, explained: Explained) -> Result<Vec<(&'a str, UnbudgetedReward)>, ClosingError> {
+    let Some(inputs) = due.inputs()? else { return Ok(Vec::new()) };
+    let rewards = rating::rewards(&inputs, explained).map_err(|source| due.rating(source))?;
     let eligible = |reward: &UnbudgetedReward| {
-        let (id, program) = programs.get_key_value(reward.line.program.as_deref()?)?;
+        let (id, program) = inputs.programs.get_key_value(reward.line.program.as_deref()?)?;
         rating::eligible(program, &|path| due.consumer.field(path)).then_some(id.as_str())
     };
-    let rewards = rated.rewards.into_iter().filter_map(|reward| Some((eligible(&reward)?, reward))).collect();
-    Ok(Rated { lines, rewards })
+    Ok(rewards.into_iter().filter_map(|reward| Some((eligible(&reward)?, reward))).collect())
 }
 
 /// Settles all rewards of one program that fall due together, by the program as the latest of their price books has it.
@@ -316,7 +348,9 @@ fn invoice(due: &Due<'_>, lines: Vec<Line>) -> Result<Option<invoice::Draft>, Cl
     }))
 }
 
-fn payout(due: &Due<'_>, lines: Vec<Line>) -> Result<Option<payout::Draft>, ClosingError> {
+/// The payout statement of a period: what it earned, and the shares that wait for it.
+pub fn payout(due: &Due<'_>, mut lines: Vec<Line>, shares: &[&Share]) -> Result<Option<payout::Draft>, ClosingError> {
+    lines.extend(due.shares(shares)?);
     let plan = due.plan()?;
     let total = Money::sum(plan.currency, lines.iter().map(|line| line.amount)).map_err(|source| due.money(source))?;
     if lines.iter().all(|line| line.amount.is_zero()) {

@@ -31,6 +31,7 @@ use crate::domain::period::Anchor;
 use crate::domain::period::Calendar;
 use crate::domain::period::Period;
 use crate::domain::period::Rhythm;
+use crate::domain::rating::Explained;
 use crate::domain::rating::Inputs;
 use crate::domain::rating::Rated;
 use crate::domain::rating::RatingError;
@@ -41,7 +42,6 @@ use crate::domain::rating::line::LineKind;
 use crate::domain::rating::line::StepKind;
 use crate::domain::rating::line::Usage;
 use crate::domain::rating::rate;
-use crate::domain::rating::rate_unexplained;
 use crate::domain::rating::settle_budget;
 use crate::domain::time::Bucket;
 use crate::domain::time::Instant;
@@ -175,9 +175,9 @@ impl Case {
             days: &self.days,
             usage: &BTreeMap::from([("miles".to_owned(), rows.to_vec())]),
         };
-        let rated = rate(&inputs);
+        let rated = rate(&inputs, Explained::Yes);
         // Whatever is rated, it comes to the same without explanations.
-        if let (Ok(rated), Ok(unexplained)) = (&rated, rate_unexplained(&inputs)) {
+        if let (Ok(rated), Ok(unexplained)) = (&rated, rate(&inputs, Explained::No)) {
             assert_eq!(without_words(rated), without_words(&unexplained));
         }
         rated

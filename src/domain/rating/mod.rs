@@ -101,12 +101,10 @@ pub struct Inputs<'a> {
     pub usage: &'a BTreeMap<String, Vec<Usage>>,
 }
 
-/// What a period came to.
+/// What a period came to: its [`charges`] and its [`rewards`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rated {
-    /// Fees in arrears and charges in the order of the plan, then what the plan makes of all of them.
     pub lines: Vec<Line>,
-    /// Rewards, still to be settled against their programs' budgets.
     pub rewards: Vec<UnbudgetedReward>,
 }
 
@@ -163,47 +161,53 @@ pub enum RatingError {
     Period(#[from] PeriodError),
 }
 
-/// Rates one subscription's period.
-pub fn rate(inputs: &Inputs<'_>) -> Result<Rated, RatingError> {
-    rate_with(inputs, Explained::Yes)
-}
-
-/// The same without saying why: the amounts are those of [`rate`], the words of usage components are left out. For
-/// simulations, where nobody reads them and writing them is most of the work.
-pub fn rate_unexplained(inputs: &Inputs<'_>) -> Result<Rated, RatingError> {
-    rate_with(inputs, Explained::No)
-}
-
-/// Whether lines say why they are what they are.
+/// Whether lines say why they are what they are. Without words the amounts are the same: for simulations, where nobody reads
+/// the words of usage components, and writing them is most of the work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::domain::rating) enum Explained {
+pub enum Explained {
     Yes,
     No,
 }
 
-fn rate_with(inputs: &Inputs<'_>, explained: Explained) -> Result<Rated, RatingError> {
+/// Rates one subscription's period.
+pub fn rate(inputs: &Inputs<'_>, explained: Explained) -> Result<Rated, RatingError> {
+    Ok(Rated { lines: charges(inputs, explained)?, rewards: rewards(inputs, explained)? })
+}
+
+/// Fees in arrears and charges in the order of the plan, then what the plan makes of all of them.
+pub fn charges(inputs: &Inputs<'_>, explained: Explained) -> Result<Vec<Line>, RatingError> {
     let plan = inputs.plan;
-    let mut rated = Rated::default();
+    let mut lines = Vec::with_capacity(plan.components.len());
     let mut charges = measured_charges(inputs, explained)?;
     for component in &plan.components {
         match component {
             Component::Fee(fee) if fee.when == When::Arrears => {
-                rated.lines.push(fees::line(plan, fee, inputs.life_from, (inputs.period, inputs.whole))?);
+                lines.push(fees::line(plan, fee, inputs.life_from, (inputs.period, inputs.whole))?);
             }
             // What others are charged is known where all that falls due together is.
             Component::Fee(_) | Component::Share(_) => {}
-            Component::Usage(usage) => match &usage.direction {
-                Direction::Charge => {
-                    if let Some(counted) = charges.remove(usage.id.as_str()) {
-                        rated.lines.extend(charge(inputs, counted)?);
-                    }
+            Component::Usage(usage) => {
+                if let Some(counted) = charges.remove(usage.id.as_str()) {
+                    lines.extend(charge(inputs, counted)?);
                 }
-                Direction::Reward { program } => rated.rewards.extend(rewards(inputs, usage, program, explained)?),
-            },
+            }
         }
     }
-    bounds::apply(plan, inputs.life_from, (inputs.period, inputs.whole), &mut rated.lines)?;
-    Ok(rated)
+    bounds::apply(plan, inputs.life_from, (inputs.period, inputs.whole), &mut lines)?;
+    Ok(lines)
+}
+
+/// Rewards in the order of the plan, still to be settled against their programs' budgets.
+pub fn rewards(inputs: &Inputs<'_>, explained: Explained) -> Result<Vec<UnbudgetedReward>, RatingError> {
+    let mut rewards = Vec::new();
+    for component in &inputs.plan.components {
+        if let Component::Usage(usage) = component
+            && let Direction::Reward { program } = &usage.direction
+        {
+            rewards.extend(reward(inputs, usage, program, explained)?);
+        }
+    }
+    Ok(rewards)
 }
 
 /// A charge's usage, ready to be priced.
@@ -256,7 +260,7 @@ fn charge(inputs: &Inputs<'_>, charge: Charge<'_>) -> Result<Vec<Line>, RatingEr
 }
 
 /// Nothing is earned outside the program's window; without usage there is a reward only if something is due anyway.
-fn rewards(
+fn reward(
     inputs: &Inputs<'_>,
     component: &UsageComponent,
     program: &str,

@@ -16,6 +16,7 @@ use crate::domain::book::plan::Tier;
 use crate::domain::book::plan::UsageComponent;
 use crate::domain::book::program::Program;
 use crate::domain::money::Money;
+use crate::domain::rating;
 use crate::domain::rating::Charge;
 use crate::domain::rating::Explained;
 use crate::domain::rating::Inputs;
@@ -33,7 +34,6 @@ use crate::domain::rating::life;
 use crate::domain::rating::line::LineKind;
 use crate::domain::rating::measured_charges;
 use crate::domain::rating::price_error;
-use crate::domain::rating::rate_unexplained;
 use crate::domain::rating::scope;
 use crate::domain::time::Instant;
 
@@ -170,7 +170,7 @@ pub fn quotas(inputs: &Inputs<'_>, at: Instant, is_eligible: impl Fn(&Program) -
             components.push(quota.map_err(|source| price_error(one.component, source))?);
         }
     }
-    let lines = rate_unexplained(inputs)?.lines;
+    let lines = rating::charges(inputs, Explained::No)?;
     let advance = advance_fees(plan, inputs.life_from, (inputs.period, inputs.whole))?;
     let spent = Money::sum(plan.currency, advance.iter().chain(&lines).map(|line| line.amount))?;
     Ok(Quotas { components, spent })

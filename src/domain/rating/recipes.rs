@@ -9,10 +9,11 @@ use crate::domain::book::SourceFile;
 use crate::domain::book::parse::parse;
 use crate::domain::days::BillingDays;
 use crate::domain::period::Period;
+use crate::domain::rating::Explained;
 use crate::domain::rating::Inputs;
 use crate::domain::rating::examples::usage;
 use crate::domain::rating::line::Usage;
-use crate::domain::rating::rate;
+use crate::domain::rating::rewards;
 use crate::domain::time::Instant;
 
 const PAGE: &str = include_str!("../../../docs/pricing.md");
@@ -91,7 +92,7 @@ fn paid(book: &Book, used: &[(&str, &[(i64, i64)])]) -> [BTreeMap<String, i64>; 
             days: &BillingDays::default(),
             usage: &usage,
         };
-        let rewards = rate(&inputs).expect("rates").rewards.into_iter().map(|reward| reward.line);
+        let rewards = rewards(&inputs, Explained::Yes).expect("rates").into_iter().map(|reward| reward.line);
         rewards.map(|line| (line.component, line.amount.minor())).filter(|(_, minor)| *minor != 0).collect()
     })
 }

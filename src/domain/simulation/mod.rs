@@ -38,10 +38,12 @@ use crate::domain::consumer::Consumer;
 use crate::domain::document::Occasion;
 use crate::domain::document::closing::ClosingError;
 use crate::domain::document::closing::Due;
-use crate::domain::document::closing::Rated;
-use crate::domain::document::closing::rated;
+use crate::domain::document::closing::charges;
+use crate::domain::document::closing::rewards;
+use crate::domain::rating::Explained;
+use crate::domain::rating::UnbudgetedReward;
+use crate::domain::rating::line::Line;
 use crate::domain::rating::line::Usage;
-use crate::domain::rating::rate_unexplained;
 use crate::domain::subscription::BillingPeriod;
 use crate::domain::subscription::Subscription;
 
@@ -130,6 +132,15 @@ pub struct Trial<'a> {
     pub usage: &'a BTreeMap<String, Vec<Usage>>,
 }
 
+/// What a period comes to by itself.
+#[derive(Clone, Debug, Default)]
+pub struct Rated<'a> {
+    /// What is charged.
+    pub lines: Vec<Line>,
+    /// Rewards of programs that the consumer is eligible for, each with its program.
+    pub rewards: Vec<(&'a str, UnbudgetedReward)>,
+}
+
 /// What a period comes to by itself. Rewards wait for the budgets of their programs.
 pub fn rate<'a>(trial: &Trial<'a>) -> Result<Rated<'a>, ClosingError> {
     let Trial { subscription, consumer, period, version, usage } = *trial;
@@ -146,11 +157,9 @@ pub fn rate<'a>(trial: &Trial<'a>) -> Result<Rated<'a>, ClosingError> {
         adjustments: &[],
         usage,
     };
-    let mut all = rated(&due(Occasion::Opening), rate_unexplained)?;
-    let Rated { lines, rewards } = rated(&due(Occasion::Closing), rate_unexplained)?;
-    all.lines.extend(lines);
-    all.rewards.extend(rewards);
-    Ok(all)
+    let mut lines = charges(&due(Occasion::Opening), Explained::No)?;
+    lines.extend(charges(&due(Occasion::Closing), Explained::No)?);
+    Ok(Rated { lines, rewards: rewards(&due(Occasion::Closing), Explained::No)? })
 }
 
 #[cfg(test)]
