@@ -15,7 +15,14 @@ use crate::golden::every_case;
 use crate::support::data::Engine;
 
 /// Scenarios of our own that must be tried.
-const AT_LEAST: usize = 25;
+const AT_LEAST: usize = 29;
+
+/// When a fee in advance of the days up to a moved billing day is due: with the period before them, and not when the day is
+/// moved.
+const DUE_WITH_THE_PERIOD_BEFORE: [(&str, &str, &str); 2] = [
+    ("killbill-scenario-11", "/invoices/2/issued_at", "2016-06-01"),
+    ("killbill-scenario-13", "/lines/0/at", "2016-07-01"),
+];
 
 /// Each time so many are tried, one is on Postgres: what is compared does not depend on the engine, and others test both.
 const ON_POSTGRES_EACH: usize = 5;
@@ -29,7 +36,8 @@ fn golden_scenarios() {
         }
         tried.set(tried.get() + 1);
         let engine = if tried.get().is_multiple_of(ON_POSTGRES_EACH) { Engine::Postgres } else { Engine::Sqlite };
-        Ok(compare::differences(case, &ours(case), &play::play(case, engine)))
+        let expected = ours(case);
+        Ok(compare::differences(case, &expected, &play::play(case, &expected, engine)))
     });
 }
 
@@ -44,6 +52,9 @@ fn ours(case: &Value) -> Value {
     };
     if let Some(alternative) = list(&case["alternatives"]).iter().find(is_ours) {
         put(&mut expected, &alternative["expected"]);
+    }
+    for (_, place, day) in DUE_WITH_THE_PERIOD_BEFORE.iter().filter(|(id, ..)| case["id"] == *id) {
+        *expected.pointer_mut(place).expect("is expected") = Value::from(*day);
     }
     expected
 }

@@ -103,9 +103,6 @@ fn plan_file(case: &Value, plan: &Value) -> String {
     let subscribed = timeline.iter().find(|event| event["action"] == "subscribe").expect("somebody subscribes");
     if subscribed["billing_cycle"] == "anniversary" {
         file += "anchor = \"subscription\"\n";
-        if let Some(day) = subscribed["anchor_day"].as_u64() {
-            file += &format!("anchor_day = \"{day}\"\n");
-        }
     }
     if let Some(minimum) = plan["minimum_commitment"].as_str() {
         file += &format!("minimum = \"{minimum}\"\nminimum_prorate = \"{unit}\"\n");

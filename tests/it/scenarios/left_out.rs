@@ -25,7 +25,6 @@ pub fn reason(case: &Value) -> Option<&'static str> {
         ("seats", plans().any(|plan| is_set(&plan["seat_amount"])) || does("set_quantity")),
         ("usage billed in advance", charges().any(|charge| charge["bill_in"] == "advance")),
         ("pauses", does("pause") || does("resume")),
-        ("a billing day that moves", does("set_anchor_day")),
         ("payments and refunds", does("pay") || timeline.iter().any(|event| event["credit"] == "refund")),
         ("lines changed by hand", does("adjust_line")),
         ("an end without a last invoice", timeline.iter().any(|event| event["final_invoice"] == "skip")),
@@ -36,7 +35,7 @@ pub fn reason(case: &Value) -> Option<&'static str> {
         ),
         ("tax rates by line", rates(parameters).len() > 1),
         ("tax rounded once an invoice", parameters["rules"]["tax_rounding"] == "invoice"),
-        ("billing days by subscription", anchors(timeline) > 1),
+        ("billing days by the calendar and by subscription", cycles(timeline) > 1),
         ("one invoice of several subscriptions", shares_invoices(case)),
         ("late usage", is_late(timeline)),
         ("a total over several periods, or a unit price by time", charges().any(|charge| !is_of_period(charge))),
@@ -48,7 +47,7 @@ pub fn reason(case: &Value) -> Option<&'static str> {
 }
 
 fn is_known(action: &str) -> bool {
-    ["subscribe", "event", "bill", "change_plan", "terminate"].contains(&action)
+    ["subscribe", "event", "bill", "change_plan", "terminate", "set_anchor_day"].contains(&action)
 }
 
 /// Units that come and go are priced by time in the model that is for them, and nowhere else.
@@ -80,18 +79,15 @@ pub fn rates(parameters: &Value) -> Vec<&str> {
     rates
 }
 
-/// How many different billing days there are: each plan of the book has one.
-fn anchors(timeline: &[Value]) -> usize {
-    let named = timeline.iter().filter(|event| is_set(&event["billing_cycle"]));
-    let cycles = named.clone().map(|event| event["billing_cycle"].to_string());
-    let days =
-        timeline.iter().filter(|event| event["action"] == "subscribe").map(|event| event["anchor_day"].to_string());
-    let count = |mut texts: Vec<String>| {
-        texts.sort_unstable();
-        texts.dedup();
-        texts.len()
-    };
-    count(cycles.collect()).max(count(days.collect()))
+/// How many billing cycles there are: each plan of the book has one.
+fn cycles(timeline: &[Value]) -> usize {
+    let mut cycles: Vec<String> = Vec::new();
+    for cycle in timeline.iter().filter(|event| is_set(&event["billing_cycle"])).map(|event| &event["billing_cycle"]) {
+        cycles.push(cycle.to_string());
+    }
+    cycles.sort_unstable();
+    cycles.dedup();
+    cycles.len()
 }
 
 fn shares_invoices(case: &Value) -> bool {

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use jiff::Timestamp;
 use jiff::ToSpan;
+use jiff::civil::Date;
 use jiff::tz::TimeZone;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -33,7 +34,8 @@ pub struct Played {
     pub not_verified: Vec<String>,
 }
 
-pub fn play(case: &Value, engine: Engine) -> Played {
+/// Plays it to its end, and on to the last day on which something is expected.
+pub fn play(case: &Value, expected: &Value, engine: Engine) -> Played {
     let data = Data::new(engine);
     let pricing = data.folder().join("pricing");
     book::files(case).iter().for_each(|(path, text)| write(&pricing.join(path), text));
@@ -50,6 +52,9 @@ pub fn play(case: &Value, engine: Engine) -> Played {
         while let Some(time) = checks.next_if(|time| next.is_none_or(|next| *time < next)) {
             so_far.push(stage.statement(text(&timeline[0]["subscription"]), time));
         }
+    }
+    if let Some(day) = last_day(expected) {
+        stage.close(stage.start_of(day));
     }
     let (mut invoices, subscriptions) = (stage.all::<Invoice>("/v1/invoices"), stage.all("/v1/subscriptions"));
     // They are listed by their ids. A number has no zeros before it.
@@ -92,6 +97,10 @@ impl Stage<'_> {
                     self.close(end);
                 }
             }
+            "set_anchor_day" => {
+                let moves_at = self.on_the_hour(action, time).to_string();
+                self.change(action, &json!({ "anchor_day": action["anchor_day"], "at": moves_at }));
+            }
             other => panic!("{other} is not done here"),
         }
     }
@@ -101,7 +110,8 @@ impl Stage<'_> {
         let tax = book::tax_rate(self.case).map(|_| "tax");
         let known = json!({ "name": "A consumer", "currency": book::currency(self.case), "tax": tax });
         self.server.put(&format!("/v1/consumers/{consumer}"), &known).ok();
-        let wanted = json!({ "consumer": consumer, "plan": action["plan"], "start": start.to_string() });
+        let (plan, day) = (&action["plan"], &action["anchor_day"]);
+        let wanted = json!({ "consumer": consumer, "plan": plan, "start": start.to_string(), "anchor_day": day });
         let subscribed = self.server.post("/v1/subscriptions", &wanted).ok();
         self.ids.borrow_mut().insert(consumer.to_owned(), text(&subscribed["id"]).to_owned());
         self.close(start);
@@ -171,8 +181,11 @@ impl Stage<'_> {
         if self.case["parameters"]["rules"]["termination_day"] != "used" {
             return self.on_the_hour(action, time);
         }
-        let next_day = self.zone.to_datetime(time).date().tomorrow().expect("in the calendar");
-        self.zone.to_timestamp(next_day.at(0, 0, 0, 0)).expect("in the calendar")
+        self.start_of(self.zone.to_datetime(time).date().tomorrow().expect("in the calendar"))
+    }
+
+    fn start_of(&self, day: Date) -> Timestamp {
+        self.zone.to_timestamp(day.at(0, 0, 0, 0)).expect("in the calendar")
     }
 
     /// The full hour before or after a time, on the same side of all usage: subscriptions change at full hours.
@@ -202,6 +215,14 @@ fn read<T: DeserializeOwned>(value: Value) -> T {
 
 fn at(time: &Value) -> Timestamp {
     text(time).parse().unwrap_or_else(|error| panic!("{time}: {error}"))
+}
+
+/// On which an invoice is expected, or a line of one.
+fn last_day(expected: &Value) -> Option<Date> {
+    let invoices = list(&expected["invoices"]).iter().map(|invoice| &invoice["issued_at"]);
+    let lines = list(&expected["lines"]).iter().map(|line| &line["at"]);
+    let days = invoices.chain(lines).filter_map(Value::as_str);
+    days.map(|day| day.parse().unwrap_or_else(|error| panic!("{day}: {error}"))).max()
 }
 
 /// The full hour at or before a time.
