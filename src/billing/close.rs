@@ -3,9 +3,9 @@
 //! Promise: every period is closed once, all of it or nothing, however often closing is repeated or killed.
 //!
 //! How: everything that falls due at one instant is one closing, the oldest first. Its inputs are gathered in one read
-//! transaction, rated without touching anything ([`documents`]), and written in one write transaction: documents,
-//! entries, and `closed_through` by compare-and-set. Ids follow from what is closed, numbers are taken last. What a
-//! closing saw (how far usage was folded, the consumers as they were) is kept with it, so that `verify` can repeat it.
+//! transaction, and written in one write transaction: `closed_through` by compare-and-set, then documents and entries, which
+//! are made as they are written down ([`record`]). Ids follow from what is closed. What a closing saw (how far usage was
+//! folded, the consumers as they were) is kept with it, so that `verify` can repeat it.
 //!
 //! - A period is rated under the price book in effect when it begins.
 //! - **Fees in advance** stand on the invoice that closes the period before theirs. Those of the first period stand on

@@ -10,6 +10,7 @@ use tokio::task::yield_now;
 use crate::billing::booking;
 use crate::billing::close::CloseError;
 use crate::billing::close::Summary;
+use crate::domain::cores::by_all_cores;
 use crate::domain::document::Number;
 use crate::domain::document::closing::Charged;
 use crate::domain::document::closing::Due;
@@ -18,6 +19,7 @@ use crate::domain::document::closing::charged;
 use crate::domain::document::closing::payout;
 use crate::domain::document::closing::plan_of;
 use crate::domain::document::invoice::Invoice;
+use crate::domain::document::payout::Draft;
 use crate::domain::document::payout::Payout;
 use crate::domain::document::share::Share;
 use crate::domain::document::share::Terms;
@@ -36,8 +38,8 @@ const PAYOUT_PREFIX: &str = "PO-";
 /// they take turns too.
 const PERIODS_AT_ONCE: usize = if cfg!(test) { 2 } else { 4_096 };
 
-/// After so many periods we look whether the database waits for us: about a millisecond.
-const PERIODS_A_TURN: usize = if cfg!(test) { 1 } else { 32 };
+/// So many periods are rated on all cores before we look whether the database waits for us: a few milliseconds of plain plans.
+const PERIODS_A_TURN: usize = if cfg!(test) { 1 } else { 256 };
 
 /// What was made and is to be recorded, in the order of its numbers.
 #[derive(Default)]
@@ -64,8 +66,8 @@ pub(in crate::billing) async fn invoices(
         }
     }
     let mut shares = Vec::new();
-    let make = |due: &Due<'_>, made: &mut Made| {
-        let Charged { invoice, shares: divided } = charged(due, terms)?;
+    let rate = |due| Ok((due, charged(due, terms)?));
+    let make = |(due, Charged { invoice, shares: divided }): (&Due<'_>, Charged), made: &mut Made| {
         shares.extend(divided);
         if let Some((draft, next)) = invoice.zip(next.get_mut(due.version.book.invoice_prefix.as_str())) {
             let invoice = draft.finalize(take(next), closing.closed_at);
@@ -74,7 +76,7 @@ pub(in crate::billing) async fn invoices(
         }
         Ok(())
     };
-    in_turns(tx, closing, due.iter(), make, summary).await?;
+    in_turns(tx, closing, due.iter(), (rate, make), summary).await?;
     Ok(shares)
 }
 
@@ -91,30 +93,35 @@ pub(in crate::billing) async fn payouts(
         return Ok(());
     }
     let mut next = tx.next_payout_number(PAYOUT_PREFIX).await?;
-    let make = |(due, earned): (&Due<'_>, Vec<Line>), made: &mut Made| {
-        if let Some(draft) = payout(due, earned, &unpaid.take(due))? {
+    let due: Vec<_> = due.iter().zip(earned).map(|(due, earned)| (due, earned, unpaid.take(due))).collect();
+    let state = |(due, earned, paid): (_, _, Vec<&Share>)| Ok((due, payout(due, earned, &paid)?));
+    let make = |(due, draft): (&Due<'_>, Option<Draft>), made: &mut Made| {
+        if let Some(draft) = draft {
             let payout = draft.finalize(take(&mut next), closing.closed_at);
             made.entries.extend(booking::of_payout(&payout, due.version, zone_of(due)?)?);
             made.payouts.push(payout);
         }
         Ok(())
     };
-    in_turns(tx, closing, due.iter().zip(earned), make, summary).await
+    in_turns(tx, closing, due.into_iter(), (state, make), summary).await
 }
 
-/// Makes documents and records them, each while the other waits.
-async fn in_turns<T: Send>(
+/// Makes documents and records them, each while the other waits: what can be done on all cores, then what is done in order.
+async fn in_turns<T: Send, R: Send>(
     tx: &mut Tx<Write>,
     closing: &Closing,
     due: impl Iterator<Item = T> + Send,
-    mut make: impl FnMut(T, &mut Made) -> Result<(), CloseError> + Send,
+    (rate, mut make): (
+        impl Fn(T) -> Result<R, CloseError> + Send + Sync,
+        impl FnMut(R, &mut Made) -> Result<(), CloseError> + Send,
+    ),
     summary: &mut Summary,
 ) -> Result<(), CloseError> {
     let mut due = due.peekable();
     let mut made = Made::default();
     loop {
         let is_last = due.peek().is_none();
-        let (recorded, next) = tokio::join!(biased; made.record(tx, closing), some(&mut due, &mut make));
+        let (recorded, next) = tokio::join!(biased; made.record(tx, closing), some(&mut due, &rate, &mut make));
         recorded?;
         summary.add(&made)?;
         if is_last {
@@ -125,13 +132,16 @@ async fn in_turns<T: Send>(
 }
 
 /// What is made of the next periods.
-async fn some<T: Send>(
+async fn some<T: Send, R: Send>(
     due: &mut (impl Iterator<Item = T> + Send),
-    make: &mut (impl FnMut(T, &mut Made) -> Result<(), CloseError> + Send),
+    rate: &(impl Fn(T) -> Result<R, CloseError> + Sync),
+    make: &mut (impl FnMut(R, &mut Made) -> Result<(), CloseError> + Send),
 ) -> Result<Made, CloseError> {
     let mut made = Made::default();
     for _ in 0..PERIODS_AT_ONCE / PERIODS_A_TURN {
-        due.take(PERIODS_A_TURN).try_for_each(|due| make(due, &mut made))?;
+        for rated in by_all_cores(due.take(PERIODS_A_TURN), rate) {
+            make(rated?, &mut made)?;
+        }
         yield_now().await;
     }
     Ok(made)
@@ -139,6 +149,9 @@ async fn some<T: Send>(
 
 impl Made {
     async fn record(&self, tx: &mut Tx<Write>, closing: &Closing) -> Result<(), store::Error> {
+        if self.invoices.is_empty() && self.payouts.is_empty() {
+            return Ok(());
+        }
         tx.record_invoices(closing.seq, &self.invoices).await?;
         tx.record_payouts(closing.seq, &self.payouts).await?;
         tx.post(&self.entries).await?;

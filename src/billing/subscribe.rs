@@ -18,6 +18,9 @@ use crate::metering::versions::Versions;
 use crate::store;
 use crate::store::Db;
 
+/// How often a change is tried while others change the same subscription.
+const TRIES_MAX: usize = 8;
+
 /// What is asked for. Dates are read in the plan's time zone.
 #[derive(Clone, Debug)]
 pub struct Request {
@@ -111,6 +114,23 @@ pub enum Change {
 
 /// Changes a subscription where nothing of it is closed, and gives it back.
 pub async fn change(
+    db: &Db,
+    versions: &Versions,
+    id: &SubscriptionId,
+    change: Change,
+    now: Instant,
+) -> Result<Subscription, Error> {
+    for _ in 1..TRIES_MAX {
+        match try_change(db, versions, id, change.clone(), now).await {
+            Err(Error::Store(store::Error::Taken)) => {}
+            done => return done,
+        }
+    }
+    try_change(db, versions, id, change, now).await
+}
+
+/// The same, with `Taken` if somebody else changes it at the same time, or closes it.
+async fn try_change(
     db: &Db,
     versions: &Versions,
     id: &SubscriptionId,

@@ -34,9 +34,9 @@ pub struct DayChange {
 }
 
 impl BillingDays {
-    /// Whether it is the same over all its life.
-    pub fn never_changes(&self) -> bool {
-        self.changes.is_empty()
+    /// From when it is the last one; none if it is the same over all its life.
+    pub fn last_moved(&self) -> Option<Instant> {
+        self.changes.last().map(|change| change.at)
     }
 
     /// The whole period of a plan's calendar that holds the beginning of a billing period of a subscription, which began at
@@ -220,6 +220,9 @@ mod tests {
                 let last = Instant::from_micros(period.covered.to().micros() - 1);
                 let holding = subscription.period_holding(last, &calendar).expect("in the calendar");
                 prop_assert!(holding.contains(from) && holding.contains(last));
+                if !changes.is_empty() && from > begins {
+                    prop_assert_eq!(holding, period.covered);
+                }
                 from = period.covered.to();
             }
         }

@@ -110,19 +110,25 @@ impl Subscription {
         self.days.whole_from(calendar, self.starts_at, from)
     }
 
-    /// The period that holds an instant, as long as the plan of then lets it be: another billing day in the middle of it does
-    /// not end it, and the period after it begins where it ends, also if that is within a whole one of the new day.
+    /// The period that holds an instant. Where its billing day never moves, the whole one of the plan of then; where it moves,
+    /// what is billed together: another billing day in the middle of it does not end it, and the period after it begins where it
+    /// ends, also if that is within a whole one of the new day.
     pub fn period_holding(&self, at: Instant, calendar: &Calendar) -> Result<Period, PeriodError> {
-        if self.days.never_changes() {
-            return self.whole_from(at, calendar);
-        }
+        let Some(last_moved) = self.days.last_moved() else { return self.whole_from(at, calendar) };
         let changed = self.changes.iter().rev().map(|change| change.at).find(|changed| *changed <= at);
-        let mut period = self.whole_from(changed.unwrap_or(self.starts_at).min(at), calendar)?;
+        let begins = changed.unwrap_or(self.starts_at).min(at);
+        let whole = self.whole_from(begins, calendar)?;
+        // What was before a change of plan is in the period before.
+        let mut period = Period::new(changed.map_or(whole.from(), |changed| changed.max(whole.from())), whole.to())?;
         while period.to() <= at {
             let from = period.to();
-            period = Period::new(from, self.whole_from(from, calendar)?.to())?;
+            let whole = self.whole_from(from, calendar)?;
+            // From here on nothing moves any more.
+            let is_regular = last_moved < from && whole.from() == from;
+            period = if is_regular { self.whole_from(at, calendar)? } else { Period::new(from, whole.to())? };
         }
-        Ok(period)
+        let ends = self.changes.iter().map(|change| change.at).find(|changed| *changed > at);
+        Period::new(period.from(), ends.map_or(period.to(), |ends| ends.min(period.to())))
     }
 
     /// The part of a whole period that begins at `from`, and ends with it or with the subscription.

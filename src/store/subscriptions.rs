@@ -255,7 +255,7 @@ impl Tx<Write> {
     }
 
     /// Gives an open subscription other changes, other billing days and another end; what it had is replaced. `Refused` where
-    /// that is closed, and if more of it was closed since it was read.
+    /// that is closed, and `Taken` if it was closed further or changed since it was read.
     pub async fn reschedule_subscription(&mut self, changed: &Subscription) -> Result<()> {
         const DROP: [&str; 2] = [
             "delete from subscription_change
@@ -265,16 +265,16 @@ impl Tx<Write> {
         ];
         const END: &str = "
             update subscription set ends_at = $2, revision = revision + 1
-            where id = $1 and closed_through = $3";
+            where id = $1 and closed_through = $3 and revision = $4";
         const ADD: &str = "insert into subscription_change (subscription, at, plan, made_at) values ($1, $2, $3, $4)";
         const ADD_DAY: &str =
             "insert into subscription_day (subscription, at, anchor_day, made_at) values ($1, $2, $3, $4)";
         let id = changed.id.as_str();
         let (ends_at, read) = (changed.ends_at.map(Instant::micros), changed.closed_through.micros());
         let found = on!(self, conn => sqlx::query(END)
-            .bind(id).bind(ends_at).bind(read).execute(conn).await?.rows_affected());
+            .bind(id).bind(ends_at).bind(read).bind(changed.revision).execute(conn).await?.rows_affected());
         if found == 0 {
-            return Err(Error::Refused(format!("more of subscription {id} was closed in the meantime")));
+            return Err(Error::Taken);
         }
         for sql in DROP {
             on!(self, conn => sqlx::query(sql).bind(id).execute(conn).await?.rows_affected());

@@ -109,6 +109,8 @@ async fn an_open_subscription_is_changed_and_whoever_read_it_before_cannot_close
     let two = Subscription { changes: vec![change(3, "a"), change(5, "b")], ..read.clone() };
     reschedule(&two).await.expect("is changed");
     let one = Subscription { changes: vec![change(4, "c")], ends_at: Some(hour(9)), ..read.clone() };
+    assert!(matches!(reschedule(&one).await, Err(Error::Taken)), "it was read before the other change");
+    let one = Subscription { revision: 1, ..one };
     reschedule(&one).await.expect("is changed");
     let known = db.read().await.expect("begins").subscription(&read.id).await.expect("reads").expect("is there");
     assert_eq!(known, Subscription { revision: 2, ..one });
@@ -152,7 +154,8 @@ async fn a_billing_day_is_kept_and_changes_where_nothing_is_closed(db: Db) {
     create(&db, &subscription("2", "UA")).await.expect("is created");
     let reschedule = async |days: BillingDays| {
         let mut tx = db.write().await?;
-        tx.reschedule_subscription(&Subscription { days, ..made.clone() }).await?;
+        let known = tx.subscription(&made.id).await?.expect("is there");
+        tx.reschedule_subscription(&Subscription { days, ..known }).await?;
         tx.commit().await
     };
     for changes in [vec![(3, Some(15)), (5, None)], vec![(4, None), (6, Some(1))]] {
