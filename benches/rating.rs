@@ -116,6 +116,7 @@ fn main() {
         whole: period,
         life_from: period.from(),
         days: &billing_days,
+        changes: &[],
         usage: &usage,
     };
     let (watch, mut lines, mut sum) = (Watch::now(), 0_u64, 0_i64);

@@ -106,6 +106,7 @@ async fn running(
         whole: period.whole,
         life_from: subscription.starts_at,
         days: &subscription.days,
+        changes: &subscription.changes,
         usage: &usage,
     };
     let rated = quotas(&inputs, now, |program| rating::eligible(program, &|path| consumer.field(path)));

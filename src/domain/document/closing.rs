@@ -114,8 +114,9 @@ impl<'a> Due<'a> {
             return Ok(None);
         }
         let Book { plans: _, programs, meters, .. } = &self.version.book;
-        let (life_from, days) = (self.subscription.starts_at, &self.subscription.days);
-        Ok(Some(Inputs { plan: self.plan()?, programs, meters, period, whole, life_from, days, usage: self.usage }))
+        let Subscription { starts_at: life_from, days, changes, .. } = self.subscription;
+        let (plan, life_from, usage) = (self.plan()?, *life_from, self.usage);
+        Ok(Some(Inputs { plan, programs, meters, period, whole, life_from, days, changes, usage }))
     }
 
     /// What its charges are divided by.

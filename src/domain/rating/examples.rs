@@ -43,6 +43,7 @@ use crate::domain::rating::line::StepKind;
 use crate::domain::rating::line::Usage;
 use crate::domain::rating::rate;
 use crate::domain::rating::settle_budget;
+use crate::domain::subscription::Change;
 use crate::domain::time::Bucket;
 use crate::domain::time::Instant;
 use crate::domain::time::Zone;
@@ -99,6 +100,7 @@ pub struct Case {
     pub whole: Period,
     pub life_from: Instant,
     pub days: BillingDays,
+    pub changes: Vec<Change>,
 }
 
 impl Case {
@@ -137,6 +139,7 @@ impl Case {
             whole: period("2013-01-01T00:00:00Z", "2013-03-01T00:00:00Z"),
             life_from: at("2013-01-01T00:00:00Z"),
             days: BillingDays::default(),
+            changes: Vec::new(),
         }
     }
 
@@ -173,6 +176,7 @@ impl Case {
             whole: self.whole,
             life_from: self.life_from,
             days: &self.days,
+            changes: &self.changes,
             usage: &BTreeMap::from([("miles".to_owned(), rows.to_vec())]),
         };
         let rated = rate(&inputs, Explained::Yes);

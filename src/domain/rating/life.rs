@@ -1,7 +1,7 @@
 //! What a component's caps for a lifetime have left after the periods before this one.
 //!
-//! Every period since the subscription began is counted again, in order, under the plan and the programs of this one, and on
-//! the billing day of its time: the quantity, its price and the caps by the day are a period's own, and only what a lifetime
+//! Every period since the subscription began is counted again, in order, under the plan and the programs of this one, on the
+//! billing day of its time and up to where its plan changed: the quantity, its price and the caps by the day are a period's own, and only what a lifetime
 //! allows goes on to the next. So it follows from usage alone. Usage that came too late for its own period has used up a
 //! lifetime all the same, and what a budget did not pay has too.
 
@@ -24,7 +24,8 @@ pub fn before(inputs: &Inputs<'_>, scope: &Scope<'_>, window: Option<Period>) ->
     let mut from = inputs.life_from;
     while from < inputs.period.from() {
         let whole = inputs.days.whole_from(&inputs.plan.calendar, inputs.life_from, from)?;
-        let covered = Period::new(from, whole.to().min(inputs.period.from()))?;
+        let change = inputs.changes.iter().map(|change| change.at).find(|at| *at > from).unwrap_or(whole.to());
+        let covered = Period::new(from, whole.to().min(change).min(inputs.period.from()))?;
         from = covered.to();
         let span = match window {
             Some(window) => covered.intersect(window),
@@ -57,6 +58,7 @@ mod tests {
     use crate::domain::rating::examples::usage;
     use crate::domain::rating::line::Line;
     use crate::domain::rating::line::Usage;
+    use crate::domain::subscription::Change;
     use crate::domain::time::Instant;
 
     /// The same case in the first months of 2013, a line each.
@@ -117,10 +119,8 @@ mod tests {
         assert_eq!(paid(&months(&mut case, &rows))[1..], [100, 20], "nor what came before the subscription");
     }
 
-    /// 50 units at 2 each in a period, and no more; at most 150 in all. The first period ends on 1 February though the day
-    /// changes in it, so that 80 units came to 100 and not to 160.
-    #[test]
-    fn earlier_periods_end_on_the_billing_days_of_their_time() {
+    /// 50 units at 2 each in a period, and no more; at most 150 in all.
+    fn fifty_a_period() -> Case {
         let tier = |up_to, unit_amount| Tier {
             up_to,
             unit_amount,
@@ -132,12 +132,32 @@ mod tests {
         let mut case = Case::new(Model::Graduated(tiers.expect("rises")));
         case.plan.calendar.anchor = Anchor::Subscription;
         case.cap_amount(Decimal::from(150), CapWindow::Lifetime);
+        case
+    }
+
+    /// The first period ends on 1 February though the day changes in it, so that 80 units came to 100 and not to 160.
+    #[test]
+    fn earlier_periods_end_on_the_billing_days_of_their_time() {
+        let mut case = fifty_a_period();
         let at = |text| Instant::parse(text).expect("a time");
         let change = DayChange { at: at("2013-01-10T00:00:00Z"), day: Some(15), made_at: case.life_from };
         case.days.changes.push(change);
         let second = Period::new(at("2013-02-01T00:00:00Z"), at("2013-02-15T00:00:00Z")).expect("a period");
         (case.period, case.whole) = (second, second);
         assert_eq!(paid(&case.rate(&rows(&[(5, 40), (20, 40), (35, 30)])).lines), [50]);
+    }
+
+    /// As above, where the plan changes on 20 January: of 50 units before and 50 after it, each of two periods has its own.
+    #[test]
+    fn earlier_periods_end_where_the_plan_changed() {
+        let mut case = fifty_a_period();
+        let at = |text| Instant::parse(text).expect("a time");
+        case.changes.push(Change { at: at("2013-01-20T00:00:00Z"), plan: "plan".to_owned(), made_at: case.life_from });
+        let february = Period::new(at("2013-02-01T00:00:00Z"), at("2013-03-01T00:00:00Z")).expect("a period");
+        (case.period, case.whole) = (february, february);
+        assert_eq!(paid(&case.rate(&rows(&[(10, 50), (25, 50), (40, 25)])).lines), [0], "150 are used up");
+        case.changes.clear();
+        assert_eq!(paid(&case.rate(&rows(&[(10, 50), (25, 50), (40, 25)])).lines), [50], "100 are");
     }
 
     proptest! {

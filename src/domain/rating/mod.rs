@@ -80,6 +80,7 @@ use crate::domain::rating::line::Line;
 use crate::domain::rating::line::LineKind;
 use crate::domain::rating::line::Usage;
 use crate::domain::rating::quantity::Source;
+use crate::domain::subscription::Change;
 use crate::domain::time::Instant;
 
 /// What a subscription's period is rated from.
@@ -94,8 +95,9 @@ pub struct Inputs<'a> {
     pub whole: Period,
     /// Where the subscription begins, and with it what is capped for a lifetime or has milestones in it.
     pub life_from: Instant,
-    /// The billing days that it has of its own.
+    /// The billing days that it has of its own, and its changes of plan: what its earlier periods ended with.
     pub days: &'a BillingDays,
+    pub changes: &'a [Change],
     /// By meter. Rows after the period are left out, and so are those before it unless their meter carries over, or what it
     /// measures is capped for a lifetime, has milestones in it, or fills tiers that carry on. Their order does not matter.
     pub usage: &'a BTreeMap<String, Vec<Usage>>,

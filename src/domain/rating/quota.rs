@@ -309,6 +309,7 @@ mod tests {
             whole: case.whole,
             life_from: case.life_from,
             days: &case.days,
+            changes: &case.changes,
             usage: &BTreeMap::from([("miles".to_owned(), rows.to_vec())]),
         };
         quotas(&inputs, hour(at), |_| true).expect("rates")

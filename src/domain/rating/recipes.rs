@@ -90,6 +90,7 @@ fn paid(book: &Book, used: &[(&str, &[(i64, i64)])]) -> [BTreeMap<String, i64>; 
             whole: period,
             life_from: at("2013-01-01T00:00:00Z"),
             days: &BillingDays::default(),
+            changes: &[],
             usage: &usage,
         };
         let rewards = rewards(&inputs, Explained::Yes).expect("rates").into_iter().map(|reward| reward.line);
