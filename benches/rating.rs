@@ -115,6 +115,7 @@ fn main() {
         period,
         whole: period,
         life_from: period.from(),
+        carries_from: period.from(),
         days: &billing_days,
         changes: &[],
         usage: &usage,

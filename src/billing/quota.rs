@@ -105,6 +105,7 @@ async fn running(
         period: covered,
         whole: period.whole,
         life_from: subscription.starts_at,
+        carries_from: subscription.carries_from(covered.from(), &plan.calendar).map_err(CloseError::from)?,
         days: &subscription.days,
         changes: &subscription.changes,
         usage: &usage,

@@ -60,6 +60,8 @@ pub enum Error {
     PlanGoes { plan: String, currency: Currency, from: Instant },
     #[error("no price book applies at {0}")]
     NoBook(Instant),
+    #[error("others change subscription {0} at the same time, or close it")]
+    Overtaken(SubscriptionId),
     #[error("`{0}` is not a day of the month, from 1 to 31")]
     NotADay(String),
     #[error("the periods of plan `{0}` do not begin on a day of the month that could be another")]
@@ -120,13 +122,13 @@ pub async fn change(
     change: Change,
     now: Instant,
 ) -> Result<Subscription, Error> {
-    for _ in 1..TRIES_MAX {
+    for _ in 0..TRIES_MAX {
         match try_change(db, versions, id, change.clone(), now).await {
             Err(Error::Store(store::Error::Taken)) => {}
             done => return done,
         }
     }
-    try_change(db, versions, id, change, now).await
+    Err(Error::Overtaken(id.clone()))
 }
 
 /// The same, with `Taken` if somebody else changes it at the same time, or closes it.

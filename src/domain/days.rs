@@ -45,10 +45,18 @@ impl BillingDays {
         calendar.period_on(self.at(from), start, from)
     }
 
+    /// From when the one applies that applies at an instant; none if the subscription started with it.
+    pub fn moved_by(&self, at: Instant) -> Option<Instant> {
+        self.change_at(at).map(|change| change.at)
+    }
+
     /// The one that applies at an instant.
     fn at(&self, at: Instant) -> Option<i8> {
-        let changed = self.changes.iter().rev().find(|change| change.at <= at);
-        changed.map_or(self.first, |change| change.day)
+        self.change_at(at).map_or(self.first, |change| change.day)
+    }
+
+    fn change_at(&self, at: Instant) -> Option<&DayChange> {
+        self.changes.iter().rev().find(|change| change.at <= at)
     }
 }
 
@@ -175,6 +183,28 @@ mod tests {
             let holding = moved.period_holding(at(day), &months).expect("in the calendar");
             assert_eq!((holding.from(), holding.to()), (at(period.0), at(period.1)), "{day}");
         }
+    }
+
+    #[test]
+    fn tiers_that_carry_on_begin_anew_with_the_first_period_of_another_day() {
+        let months = calendar(Interval::Month, Anchor::Day(1));
+        let moved = subscription("2016-03-20", days(None, &[("2016-04-04", Some(15))]));
+        let change = |day| Change { at: at(day), plan: "other".to_owned(), made_at: at("2016-04-04") };
+        let moved = Subscription { changes: ["2016-04-10", "2016-05-05", "2016-05-20"].map(change).to_vec(), ..moved };
+        for (from, carries_from) in [
+            ("2016-03-20", "2016-03-20"),
+            ("2016-04-01", "2016-04-01"),
+            // A change of plan ends what ran when the day was moved, and the next part is counted by the new day.
+            ("2016-04-10", "2016-04-10"),
+            ("2016-04-15", "2016-04-15"),
+            ("2016-05-05", "2016-04-15"),
+            ("2016-05-20", "2016-05-15"),
+        ] {
+            assert_eq!(moved.carries_from(at(from), &months), Ok(at(carries_from)), "{from}");
+        }
+        let unchanged = Subscription { changes: vec![change("2016-05-05")], ..moved };
+        assert_eq!(unchanged.carries_from(at("2016-05-01"), &months), Ok(at("2016-05-01")), "not 15 April");
+        assert_eq!(unchanged.carries_from(at("2016-05-05"), &months), Ok(at("2016-05-01")));
     }
 
     proptest! {

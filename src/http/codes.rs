@@ -1,7 +1,7 @@
 //! Every code that a problem can have, and what it means: the reading page shows them, and `type` leads there.
 
 /// Never renamed: programs look at them.
-pub const CODES: [(&str, &str); 71] = [
+pub const CODES: [(&str, &str); 72] = [
     (
         "anchor_day_is_fixed",
         "The periods of the plan begin on the calendar's own boundaries, or are of days or weeks: no billing day moves them.",
@@ -18,6 +18,10 @@ pub const CODES: [(&str, &str); 71] = [
     ("cannot_close", "A period cannot be closed because of what is named. Nothing of its group was kept."),
     ("cannot_rate", "What is not closed yet cannot be priced because of what is named."),
     ("cannot_simulate", "The book cannot be tried on that time because of what is named."),
+    (
+        "changed_meanwhile",
+        "Others change the same thing at the same time, again and again. Nothing was changed; try again.",
+    ),
     ("closing_already", "Somebody else was closing at the same time. Closing again changes nothing that is closed."),
     ("currency_is_fixed", "A consumer with a subscription is billed in one currency for ever."),
     ("empty_name", "A name that stands on documents cannot be empty."),

@@ -161,7 +161,7 @@ async fn a_day_that_changes_leaves_another_subscription_as_it_is() {
 }
 
 /// The book of two carriers on the subscription's day, with tiers of miles: 1,000 at a cent, and half a cent beyond. They carry
-/// on, so that a part needs usage since its whole period began.
+/// on, but not into the first period that is counted by another day.
 fn anchored() -> Vec<SourceFile> {
     const TIERS: &str = "model = \"graduated\"\ncarry_tiers = true\ntiers = [{ up_to = \"1000\", unit_amount = \"0.01\" }, { unit_amount = \"0.005\" }]";
     let file = |(path, text): (&str, &str)| {
@@ -195,8 +195,8 @@ async fn what_is_closed_is_derived_as_it_was_and_everything_agrees_on_what_is_no
     assert_eq!(before.period.to(), so_far.period.from());
     let standing = quota(&db, &metering, "UA", now).await.expect("is rated");
     assert_eq!(standing.subscriptions[0].period, so_far.period);
-    // 19 of the 28 days since 20 February; 10.00 that are not prorated; and after the 1,000 miles of these days, half a cent.
-    assert_eq!(standing.subscriptions[0].spent.minor(), 6_786 + 1_000 + 500);
+    // 19 of the 28 days since 20 February; 10.00 that are not prorated; and miles at a cent: its tiers begin with it.
+    assert_eq!(standing.subscriptions[0].spent.minor(), 6_786 + 1_000 + 1_000);
 
     // Late for the time before the short period, and within the whole one that it is a part of.
     fly(&metering, "UA", "2013-02-26T15:10:00Z", 1, 1000).await;
@@ -212,7 +212,7 @@ async fn what_is_closed_is_derived_as_it_was_and_everything_agrees_on_what_is_no
             "INV-000001 UA opening: gate 10000; tax 0, total 10000",
             "INV-000002 UA closing: platform 1000, miles 0, gate 10000; tax 0, total 11000",
             "INV-000003 UA closing: platform 1000, miles 1000, gate 6786, miles 1000; tax 0, total 9786",
-            "INV-000004 UA closing: platform 1000, miles 500, gate 10000, miles 500; tax 0, total 12000",
+            "INV-000004 UA closing: platform 1000, miles 1000, gate 10000, miles 500; tax 0, total 12500",
             // 11 of the 30 days of April.
             "INV-000005 UA closing: platform 1000, miles 0, gate 3667; tax 0, total 4667",
             "INV-000006 UA closing: platform 1000, miles 0, gate 10000; tax 0, total 11000",
@@ -234,7 +234,7 @@ async fn what_is_closed_is_derived_as_it_was_and_everything_agrees_on_what_is_no
         assert_eq!(revenue.change.minor(), 0);
         if periods == 1 {
             // As above, with 2,000 miles more that came late.
-            assert_eq!(revenue.before.minor(), 6_786 + 1_000 + 1_500);
+            assert_eq!(revenue.before.minor(), 6_786 + 1_000 + 2_000);
         }
     }
 }
@@ -303,7 +303,30 @@ async fn what_cannot_be_a_billing_day_is_refused(db: Db) {
     assert!(matches!(refused, subscribe::Error::Ended { .. }), "{refused}");
 }
 
+/// Each reads the subscription before the other has written it, where the engine lets them.
+async fn changes_at_once_do_not_lose_one_another(db: Db) {
+    let metering = metering_of(&db, plans(ANCHORED, &[("shotgun", "30.00", 0), ("rifle", "60.00", 0)])).await;
+    let made = subscribed(&db, &metering, ("UA", "shotgun", "2013-01-05"), None).await.expect("subscribes");
+    for day in ["2", "3", "4"] {
+        let (planned, moved, ended) = tokio::join!(
+            changed(&db, &metering, to_plan(Some("rifle"), "2013-02-05")),
+            changed(&db, &metering, to_day(Some(day), "2013-03-05")),
+            changed(&db, &metering, Change::End(Some(format!("2013-08-0{day}")))),
+        );
+        for done in [planned, moved, ended] {
+            done.expect("changes");
+        }
+        let mut tx = db.read().await.expect("begins");
+        let kept = tx.subscription(&made.id).await.expect("reads").expect("is there");
+        let days: Vec<_> = kept.days.changes.iter().filter_map(|change| change.day).collect();
+        assert_eq!(kept.plan_at(at("2013-02-05T00:00:00Z")), "rifle");
+        assert_eq!(days, [day.parse::<i8>().expect("a day")]);
+        assert_eq!(kept.ends_at, Some(at(&format!("2013-08-0{day}T00:00:00Z"))));
+    }
+}
+
 both_engines!(
+    changes_at_once_do_not_lose_one_another,
     what_is_closed_is_derived_as_it_was_and_everything_agrees_on_what_is_not,
     another_plan_keeps_the_day_and_one_without_days_lets_it_wait,
     what_cannot_be_a_billing_day_is_refused,

@@ -390,7 +390,9 @@ async fn rated(db: &Db, version: &BookVersion, args: &Args) -> anyhow::Result<Ra
         for usage in usage.values() {
             let (programs, meters) = (&version.book.programs, &version.book.meters);
             let (whole, life_from, days) = (period, period.from(), &BillingDays::default());
-            let inputs = Inputs { plan, programs, meters, period, whole, life_from, days, changes: &[], usage };
+            let (carries_from, changes) = (period.from(), &[]);
+            let inputs =
+                Inputs { plan, programs, meters, period, whole, life_from, carries_from, days, changes, usage };
             let rated = rate(&inputs, Explained::Yes)?;
             lines += (rated.lines.len() + rated.rewards.len()) as u64;
         }

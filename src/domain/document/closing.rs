@@ -116,7 +116,9 @@ impl<'a> Due<'a> {
         let Book { plans: _, programs, meters, .. } = &self.version.book;
         let Subscription { starts_at: life_from, days, changes, .. } = self.subscription;
         let (plan, life_from, usage) = (self.plan()?, *life_from, self.usage);
-        Ok(Some(Inputs { plan, programs, meters, period, whole, life_from, days, changes, usage }))
+        let carries_from = self.subscription.carries_from(period.from(), &plan.calendar);
+        let carries_from = carries_from.map_err(|source| self.rating(source.into()))?;
+        Ok(Some(Inputs { plan, programs, meters, period, whole, life_from, carries_from, days, changes, usage }))
     }
 
     /// What its charges are divided by.
@@ -168,8 +170,8 @@ pub fn plan_of<'a>(
 }
 
 /// The meters of which the period of a subscription that begins at an instant needs usage from before it, and since when: all
-/// of those whose value carries over; since the subscription began, those that a lifetime is counted by; and since the whole
-/// billing period began, those whose tiers carry on.
+/// of those whose value carries over; since the subscription began, those that a lifetime is counted by; and those whose
+/// tiers carry on, since they are filled.
 pub fn reaching_back<'a>(
     subscription: &Subscription,
     at: Instant,
@@ -180,9 +182,9 @@ pub fn reaching_back<'a>(
     let carrying: Vec<&str> = rating::carrying_meters(plan).collect();
     if !carrying.is_empty() {
         let id = || subscription.id.to_string();
-        let whole = subscription.whole_from(at, &plan.calendar);
-        let whole = whole.map_err(|source| ClosingError::Period { subscription: id(), source })?;
-        since.extend(carrying.into_iter().map(|id| (id, whole.from().max(subscription.starts_at))));
+        let from = subscription.carries_from(at, &plan.calendar);
+        let from = from.map_err(|source| ClosingError::Period { subscription: id(), source })?;
+        since.extend(carrying.into_iter().map(|id| (id, from)));
     }
     since.extend(plan.lifetime_meters().into_iter().map(|id| (id, subscription.starts_at)));
     let of_all_time = version.book.meters.values().filter(|meter| meter.carries_over());

@@ -32,7 +32,7 @@ impl Before {
     /// None where the part is the first, and where tiers do not carry on.
     pub fn of(scope: &Scope<'_>) -> Result<Option<Self>, PriceError> {
         let source = &scope.source;
-        let begins = scope.whole.from().max(source.life_from);
+        let begins = scope.carries_from.max(source.life_from);
         let Some(span) = Period::new(begins, source.span.from()).ok().filter(|_| scope.component.carry_tiers) else {
             return Ok(None);
         };

@@ -44,6 +44,8 @@ pub struct Scope<'a> {
     pub currency: Currency,
     /// The whole billing period, of which `source.span` is a part.
     pub whole: Period,
+    /// Since when the tiers are filled that carry on into the part.
+    pub carries_from: Instant,
     pub explained: Explained,
 }
 

@@ -105,13 +105,12 @@ pub struct Case {
 
 impl Case {
     pub fn new(model: Model) -> Self {
-        let calendar = Calendar { rhythm: Rhythm::MONTH, anchor: Anchor::Calendar, zone: Zone::utc() };
         Self {
             plan: Plan {
                 id: "airline".to_owned(),
                 name: "Airline".to_owned(),
                 currency: usd(),
-                calendar,
+                calendar: Calendar { rhythm: Rhythm::MONTH, anchor: Anchor::Calendar, zone: Zone::utc() },
                 minimum: None,
                 maximum: None,
                 commitment: None,
@@ -175,6 +174,7 @@ impl Case {
             period: self.period,
             whole: self.whole,
             life_from: self.life_from,
+            carries_from: self.whole.from(),
             days: &self.days,
             changes: &self.changes,
             usage: &BTreeMap::from([("miles".to_owned(), rows.to_vec())]),

@@ -95,6 +95,8 @@ pub struct Inputs<'a> {
     pub whole: Period,
     /// Where the subscription begins, and with it what is capped for a lifetime or has milestones in it.
     pub life_from: Instant,
+    /// Since when tiers are filled that carry on into the period: at most until it begins.
+    pub carries_from: Instant,
     /// The billing days that it has of its own, and its changes of plan: what its earlier periods ended with.
     pub days: &'a BillingDays,
     pub changes: &'a [Change],
@@ -309,7 +311,8 @@ fn scope<'a>(
         zone: &inputs.plan.calendar.zone,
         every_point: component::goes_along(component),
     };
-    Ok(Scope { component, source, currency: inputs.plan.currency, whole: inputs.whole, explained })
+    let (currency, whole, carries_from) = (inputs.plan.currency, inputs.whole, inputs.carries_from);
+    Ok(Scope { component, source, currency, whole, carries_from, explained })
 }
 
 /// Whether a line's amount is final, so that its explanation ends with the rounding.

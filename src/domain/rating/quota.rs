@@ -308,6 +308,7 @@ mod tests {
             period: case.period,
             whole: case.whole,
             life_from: case.life_from,
+            carries_from: case.whole.from(),
             days: &case.days,
             changes: &case.changes,
             usage: &BTreeMap::from([("miles".to_owned(), rows.to_vec())]),

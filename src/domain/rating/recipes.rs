@@ -89,6 +89,7 @@ fn paid(book: &Book, used: &[(&str, &[(i64, i64)])]) -> [BTreeMap<String, i64>; 
             period,
             whole: period,
             life_from: at("2013-01-01T00:00:00Z"),
+            carries_from: period.from(),
             days: &BillingDays::default(),
             changes: &[],
             usage: &usage,

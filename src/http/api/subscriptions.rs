@@ -189,6 +189,9 @@ impl From<subscribe::Error> for Problem {
                 let fix = "leave it out, or choose a plan with anchor = \"subscription\" and an interval of months";
                 unprocessable("/anchor_day", "anchor_day_is_fixed", detail, fix)
             }
+            subscribe::Error::Overtaken(_) => {
+                Problem::new(StatusCode::CONFLICT, "changed_meanwhile", detail).fix("try again; nothing was changed")
+            }
             subscribe::Error::Store(error) => error.into(),
         }
     }
@@ -205,7 +208,8 @@ impl From<subscribe::Error> for Problem {
     responses(
         (status = 200, description = "The subscription", body = Object),
         (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
-        (status = 404, body = Problem), (status = 422, description = "A plan, time or billing day that cannot be", body = Problem),
+        (status = 404, body = Problem), (status = 409, description = "Others change it at the same time", body = Problem),
+        (status = 422, description = "A plan, time or billing day that cannot be", body = Problem),
     ),
 )]
 async fn change(
