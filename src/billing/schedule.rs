@@ -107,10 +107,10 @@ impl<'a> Schedule<'a> {
     pub async fn read(db: &Db, versions: &'a Versions, through: Through, now: Instant) -> Result<Self, CloseError> {
         let mut schedule = Self { versions, through, now, due: BTreeMap::new() };
         let mut tx = db.read().await?;
-        let opened = tx.opened_periods().await?;
+        let opened = tx.opened(None).await?;
         for subscription in tx.unfinished_subscriptions(through.latest().min(now)).await? {
             let (from, advance_through) = (subscription.closed_through, subscription.advance_through);
-            let is_opened = opened.contains(&(subscription.id.clone(), from));
+            let is_opened = opened.contains(&subscription.id);
             schedule.add(&Arc::new(subscription), from, (advance_through, is_opened))?;
         }
         for subscription in tx.subscriptions_to_correct().await? {

@@ -103,7 +103,7 @@ pub async fn statement(
         contents.documents.push(payout.id.to_string());
         contents.rewards.extend(payout.lines);
     }
-    let opened = tx.opened_periods().await?;
+    let opened = tx.opened(Some(&consumer.id)).await?;
     let open = open_items(&subscriptions, &opened, versions, period, now)?;
     let state = if open.is_empty() && period.to() <= now { StatementState::Closed } else { StatementState::Open };
     let mut so_far = Vec::with_capacity(open.len());
@@ -170,7 +170,7 @@ fn window(
 /// What is dated in the period, has begun, and is not closed; with when it is due.
 fn open_items(
     subscriptions: &[Subscription],
-    opened: &BTreeSet<(SubscriptionId, Instant)>,
+    opened: &BTreeSet<SubscriptionId>,
     versions: &Versions,
     window: Period,
     now: Instant,
@@ -182,7 +182,7 @@ fn open_items(
             let Some((period, version)) = period_from(&subscription, from, versions)? else { break };
             let to = period.covered.to();
             let next = next_from(&subscription, to, versions)?;
-            let is_opened = opened.contains(&(subscription.id.clone(), from));
+            let is_opened = from == subscription.closed_through && opened.contains(&subscription.id);
             let opens_at = opens_at(&subscription, period, &version, (advance_through, is_opened))?;
             let item = |occasion, advance_through, next| Item {
                 subscription: subscription.clone(),

@@ -5,6 +5,8 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use sqlx::QueryBuilder;
+
 use crate::domain::consumer::Consumer;
 use crate::domain::document::Occasion;
 use crate::domain::ids::SubscriptionId;
@@ -119,12 +121,22 @@ impl<Mode> Tx<Mode> {
         rows.into_iter().map(closed).collect()
     }
 
-    /// Periods whose fees in advance an opening settled, by subscription and where they begin.
-    pub async fn opened_periods(&mut self) -> Result<BTreeSet<(SubscriptionId, Instant)>> {
-        const SQL: &str = "select subscription, period_from from closed_period where occasion = 'opening'";
-        let rows: Vec<(String, i64)> = on!(self, conn => sqlx::query_as(SQL).fetch_all(conn).await?);
-        let opened = |(id, from): (String, i64)| Some((SubscriptionId::parse(&id)?, Instant::from_micros(from)));
-        Ok(rows.into_iter().filter_map(opened).collect())
+    /// Subscriptions, of one consumer or of all, of whose first period that is not closed an opening settled the fees in
+    /// advance.
+    pub async fn opened(&mut self, consumer: Option<&str>) -> Result<BTreeSet<SubscriptionId>> {
+        // `cross join`: a look-up for each subscription, never a scan of all that was ever closed.
+        const SQL: &str = "
+            select subscription.id from subscription cross join closed_period
+            where closed_period.subscription = subscription.id
+                and closed_period.period_from = subscription.closed_through and closed_period.occasion = 'opening'";
+        let rows: Vec<(String,)> = on!(self, conn => {
+            let mut query = QueryBuilder::new(SQL);
+            if let Some(consumer) = consumer {
+                query.push(" and subscription.consumer = ").push_bind(consumer);
+            }
+            query.build_query_as().fetch_all(conn).await?
+        });
+        Ok(rows.into_iter().filter_map(|(id,)| SubscriptionId::parse(&id)).collect())
     }
 
     /// What each program has granted so far, in the minor unit of its currency.

@@ -95,12 +95,17 @@ impl<Mode> Tx<Mode> {
         const SQL: &str = "
             select id, consumer, plan, anchor_day, starts_at, ends_at, created_at, closed_through, advance_through,
                    book_version, revision
-            from subscription
-            where id > $2 and (cast($1 as text) is null or consumer = $1)
-            order by id limit $3";
+            from subscription where id > ";
         let after = after.map(SubscriptionId::as_str).unwrap_or_default();
-        let rows: Vec<Row> = on!(self, conn => sqlx::query_as(SQL)
-            .bind(consumer).bind(after).bind(limit).fetch_all(conn).await?);
+        let rows: Vec<Row> = on!(self, conn => {
+            let mut query = QueryBuilder::new(SQL);
+            query.push_bind(after);
+            // Said only where it is asked, so that it is looked up and not compared with every row.
+            if let Some(consumer) = consumer {
+                query.push(" and consumer = ").push_bind(consumer);
+            }
+            query.push(" order by id limit ").push_bind(limit).build_query_as().fetch_all(conn).await?
+        });
         let mut found = rows.into_iter().map(subscription).collect::<Result<Vec<_>>>()?;
         self.add_changes(&mut found).await?;
         Ok(found)

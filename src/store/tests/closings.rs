@@ -71,8 +71,10 @@ async fn a_closing_remembers_what_was_rated_in_it_and_from_what(db: Db) {
     let closed = tx.closed_periods_of(&of("AA")).await.expect("reads");
     assert_eq!(closed, [(1, periods[0].clone())]);
     assert_eq!(tx.closed_periods_of(&of("UA")).await.expect("reads"), []);
-    let opened = tx.opened_periods().await.expect("reads");
-    assert_eq!(opened.into_iter().collect::<Vec<_>>(), [(subscription("UA", "UA").id, periods[1].period.from())]);
+    for (consumer, opened) in [(None, vec![of("UA")]), (Some("UA"), vec![of("UA")]), (Some("AA"), vec![])] {
+        let found = tx.opened(consumer).await.expect("reads");
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), opened, "{consumer:?}");
+    }
     assert!(tx.granted_by_program().await.expect("reads").is_empty());
 }
 
