@@ -98,6 +98,8 @@ async fn running(
     };
     let meters = plan.meters().into_iter().map(read).collect::<Result<Vec<_>, _>>().map_err(CloseError::from)?;
     let usage = metering.usage_of(&consumer.id, meters).await?;
+    let carries_from = subscription.carries_from(covered.from(), period.whole, &plan.calendar);
+    let carries_from = carries_from.map_err(CloseError::from)?;
     let inputs = Inputs {
         plan,
         programs: &version.book.programs,
@@ -105,7 +107,7 @@ async fn running(
         period: covered,
         whole: period.whole,
         life_from: subscription.starts_at,
-        carries_from: subscription.carries_from(covered.from(), &plan.calendar).map_err(CloseError::from)?,
+        carries_from,
         days: &subscription.days,
         changes: &subscription.changes,
         usage: &usage,

@@ -93,6 +93,7 @@ pub(in crate::billing) async fn payouts(
         return Ok(());
     }
     let mut next = tx.next_payout_number(PAYOUT_PREFIX).await?;
+    // Collected, since a future that keeps a closure over references is not known to be `Send`.
     let due: Vec<_> = due.iter().zip(earned).map(|(due, earned)| (due, earned, unpaid.take(due))).collect();
     let state = |(due, earned, paid): (_, _, Vec<&Share>)| Ok((due, payout(due, earned, &paid)?));
     let make = |(due, draft): (&Due<'_>, Option<Draft>), made: &mut Made| {

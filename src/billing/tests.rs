@@ -201,14 +201,8 @@ async fn sign_up_for(db: &Db, plan: &str, id: &str, (tier, tax, ends_at): (&str,
     sign_up_at(db, plan, id, (tier, tax), (at("2013-01-01T05:00:00Z"), ends_at)).await;
 }
 
-async fn sign_up_at(
-    db: &Db,
-    plan: &str,
-    id: &str,
-    (tier, tax): (&str, Option<&str>),
-    runs: (Instant, Option<Instant>),
-) {
-    let consumer = Consumer {
+fn carrier(id: &str, tier: &str, tax: Option<&str>) -> Consumer {
+    Consumer {
         id: id.to_owned(),
         name: id.to_owned(),
         email: None,
@@ -219,11 +213,20 @@ async fn sign_up_at(
         alerts: Vec::new(),
         created_at: NOW,
         updated_at: NOW,
-    };
+    }
+}
+
+async fn sign_up_at(
+    db: &Db,
+    plan: &str,
+    id: &str,
+    (tier, tax): (&str, Option<&str>),
+    runs: (Instant, Option<Instant>),
+) {
     let subscription = SubscriptionId::parse(&format!("sub_{id}")).expect("an id");
     let subscription = Subscription::new(subscription, id.to_owned(), plan.to_owned(), runs, NOW);
     let mut tx = db.write().await.expect("begins");
-    tx.put_consumer(&consumer).await.expect("is put");
+    tx.put_consumer(&carrier(id, tier, tax)).await.expect("is put");
     tx.create_subscription(&subscription).await.expect("is created");
     tx.commit().await.expect("commits");
 }

@@ -131,13 +131,13 @@ impl Subscription {
         Period::new(period.from(), ends.map_or(period.to(), |ends| ends.min(period.to())))
     }
 
-    /// Since when the tiers are filled that carry on into a billing period which begins at `from`: since its whole period began,
-    /// the subscription, or the first period that is counted by the billing day of now.
-    pub fn carries_from(&self, from: Instant, calendar: &Calendar) -> Result<Instant, PeriodError> {
-        let whole = self.whole_from(from, calendar)?.from().max(self.starts_at);
-        let Some(moved) = self.days.moved_by(from) else { return Ok(whole) };
+    /// Since when the tiers are filled that carry on into a billing period which begins at `from`: since the whole one began that
+    /// it is a part of, the subscription, or the first period that is counted by the billing day of now.
+    pub fn carries_from(&self, from: Instant, whole: Period, calendar: &Calendar) -> Result<Instant, PeriodError> {
+        let begins = whole.from().max(self.starts_at);
+        let Some(moved) = self.days.moved_by(from) else { return Ok(begins) };
         let running = self.period_holding(Instant::from_micros(moved.micros().saturating_sub(1)), calendar)?;
-        Ok(whole.max(running.to()))
+        Ok(begins.max(running.to()))
     }
 
     /// The part of a whole period that begins at `from`, and ends with it or with the subscription.

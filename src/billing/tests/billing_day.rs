@@ -35,18 +35,7 @@ async fn subscribed(
     day: Option<&str>,
 ) -> Result<Subscription, subscribe::Error> {
     let mut tx = db.write().await.expect("begins");
-    let consumer = Consumer {
-        id: "UA".to_owned(),
-        name: "United".to_owned(),
-        email: None,
-        currency: Currency::from_code("USD").expect("USD exists"),
-        tax: None,
-        tags: BTreeMap::new(),
-        spend_cap: None,
-        alerts: Vec::new(),
-        created_at: NOW,
-        updated_at: NOW,
-    };
+    let consumer = carrier("UA", "none", None);
     tx.put_consumer(&consumer).await.expect("is put");
     tx.commit().await.expect("commits");
     let request = subscribe::Request {

@@ -116,7 +116,7 @@ impl<'a> Due<'a> {
         let Book { plans: _, programs, meters, .. } = &self.version.book;
         let Subscription { starts_at: life_from, days, changes, .. } = self.subscription;
         let (plan, life_from, usage) = (self.plan()?, *life_from, self.usage);
-        let carries_from = self.subscription.carries_from(period.from(), &plan.calendar);
+        let carries_from = self.subscription.carries_from(period.from(), whole, &plan.calendar);
         let carries_from = carries_from.map_err(|source| self.rating(source.into()))?;
         Ok(Some(Inputs { plan, programs, meters, period, whole, life_from, carries_from, days, changes, usage }))
     }
@@ -182,7 +182,8 @@ pub fn reaching_back<'a>(
     let carrying: Vec<&str> = rating::carrying_meters(plan).collect();
     if !carrying.is_empty() {
         let id = || subscription.id.to_string();
-        let from = subscription.carries_from(at, &plan.calendar);
+        let whole = subscription.whole_from(at, &plan.calendar);
+        let from = whole.and_then(|whole| subscription.carries_from(at, whole, &plan.calendar));
         let from = from.map_err(|source| ClosingError::Period { subscription: id(), source })?;
         since.extend(carrying.into_iter().map(|id| (id, from)));
     }
