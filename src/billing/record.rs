@@ -10,7 +10,6 @@ use tokio::task::yield_now;
 use crate::billing::booking;
 use crate::billing::close::CloseError;
 use crate::billing::close::Summary;
-use crate::domain::cores::by_all_cores;
 use crate::domain::document::Number;
 use crate::domain::document::closing::Charged;
 use crate::domain::document::closing::Due;
@@ -39,7 +38,7 @@ const PAYOUT_PREFIX: &str = "PO-";
 const PERIODS_AT_ONCE: usize = if cfg!(test) { 2 } else { 4_096 };
 
 /// So many periods are rated on all cores before we look whether the database waits for us: a few milliseconds of plain plans.
-const PERIODS_A_TURN: usize = if cfg!(test) { 1 } else { 256 };
+const PERIODS_A_TURN: usize = if cfg!(test) { 1 } else { 16 };
 
 /// What was made and is to be recorded, in the order of its numbers.
 #[derive(Default)]
@@ -140,8 +139,8 @@ async fn some<T: Send, R: Send>(
 ) -> Result<Made, CloseError> {
     let mut made = Made::default();
     for _ in 0..PERIODS_AT_ONCE / PERIODS_A_TURN {
-        for rated in by_all_cores(due.take(PERIODS_A_TURN), rate) {
-            make(rated?, &mut made)?;
+        for due in due.take(PERIODS_A_TURN) {
+            make(rate(due)?, &mut made)?;
         }
         yield_now().await;
     }

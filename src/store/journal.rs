@@ -12,7 +12,6 @@ use std::collections::HashSet;
 use jiff::civil::Date;
 use sqlx::QueryBuilder;
 
-use crate::domain::cores::by_all_cores;
 use crate::domain::ids::EntryId;
 use crate::domain::ledger::account::Account;
 use crate::domain::ledger::account::Side;
@@ -221,7 +220,8 @@ impl Tx<Write> {
         let mut seq = head.last_entry;
         let mut posted = Vec::with_capacity(entries.len());
         let mut fresh = Vec::new();
-        for (entry, hash) in entries.iter().zip(by_all_cores(entries, Entry::content_hash)) {
+        for entry in entries {
+            let hash = entry.content_hash();
             if let Some((seq, id, as_posted)) = standing.get(&entry.heading().key) {
                 if *as_posted != hash {
                     return Err(Error::Refused(format!(
@@ -234,14 +234,14 @@ impl Tx<Write> {
             }
             seq += 1;
             posted.push(Posted { id: entry.id().clone(), seq, new: true });
-            standing.insert(entry.heading().key.clone(), (seq, entry.id().clone(), hash.clone()));
-            fresh.push((seq, hash, entry));
+            standing.insert(entry.heading().key.clone(), (seq, entry.id().clone(), hash.to_owned()));
+            fresh.push((seq, entry));
         }
         if !fresh.is_empty() {
             self.insert_accounts(&fresh).await?;
             self.insert_entries(head.batch + 1, &fresh).await?;
             self.insert_postings(&fresh).await?;
-            self.seal(head, seq, head.head.after(fresh.iter().map(|(_, _, entry)| *entry))).await?;
+            self.seal(head, seq, head.head.after(fresh.iter().map(|(_, entry)| *entry))).await?;
         }
         Ok(posted)
     }
@@ -273,8 +273,8 @@ impl Tx<Write> {
         Ok(standing)
     }
 
-    async fn insert_accounts(&mut self, fresh: &[(i64, String, &Entry)]) -> Result<()> {
-        let postings = fresh.iter().flat_map(|(_, _, entry)| entry.postings());
+    async fn insert_accounts(&mut self, fresh: &[(i64, &Entry)]) -> Result<()> {
+        let postings = fresh.iter().flat_map(|(_, entry)| entry.postings());
         let named: HashSet<&Account> = postings.map(|posting| &posting.account).collect();
         let sorted: Vec<&Account> = named.into_iter().collect::<BTreeSet<_>>().into_iter().collect();
         insert_rows!(
@@ -293,20 +293,20 @@ impl Tx<Write> {
         Ok(())
     }
 
-    async fn insert_entries(&mut self, batch: i64, fresh: &[(i64, String, &Entry)]) -> Result<()> {
+    async fn insert_entries(&mut self, batch: i64, fresh: &[(i64, &Entry)]) -> Result<()> {
         insert_rows!(
             self,
             "insert into journal_entry
                      (seq, batch, id, kind, key, hash, effective_on, recorded_at, description, reverses) ",
             fresh.iter().map(Ok),
-            |mut row, (seq, hash, entry)| {
+            |mut row, (seq, entry)| {
                 let heading = entry.heading();
                 row.push_bind(*seq)
                     .push_bind(batch)
                     .push_bind(heading.id.as_str())
                     .push_bind(heading.kind.as_str())
                     .push_bind(&heading.key)
-                    .push_bind(hash)
+                    .push_bind(entry.content_hash())
                     .push_bind(heading.effective_on.to_string())
                     .push_bind(heading.recorded_at.micros())
                     .push_bind(&heading.description)
@@ -316,8 +316,8 @@ impl Tx<Write> {
         Ok(())
     }
 
-    async fn insert_postings(&mut self, fresh: &[(i64, String, &Entry)]) -> Result<()> {
-        let rows = fresh.iter().flat_map(|(seq, _, entry)| {
+    async fn insert_postings(&mut self, fresh: &[(i64, &Entry)]) -> Result<()> {
+        let rows = fresh.iter().flat_map(|(seq, entry)| {
             (1_i64..).zip(entry.postings()).map(move |(line, posting)| Ok((*seq, line, posting)))
         });
         insert_rows!(self, "insert into posting (entry, line, account, currency, side, amount) ", rows, |mut row,

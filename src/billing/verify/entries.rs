@@ -85,7 +85,7 @@ fn keep(
 ) {
     match made {
         Ok(entries) => expected.extend(
-            entries.into_iter().map(|entry| (entry.heading().key.clone(), (entry.content_hash(), document.clone()))),
+            entries.into_iter().map(|entry| (entry.heading().key.clone(), (entry.content_hash().to_owned(), document.clone()))),
         ),
         Err(why) => differences.push(Difference::NotBookable { document, why: why.to_string() }),
     }

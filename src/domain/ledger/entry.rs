@@ -59,6 +59,7 @@ pub struct Heading {
 pub struct Entry {
     heading: Heading,
     postings: Vec<Posting>,
+    content_hash: String,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -120,7 +121,12 @@ impl Entry {
             }
             i64::try_from(debit).map_err(|_| EntryError::TooLarge)?;
         }
-        Ok(Self { heading, postings })
+        Ok(Self::hashed(heading, postings))
+    }
+
+    fn hashed(heading: Heading, postings: Vec<Posting>) -> Self {
+        let content_hash = hex(&Sha256::digest(content(&heading, &postings)));
+        Self { heading, postings, content_hash }
     }
 
     pub fn heading(&self) -> &Heading {
@@ -138,18 +144,14 @@ impl Entry {
     /// The entry that takes this one back: the same postings, each on the other side.
     pub fn mirror(&self, heading: Heading) -> Self {
         let mirrored = |posting: &Posting| Posting { side: posting.side.opposite(), ..posting.clone() };
-        Self {
-            heading: Heading { reverses: Some(self.heading.id.clone()), ..heading },
-            postings: self.postings.iter().map(mirrored).collect(),
-        }
+        let heading = Heading { reverses: Some(self.heading.id.clone()), ..heading };
+        Self::hashed(heading, self.postings.iter().map(mirrored).collect())
     }
 
     /// SHA-256 of what the entry says, in hex. Not of its id, its key or when it was written down: posting the same
     /// content again under one key is the same posting, at any time.
-    pub fn content_hash(&self) -> String {
-        let mut hash = Sha256::new();
-        hash.update(self.content());
-        hex(&hash.finalize())
+    pub fn content_hash(&self) -> &str {
+        &self.content_hash
     }
 
     /// Everything in the entry, each field with its length before it, so that no two entries look alike.
@@ -158,24 +160,24 @@ impl Entry {
         fields.text(self.heading.id.as_str());
         fields.text(&self.heading.key);
         fields.number(self.heading.recorded_at.micros());
-        fields.bytes(&self.content());
+        fields.bytes(&content(&self.heading, &self.postings));
         fields.0
     }
+}
 
-    fn content(&self) -> Vec<u8> {
-        let mut fields = Fields::default();
-        fields.text(self.heading.kind.as_str());
-        fields.text(&self.heading.effective_on.to_string());
-        fields.text(&self.heading.description);
-        // No id is empty.
-        fields.text(self.heading.reverses.as_ref().map_or("", EntryId::as_str));
-        for posting in &self.postings {
-            fields.text(&posting.account.to_string());
-            fields.text(posting.side.as_str());
-            fields.number(posting.amount.minor());
-        }
-        fields.0
+fn content(heading: &Heading, postings: &[Posting]) -> Vec<u8> {
+    let mut fields = Fields::default();
+    fields.text(heading.kind.as_str());
+    fields.text(&heading.effective_on.to_string());
+    fields.text(&heading.description);
+    // No id is empty.
+    fields.text(heading.reverses.as_ref().map_or("", EntryId::as_str));
+    for posting in postings {
+        fields.text(&posting.account.to_string());
+        fields.text(posting.side.as_str());
+        fields.number(posting.amount.minor());
     }
+    fields.0
 }
 
 #[derive(Default)]
