@@ -3,6 +3,7 @@
 //! A closing is dated by the last day of its period, an opening by the day on which it is due, and the passing of a hold
 //! by the day on which it passed. Pure: `verify` makes the same entries again and compares.
 
+use jiff::ToSpan;
 use jiff::civil::Date;
 use thiserror::Error;
 
@@ -34,6 +35,11 @@ pub enum BookingError {
 /// The last day of a period.
 fn last_day(period: Period, zone: &Zone) -> Date {
     Instant::from_micros(period.to().micros().saturating_sub(1)).date_in(zone)
+}
+
+/// The last day on which an invoice is paid in time.
+pub fn due_on(issued_at: Instant, version: &BookVersion, zone: &Zone) -> Date {
+    issued_at.date_in(zone).saturating_add(i64::from(version.book.due_days).days())
 }
 
 /// The finalisation of an invoice that was due at an instant; none if it comes to nothing.

@@ -39,6 +39,7 @@ use crate::billing::record::Made;
 use crate::billing::schedule::Item;
 use crate::billing::schedule::Schedule;
 pub use crate::billing::schedule::Through;
+use crate::billing::settle;
 use crate::billing::sharing::Producers;
 use crate::billing::usage::Together;
 use crate::billing::usage::UsageOfAll;
@@ -124,6 +125,8 @@ pub enum CloseError {
     Overtaken,
     #[error("consumer {0} of a subscription is not known")]
     UnknownConsumer(String),
+    #[error("credit cannot be used: {0}")]
+    Credit(#[from] settle::Error),
     #[error(transparent)]
     Closing(#[from] ClosingError),
     #[error(transparent)]

@@ -9,6 +9,7 @@ mod late;
 pub mod quota;
 mod record;
 mod schedule;
+pub mod settle;
 mod sharing;
 pub mod simulate;
 pub mod statement;

@@ -4,12 +4,14 @@
 //! them is still in its own.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use tokio::task::yield_now;
 
 use crate::billing::booking;
 use crate::billing::close::CloseError;
 use crate::billing::close::Summary;
+use crate::billing::settle;
 use crate::domain::document::Number;
 use crate::domain::document::closing::Charged;
 use crate::domain::document::closing::Due;
@@ -64,19 +66,39 @@ pub(in crate::billing) async fn invoices(
             next.insert(prefix, tx.next_invoice_number(prefix).await?);
         }
     }
+    let credit: BTreeSet<String> = tx.customer_credit(None).await?.into_iter().map(|(consumer, _)| consumer).collect();
+    let mut to_credit = Vec::new();
     let mut shares = Vec::new();
     let rate = |due| Ok((due, charged(due, terms)?));
     let make = |(due, Charged { invoice, shares: divided }): (&Due<'_>, Charged), made: &mut Made| {
         shares.extend(divided);
         if let Some((draft, next)) = invoice.zip(next.get_mut(due.version.book.invoice_prefix.as_str())) {
-            let invoice = draft.finalize(take(next), closing.closed_at);
-            made.entries.extend(booking::of_invoice(&invoice, due.at, zone_of(due)?)?);
+            let due_on = booking::due_on(closing.closed_at, due.version, zone_of(due)?);
+            let invoice = draft.finalize(take(next), closing.closed_at, due_on);
+            let entry = booking::of_invoice(&invoice, due.at, zone_of(due)?)?;
+            if let Some(entry) = entry.as_ref().filter(|_| is_credited(&invoice, &credit)) {
+                to_credit.push(settle::Made {
+                    id: invoice.id.clone(),
+                    number: invoice.number.to_string(),
+                    consumer: invoice.consumer.clone(),
+                    total: invoice.totals.total,
+                    effective_on: entry.heading().effective_on,
+                });
+            }
+            made.entries.extend(entry);
             made.invoices.push(invoice);
         }
         Ok(())
     };
     in_turns(tx, closing, due.iter(), (rate, make), summary).await?;
+    settle::use_credit(tx, to_credit, closing.closed_at).await?;
     Ok(shares)
+}
+
+/// Whether an invoice is settled at once, with its consumer's credit or by becoming some.
+fn is_credited(invoice: &Invoice, credit: &BTreeSet<String>) -> bool {
+    let total = invoice.totals.total;
+    total.is_negative() || !total.is_zero() && credit.contains(&invoice.consumer)
 }
 
 /// Records the payout statements of everything that is due: of what each period earned, and of the shares that wait.

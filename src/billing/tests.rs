@@ -9,6 +9,7 @@ mod changes;
 mod late;
 mod lifetime;
 mod quota;
+mod settle;
 mod shares;
 mod trial;
 

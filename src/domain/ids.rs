@@ -60,6 +60,8 @@ id!(
 );
 id!(InvoiceId, "inv");
 id!(PayoutId, "po");
+id!(PaymentId, "pmt");
+id!(CreditNoteId, "cn");
 id!(EntryId, "je");
 id!(KeyId, "key");
 id!(QuarantineId, "quar");

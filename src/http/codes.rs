@@ -1,7 +1,7 @@
 //! Every code that a problem can have, and what it means: the reading page shows them, and `type` leads there.
 
 /// Never renamed: programs look at them.
-pub const CODES: [(&str, &str); 72] = [
+pub const CODES: [(&str, &str); 77] = [
     (
         "anchor_day_is_fixed",
         "The periods of the plan begin on the calendar's own boundaries, or are of days or weeks: no billing day moves them.",
@@ -16,6 +16,10 @@ pub const CODES: [(&str, &str); 72] = [
     ("broken_encoding", "The body is not what `Content-Encoding` says, or a part of it is missing."),
     ("busy", "More is under way than the server has memory for. Nothing was stored; try again after `Retry-After`."),
     ("cannot_close", "A period cannot be closed because of what is named. Nothing of its group was kept."),
+    (
+        "cannot_credit",
+        "Of a line no more is credited than it came to, and of an invoice no more than its total. The detail says what is left.",
+    ),
     ("cannot_rate", "What is not closed yet cannot be priced because of what is named."),
     ("cannot_simulate", "The book cannot be tried on that time because of what is named."),
     (
@@ -37,6 +41,7 @@ pub const CODES: [(&str, &str); 72] = [
     ("invalid_json", "The body is not JSON. The place says where it ends to be."),
     ("invalid_parameter", "A query parameter cannot be read. The place names it."),
     ("invalid_time", "Neither a date nor an RFC 3339 time."),
+    ("invoice_is_settled", "The invoice is paid, void or given up, or something of it is settled already."),
     ("no_price_book", "No price book applies at that time."),
     ("not_acceptable", "The answer has none of the forms that `Accept` names."),
     ("not_after_the_last", "A price book takes effect after the one before it: published prices never change."),
@@ -70,6 +75,7 @@ pub const CODES: [(&str, &str); 72] = [
     ),
     ("unknown_address", "Nothing has this address."),
     ("unknown_consumer", "Nobody has told about this consumer."),
+    ("unknown_credit_note", "There is no such credit note."),
     ("unknown_currency", "Currencies are known by their ISO 4217 codes, in capitals."),
     ("unknown_event", "No event with this source and id is in the log."),
     ("unknown_event_type", "The catalog does not have this event type."),
@@ -78,6 +84,7 @@ pub const CODES: [(&str, &str); 72] = [
     ("unknown_key", "There is no such key, or it is revoked already."),
     ("unknown_line", "The document does not have so many lines; they are counted from 1."),
     ("unknown_meter", "No published price book has this meter."),
+    ("unknown_payment", "There is no such payment."),
     ("unknown_payout", "There is no such payout statement."),
     ("unknown_plan", "The price book of that time does not have this plan."),
     ("unknown_quarantined", "This event is not in quarantine, or not any more: it was taken or discarded."),
@@ -94,6 +101,7 @@ pub const CODES: [(&str, &str); 72] = [
     ("unusable_amount", "An amount is above zero, and has no more decimals than its currency."),
     ("unusable_anchor_day", "A billing day is a day of the month, from 1 to 31."),
     ("unusable_id", "An id is at most 512 bytes long, and has no control characters."),
+    ("unusable_text", "A text is empty that says why something was done, or one is longer than 1,000 bytes."),
     ("wrong_method", "This address takes other methods."),
 ];
 
@@ -137,6 +145,7 @@ mod tests {
         }
         // Chosen by a condition, so that they do not stand behind a status.
         used.extend(["invalid_body", "invalid_json", "unknown_invoice", "unknown_payout"]);
+        used.extend(["unknown_credit_note", "unknown_payment"]);
         let explained: Vec<&str> = CODES.iter().map(|(code, _)| *code).collect();
         assert_eq!(explained, used.into_iter().collect::<Vec<_>>());
     }

@@ -22,7 +22,10 @@ const TAGS: [(&str, &str); 12] = [
     ("catalog", "Event types: what is counted, and what it means."),
     ("consumers", "Who is charged, paid, or both; and the statement that shows what came of it."),
     ("subscriptions", "Who is billed under which plan, and from when."),
-    ("documents", "Closing turns a finished period into invoices and payout statements. They are final."),
+    (
+        "documents",
+        "Closing turns a finished period into invoices and payout statements. They are final; payments and credit notes settle them.",
+    ),
     ("ledger", "The double-entry journal that every document is booked in."),
     ("exports", "The journal in the formats of other tools."),
     ("pricing", "Price books: published as versions that never change."),
@@ -31,7 +34,7 @@ const TAGS: [(&str, &str); 12] = [
 ];
 
 /// A call, the shape of its answer, and whether it is a list of them.
-const ANSWERS: [(&str, &str, &str, bool); 23] = [
+const ANSWERS: [(&str, &str, &str, bool); 33] = [
     ("get", "/v1/consumers", "Consumer", true),
     ("get", "/v1/consumers/{id}", "Consumer", false),
     ("put", "/v1/consumers/{id}", "Consumer", false),
@@ -42,6 +45,16 @@ const ANSWERS: [(&str, &str, &str, bool); 23] = [
     ("post", "/v1/subscriptions", "Subscription", false),
     ("get", "/v1/invoices", "Invoice", true),
     ("get", "/v1/invoices/{id}", "Invoice", false),
+    ("post", "/v1/invoices/{id}/finalize", "Invoice", false),
+    ("post", "/v1/invoices/{id}/void", "Invoice", false),
+    ("post", "/v1/invoices/{id}/uncollectible", "Invoice", false),
+    ("post", "/v1/invoices/{id}/pay", "Payment", false),
+    ("post", "/v1/payments", "Payment", false),
+    ("get", "/v1/payments", "Payment", true),
+    ("get", "/v1/payments/{id}", "Payment", false),
+    ("post", "/v1/credit-notes", "CreditNote", false),
+    ("get", "/v1/credit-notes", "CreditNote", true),
+    ("get", "/v1/credit-notes/{id}", "CreditNote", false),
     ("get", "/v1/payouts", "Payout", true),
     ("get", "/v1/payouts/{id}", "Payout", false),
     ("get", "/v1/invoices/{id}/lines/{n}/explain", "Explained", false),

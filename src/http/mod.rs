@@ -3,6 +3,7 @@
 //! Every route is registered together with its description, so there is none that `/openapi.json` does not know.
 
 mod accept;
+mod amount;
 pub mod api;
 pub mod auth;
 pub mod body;

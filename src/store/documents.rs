@@ -2,17 +2,19 @@
 
 use std::collections::HashMap;
 
+use jiff::civil::Date;
 use sqlx::QueryBuilder;
 
 use crate::domain::document::Number;
 use crate::domain::document::Occasion;
 use crate::domain::document::invoice::Invoice;
-use crate::domain::document::invoice::InvoiceState;
 use crate::domain::document::invoice::Taxed;
 use crate::domain::document::invoice::Totals;
 use crate::domain::document::payout::Hold;
 use crate::domain::document::payout::Payout;
 use crate::domain::document::payout::PayoutState;
+use crate::domain::document::settlement::InvoiceState;
+use crate::domain::document::settlement::outstanding;
 use crate::domain::ids::InvoiceId;
 use crate::domain::ids::PayoutId;
 use crate::domain::ids::SubscriptionId;
@@ -65,9 +67,11 @@ struct Head {
     total: Money,
     book_version: String,
     issued_at: Instant,
+    due_on: Option<Date>,
 }
 
-type HeadRow = (String, String, i64, String, String, String, i64, i64, String, i64, i64, i64, String, i64);
+type HeadRow =
+    (String, String, i64, String, String, String, i64, i64, String, i64, i64, i64, String, i64, Option<String>);
 pub(in crate::store) type LineRow =
     (String, String, String, String, String, i64, i64, Quantity, i64, Option<String>, String);
 
@@ -76,17 +80,24 @@ impl<Mode> Tx<Mode> {
         let heads = self.heads(Kind::Invoice, wanted).await?;
         let mut lines = self.lines(&heads).await?;
         let mut taxes = self.taxes(&heads).await?;
+        let settled = heads.iter().map(|head| (head.id.as_str(), head.currency));
+        let mut settlements = self.settlements(&settled.collect::<Vec<_>>()).await?;
         let invoice = |head: Head| {
             let lines = lines.remove(&head.id).unwrap_or_default();
             let taxes = taxes.remove(&head.id).unwrap_or_default();
+            let settlements = settlements.remove(&head.id).unwrap_or_default();
+            let too_large = |_| damaged(&head.id, "settlements");
             Ok(Invoice {
+                state: InvoiceState::of(head.total, &settlements).map_err(too_large)?,
+                outstanding: outstanding(head.total, &settlements).map_err(too_large)?,
+                settlements,
+                due_on: head.due_on,
                 id: InvoiceId::parse(&head.id).ok_or_else(|| damaged(&head.id, "id"))?,
                 number: head.number,
                 consumer: head.consumer,
                 subscription: head.subscription,
                 occasion: head.occasion,
                 period: head.period,
-                state: InvoiceState::Open,
                 totals: Totals { lines, net: head.net, taxes, tax: head.tax, total: head.total },
                 book_version: head.book_version,
                 issued_at: head.issued_at,
@@ -144,11 +155,11 @@ impl<Mode> Tx<Mode> {
     async fn heads(&mut self, kind: Kind, wanted: Wanted<'_>) -> Result<Vec<Head>> {
         const WITH_ID: &str = "
             select id, prefix, ordinal, consumer, subscription, occasion, period_from, period_to,
-                   currency, net, tax, total, book_version, issued_at
+                   currency, net, tax, total, book_version, issued_at, due_on
             from document where kind = $1 and id = $2";
         const PAGE: &str = "
             select id, prefix, ordinal, consumer, subscription, occasion, period_from, period_to,
-                   currency, net, tax, total, book_version, issued_at
+                   currency, net, tax, total, book_version, issued_at, due_on
             from document
             where kind = $1
             and (cast($2 as text) is null or consumer = $2)
@@ -156,11 +167,11 @@ impl<Mode> Tx<Mode> {
             order by id desc limit $4";
         const OF_CLOSING: &str = "
             select id, prefix, ordinal, consumer, subscription, occasion, period_from, period_to,
-                   currency, net, tax, total, book_version, issued_at
+                   currency, net, tax, total, book_version, issued_at, due_on
             from document where kind = $1 and closing = $2 order by ordinal";
         const DATED: &str = "
             select id, prefix, ordinal, consumer, subscription, occasion, period_from, period_to,
-                   currency, net, tax, total, book_version, issued_at
+                   currency, net, tax, total, book_version, issued_at, due_on
             from document
             where kind = $1 and consumer = $2
             and (occasion = 'closing' and period_to > $3 and period_to <= $4
@@ -291,6 +302,7 @@ fn head(row: HeadRow) -> Result<Head> {
         total,
         book_version,
         issued_at,
+        due_on,
     ) = row;
     let currency = Currency::from_code(&currency).ok_or_else(|| damaged(&id, "currency"))?;
     let money = |minor| Money::from_minor(minor, currency);
@@ -307,6 +319,7 @@ fn head(row: HeadRow) -> Result<Head> {
         total: money(total),
         book_version,
         issued_at: Instant::from_micros(issued_at),
+        due_on: due_on.map(|text| text.parse()).transpose().map_err(|_| damaged(&id, "due date"))?,
         id,
     })
 }

@@ -98,6 +98,7 @@ const BOOKS_STEPS: &[Step] = &[
     step!(13, "0013_spend"),
     step!(14, "0014_shares"),
     step!(15, "0015_days"),
+    step!(18, "0018_settlement"),
 ];
 
 /// A number of our own, so that no other program's advisory lock is ours: `tally` in ASCII.

@@ -27,6 +27,7 @@ pub mod naive;
 pub mod quarantine;
 pub mod recording;
 pub mod replayed;
+pub mod settlements;
 pub mod shares;
 pub mod subscriptions;
 #[cfg(test)]

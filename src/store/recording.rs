@@ -4,6 +4,8 @@
 //! the transaction that records the documents: taking one makes every other transaction that wants one wait, so take
 //! them late.
 
+use jiff::civil::Date;
+
 use crate::domain::document::Number;
 use crate::domain::document::Occasion;
 use crate::domain::document::invoice::Invoice;
@@ -48,6 +50,7 @@ struct Row<'a> {
     total: Money,
     book_version: &'a str,
     issued_at: Instant,
+    due_on: Option<Date>,
 }
 
 impl<Mode> Tx<Mode> {
@@ -193,7 +196,7 @@ impl Tx<Write> {
             self,
             "insert into document
                      (id, kind, prefix, ordinal, number, consumer, subscription, occasion, period_from, period_to,
-                      currency, net, tax, total, closing, book_version, issued_at) ",
+                      currency, net, tax, total, closing, book_version, issued_at, due_on) ",
             rows.map(Ok),
             |mut values, row| {
                 values
@@ -213,7 +216,8 @@ impl Tx<Write> {
                     .push_bind(row.total.minor())
                     .push_bind(closing)
                     .push_bind(row.book_version)
-                    .push_bind(row.issued_at.micros());
+                    .push_bind(row.issued_at.micros())
+                    .push_bind(row.due_on.map(|date| date.to_string()));
             }
         );
         Ok(())
@@ -242,6 +246,7 @@ fn invoice_row(invoice: &Invoice) -> Row<'_> {
         total: invoice.totals.total,
         book_version: &invoice.book_version,
         issued_at: invoice.issued_at,
+        due_on: invoice.due_on,
     }
 }
 
@@ -258,5 +263,6 @@ fn payout_row(payout: &Payout) -> Row<'_> {
         total: payout.total,
         book_version: &payout.book_version,
         issued_at: payout.issued_at,
+        due_on: None,
     }
 }

@@ -25,6 +25,7 @@ mod quarantine;
 mod quota;
 mod replay;
 mod scenarios;
+mod settle;
 mod shares;
 mod simulate;
 mod statement;

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::num::NonZero;
 
+use jiff::civil::date;
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 
@@ -277,7 +278,7 @@ async fn what_was_charged_before_the_trial_is_not_charged_again(db: Db) {
         .await
         .expect("moves");
     let number = tx.next_invoice_number(&version.book.invoice_prefix).await.expect("counts");
-    let invoice = draft.finalize(number, NOW);
+    let invoice = draft.finalize(number, NOW, date(2013, 5, 1));
     let zone = Zone::named("America/New_York").expect("a zone");
     tx.record_invoices(1, std::slice::from_ref(&invoice)).await.expect("is recorded");
     tx.post(&booking::of_invoice(&invoice, starts, &zone).expect("is booked").into_iter().collect::<Vec<_>>())

@@ -7,11 +7,15 @@ use crate::billing::booking::BookingError;
 use crate::billing::verify::Difference;
 use crate::billing::verify::Verified;
 use crate::billing::verify::VerifyError;
+use crate::billing::verify::settled::Payments;
 use crate::domain::book::version::BookVersion;
 use crate::domain::document::invoice::Invoice;
 use crate::domain::document::payout::Payout;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::ledger::entry::Entry;
+use crate::domain::ledger::entry::EntryError;
+use crate::domain::ledger::templates::settlement::credit_note_issued;
+use crate::domain::ledger::templates::settlement::payment_received;
 use crate::domain::period::Period;
 use crate::domain::subscription::Subscription;
 use crate::domain::time::Instant;
@@ -20,6 +24,7 @@ use crate::metering::versions::Versions;
 use crate::store::Read;
 use crate::store::Tx;
 use crate::store::documents::Wanted;
+use crate::store::settlements;
 
 /// Entries and documents that are read at once.
 const PAGE: i64 = 1_000;
@@ -64,15 +69,31 @@ async fn expected(
     let subscriptions = subscriptions.into_iter().map(|known| (known.id.clone(), known)).collect();
     let books = Books { versions, subscriptions };
     let mut expected = Expected::new();
+    let mut payments = Payments::default();
     for closing in tx.closings().await? {
         for invoice in tx.invoices(Wanted::Closing(closing.seq)).await? {
             let document = format!("invoice {}", invoice.number);
-            keep(&mut expected, differences, document, books.of_invoice(&invoice, closing.due_at));
+            let finalized = books.of_invoice(&invoice, closing.due_at);
+            if let Ok(finalized) = &finalized {
+                let settled = payments.of_invoice(&invoice, finalized.first());
+                keep(&mut expected, differences, document.clone(), settled.map_err(NotBookable::from));
+            }
+            keep(&mut expected, differences, document, finalized);
         }
         for payout in tx.payouts(Wanted::Closing(closing.seq)).await? {
             let document = format!("payout {}", payout.number);
             keep(&mut expected, differences, document, books.of_payout(&payout));
         }
+    }
+    let all = settlements::Wanted::Page { consumer: None, before: None, limit: i64::MAX };
+    for payment in tx.payments(all).await? {
+        let entry = payment_received(&payment, payments.settled(payment.id.as_str(), payment.amount));
+        let entries = entry.map(|entry| entry.into_iter().collect()).map_err(NotBookable::from);
+        keep(&mut expected, differences, format!("payment {}", payment.id), entries);
+    }
+    for note in tx.credit_notes(all).await? {
+        let entries = credit_note_issued(&note).map(|entry| entry.into_iter().collect()).map_err(NotBookable::from);
+        keep(&mut expected, differences, format!("credit note {}", note.number), entries);
     }
     Ok(expected)
 }
@@ -85,7 +106,9 @@ fn keep(
 ) {
     match made {
         Ok(entries) => expected.extend(
-            entries.into_iter().map(|entry| (entry.heading().key.clone(), (entry.content_hash().to_owned(), document.clone()))),
+            entries
+                .into_iter()
+                .map(|entry| (entry.heading().key.clone(), (entry.content_hash().to_owned(), document.clone()))),
         ),
         Err(why) => differences.push(Difference::NotBookable { document, why: why.to_string() }),
     }
@@ -103,6 +126,8 @@ enum NotBookable {
     UnknownPlan(String),
     #[error(transparent)]
     Booking(#[from] BookingError),
+    #[error(transparent)]
+    Entry(#[from] EntryError),
 }
 
 impl Books<'_> {

@@ -9,6 +9,7 @@
 mod again;
 mod entries;
 mod history;
+mod settled;
 
 use std::collections::BTreeMap;
 

@@ -47,6 +47,8 @@ pub struct Book {
     pub zone: Zone,
     /// How invoice numbers begin, such as `INV-`.
     pub invoice_prefix: String,
+    /// So many days after it was issued an invoice is to be paid.
+    pub due_days: u32,
     pub taxes: BTreeMap<String, Tax>,
     pub event_types: BTreeMap<String, EventType>,
     pub meters: BTreeMap<String, Meter>,

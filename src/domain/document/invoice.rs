@@ -1,11 +1,16 @@
 //! Invoices: what a consumer owes for a period, with tax.
 
+use jiff::civil::Date;
 use rust_decimal::Decimal;
 use serde::Serialize;
+use serde::Serializer;
 
 use crate::domain::book::Tax;
 use crate::domain::document::Number;
 use crate::domain::document::Occasion;
+use crate::domain::document::date_text;
+use crate::domain::document::settlement::InvoiceState;
+use crate::domain::document::settlement::Settlement;
 use crate::domain::ids::InvoiceId;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::money::Currency;
@@ -27,7 +32,7 @@ pub struct Draft {
     pub totals: Totals,
 }
 
-/// A finalised invoice: it has its number, and nothing in it changes any more.
+/// A finalised invoice: it has its number, and nothing in it changes any more but what is settled of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Invoice {
     pub id: InvoiceId,
@@ -42,14 +47,12 @@ pub struct Invoice {
     /// The price-book version that it was rated under.
     pub book_version: String,
     pub issued_at: Instant,
-}
-
-/// Where a finalised invoice stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum InvoiceState {
-    /// Owed.
-    Open,
+    /// The last day on which it is paid in time. None of invoices that were made before there was one.
+    #[serde(serialize_with = "due_text")]
+    pub due_on: Option<Date>,
+    /// What is still owed of the total.
+    pub outstanding: Money,
+    pub settlements: Vec<Settlement>,
 }
 
 /// Lines and what they come to: `net` is their sum, `total` is `net` and `tax`.
@@ -74,7 +77,8 @@ pub struct Taxed {
 }
 
 impl Draft {
-    pub fn finalize(self, number: Number, issued_at: Instant) -> Invoice {
+    pub fn finalize(self, number: Number, issued_at: Instant, due_on: Date) -> Invoice {
+        let total = self.totals.total;
         Invoice {
             id: self.id,
             number,
@@ -82,11 +86,21 @@ impl Draft {
             subscription: self.subscription,
             occasion: self.occasion,
             period: self.period,
-            state: InvoiceState::Open,
+            state: if total.is_zero() { InvoiceState::Paid } else { InvoiceState::Open },
             totals: self.totals,
             book_version: self.book_version,
             issued_at,
+            due_on: Some(due_on),
+            outstanding: total,
+            settlements: Vec::new(),
         }
+    }
+}
+
+fn due_text<S: Serializer>(due_on: &Option<Date>, serializer: S) -> Result<S::Ok, S::Error> {
+    match due_on {
+        Some(due_on) => date_text(due_on, serializer),
+        None => serializer.serialize_none(),
     }
 }
 
@@ -138,6 +152,8 @@ pub fn creditable(wanted: Money, paid: Money, credited: Money) -> Result<Money, 
 #[cfg(test)]
 pub mod tests {
     use std::collections::BTreeMap;
+
+    use jiff::civil::date;
 
     use super::*;
     use crate::domain::rating::line::Explanation;
@@ -193,10 +209,14 @@ pub mod tests {
             book_version: "v1".to_owned(),
             totals: Totals::of(usd(0).currency(), vec![line("a", LineKind::Fee, 5)], None).expect("fits"),
         };
-        let invoice = draft.finalize(Number { prefix: "INV-".to_owned(), ordinal: 42 }, Instant::from_micros(0));
+        let invoice = draft.finalize(
+            Number { prefix: "INV-".to_owned(), ordinal: 42 },
+            Instant::from_micros(0),
+            date(1970, 1, 31),
+        );
         let json = serde_json::to_value(&invoice).expect("serialises");
         assert_eq!(json["number"], "INV-000042");
-        assert_eq!(json["state"], "open");
+        assert_eq!((&json["state"], &json["due_on"]), (&"open".into(), &"1970-01-31".into()));
         assert_eq!(json["total"], serde_json::json!({"amount": "0.05", "currency": "USD"}));
         assert_eq!(json["period"]["from"], "1970-01-01T00:00:00Z");
         assert_eq!(json["lines"][0]["component"], "a");

@@ -4,16 +4,19 @@
 
 pub mod adjust;
 pub mod closing;
+pub mod credit_note;
 pub mod discount;
 #[cfg(test)]
 mod golden;
 pub mod invoice;
 pub mod payout;
+pub mod settlement;
 pub mod share;
 pub mod statement;
 
 use std::fmt;
 
+use jiff::civil::Date;
 use serde::Serialize;
 use serde::Serializer;
 
@@ -45,6 +48,11 @@ impl Occasion {
     pub fn parse(text: &str) -> Option<Self> {
         [Self::Opening, Self::Closing].into_iter().find(|occasion| occasion.as_str() == text)
     }
+}
+
+/// Writes a date as `2013-01-31`.
+pub(in crate::domain) fn date_text<S: Serializer>(date: &Date, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_str(date)
 }
 
 impl fmt::Display for Number {

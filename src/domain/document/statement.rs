@@ -4,9 +4,9 @@ use jiff::ToSpan;
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 use serde::Serialize;
-use serde::Serializer;
 
 use crate::domain::book::meter::Meter;
+use crate::domain::document::date_text;
 use crate::domain::document::invoice::Totals;
 use crate::domain::measure::aggregate::by_window;
 use crate::domain::measure::delta::TooLarge;
@@ -61,7 +61,7 @@ pub struct MeterDays {
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Day {
-    #[serde(serialize_with = "as_text")]
+    #[serde(serialize_with = "date_text")]
     pub date: Date,
     pub value: Decimal,
 }
@@ -153,10 +153,6 @@ impl Asked {
             Self::Days(from, to) => Some((from, to)),
         }
     }
-}
-
-fn as_text<S: Serializer>(date: &Date, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(date)
 }
 
 fn date(text: &str) -> Option<Date> {

@@ -25,6 +25,11 @@ use crate::domain::time::Instant;
 pub enum EntryKind {
     InvoiceFinalized,
     InvoiceVoided,
+    PaymentReceived,
+    CreditNoteIssued,
+    CreditUsed,
+    InvoiceCredited,
+    InvoiceUncollectible,
     RewardsEarned,
     HoldPassed,
 }
@@ -81,12 +86,27 @@ pub enum EntryError {
 }
 
 impl EntryKind {
-    pub const ALL: [Self; 4] = [Self::InvoiceFinalized, Self::InvoiceVoided, Self::RewardsEarned, Self::HoldPassed];
+    pub const ALL: [Self; 9] = [
+        Self::InvoiceFinalized,
+        Self::InvoiceVoided,
+        Self::PaymentReceived,
+        Self::CreditNoteIssued,
+        Self::CreditUsed,
+        Self::InvoiceCredited,
+        Self::InvoiceUncollectible,
+        Self::RewardsEarned,
+        Self::HoldPassed,
+    ];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::InvoiceFinalized => "invoice_finalized",
             Self::InvoiceVoided => "invoice_voided",
+            Self::PaymentReceived => "payment_received",
+            Self::CreditNoteIssued => "credit_note_issued",
+            Self::CreditUsed => "credit_used",
+            Self::InvoiceCredited => "invoice_credited",
+            Self::InvoiceUncollectible => "invoice_uncollectible",
             Self::RewardsEarned => "rewards_earned",
             Self::HoldPassed => "hold_passed",
         }

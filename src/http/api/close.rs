@@ -66,6 +66,7 @@ impl From<CloseError> for Problem {
             CloseError::NoBook { .. } => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "no_price_book", detail)
                 .fix("publish a price book that applies by then"),
             CloseError::UnknownConsumer(_)
+            | CloseError::Credit(_)
             | CloseError::Closing(_)
             | CloseError::Booking(_)
             | CloseError::Period(_)

@@ -18,6 +18,7 @@ use crate::domain::consumer::Consumer;
 use crate::domain::money::Currency;
 use crate::domain::money::Money;
 use crate::http::App;
+use crate::http::amount::Amount;
 use crate::http::auth::Caller;
 use crate::http::auth::Role;
 use crate::http::body::Body;
@@ -54,19 +55,11 @@ struct ConsumerRequest {
     /// What it is not meant to spend more than in its billing periods, in its currency. Nothing is refused because of it:
     /// `GET /v1/consumers/{id}/quota` says when it is reached.
     #[schema(value_type = Option<Object>, example = json!({"amount": "500.00", "currency": "EUR"}))]
-    spend_cap: Option<SpendCap>,
+    spend_cap: Option<Amount>,
     /// Percentages of the spend cap at which the quota says so.
     #[serde(default)]
     #[schema(example = json!(["50", "80", "100"]))]
     alerts: Vec<String>,
-}
-
-/// An amount of money, before it is known to be one.
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct SpendCap {
-    amount: String,
-    currency: String,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -139,19 +132,13 @@ fn checked(app: &App, id: &str, request: &ConsumerRequest) -> Result<Currency, P
     })
 }
 
-fn checked_cap(cap: &SpendCap, currency: Currency) -> Result<Money, Problem> {
-    if cap.currency != currency.code() {
-        let detail = format!("a spend cap in {} cannot be held against what is billed in {currency}", cap.currency);
+fn checked_cap(cap: &Amount, currency: Currency) -> Result<Money, Problem> {
+    if cap.currency() != currency.code() {
+        let detail = format!("a spend cap in {} cannot be held against what is billed in {currency}", cap.currency());
         let fix = format!("write it in {currency}");
         return Err(unprocessable("/spend_cap/currency", "other_currency", detail, &fix));
     }
-    let exact = Decimal::from_str_exact(&cap.amount).ok();
-    let money = exact.and_then(|exact| Money::round(exact, currency).ok().filter(|money| money.decimal() == exact));
-    money.filter(|money| money.minor() > 0).ok_or_else(|| {
-        let detail = format!("`{}` is not an amount of {currency} above zero", cap.amount);
-        let fix = format!("write it with at most {} decimals, or null for no cap", currency.exponent());
-        unprocessable("/spend_cap/amount", "unusable_amount", detail, &fix)
-    })
+    cap.above_zero("/spend_cap")
 }
 
 fn checked_alerts(alerts: &[String], cap: Option<Money>) -> Result<Vec<Decimal>, Problem> {

@@ -15,6 +15,7 @@ pub mod pricing;
 pub mod quarantine;
 pub mod quota;
 pub mod replay;
+pub mod settle;
 pub mod simulate;
 pub mod statement;
 pub mod subscriptions;
@@ -37,6 +38,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(quota::routes())
         .merge(subscriptions::routes())
         .merge(documents::routes())
+        .merge(settle::routes())
         .merge(explain::routes())
         .merge(close::routes())
         .merge(ledger::routes())

@@ -6,9 +6,9 @@ use rust_decimal::Decimal;
 
 use crate::domain::consumer::Consumer;
 use crate::domain::document::invoice::Invoice;
-use crate::domain::document::invoice::InvoiceState;
 use crate::domain::document::payout::Payout;
 use crate::domain::document::payout::PayoutState;
+use crate::domain::document::settlement::InvoiceState;
 use crate::domain::document::statement::Day;
 use crate::domain::document::statement::MeterDays;
 use crate::domain::document::statement::Statement;
@@ -370,7 +370,13 @@ fn documents(beside: &Beside, zone: &Zone) -> Vec<Document> {
         number: invoice.number.to_string(),
         issued: show::day(invoice.issued_at, zone),
         state: match invoice.state {
-            InvoiceState::Open => "To be paid".to_owned(),
+            InvoiceState::Open => match invoice.due_on {
+                Some(due_on) => format!("To be paid by {due_on}: {}", show::amount(invoice.outstanding)),
+                None => format!("To be paid: {}", show::amount(invoice.outstanding)),
+            },
+            InvoiceState::Paid => "Paid".to_owned(),
+            InvoiceState::Uncollectible => "Given up".to_owned(),
+            InvoiceState::Void => "Void".to_owned(),
         },
         taxes: invoice
             .totals

@@ -16,6 +16,7 @@ mod metering;
 mod postgres;
 mod recording;
 mod replayed;
+mod settlements;
 mod shares;
 mod subscriptions;
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use jiff::civil::date;
 use rust_decimal::Decimal;
 
 use super::closings::VERSION;
@@ -35,7 +36,7 @@ use crate::domain::rating::line::StepKind;
 use crate::domain::time::Instant;
 use crate::store::documents::Wanted;
 
-fn usd(minor: i64) -> Money {
+pub(super) fn usd(minor: i64) -> Money {
     Money::from_minor(minor, Currency::from_code("USD").expect("USD exists"))
 }
 
@@ -61,7 +62,7 @@ fn line(component: &str, minor: i64, program: Option<&str>) -> Line {
     }
 }
 
-fn invoice_of(consumer: &str, ordinal: i64) -> Invoice {
+pub(super) fn invoice_of(consumer: &str, ordinal: i64) -> Invoice {
     let tax = Tax { id: "ny".to_owned(), jurisdiction: "US-NY".to_owned(), rate: Decimal::new(8875, 3) };
     let lines = vec![line("miles", 1000, None), line("gates", 500, None)];
     let draft = invoice::Draft {
@@ -73,7 +74,7 @@ fn invoice_of(consumer: &str, ordinal: i64) -> Invoice {
         book_version: VERSION.to_owned(),
         totals: Totals::of(usd(0).currency(), lines, Some(&tax)).expect("fits"),
     };
-    draft.finalize(Number { prefix: "INV-".to_owned(), ordinal }, hour(11))
+    draft.finalize(Number { prefix: "INV-".to_owned(), ordinal }, hour(11), date(2013, 3, 1))
 }
 
 fn payout_of(consumer: &str, ordinal: i64) -> Payout {
@@ -97,7 +98,7 @@ fn payout_of(consumer: &str, ordinal: i64) -> Payout {
 }
 
 /// Records a closing with these documents.
-async fn record(db: &Db, invoices: &[Invoice], payouts: &[Payout]) -> Result<()> {
+pub(super) async fn record(db: &Db, invoices: &[Invoice], payouts: &[Payout]) -> Result<()> {
     let mut tx = db.write().await?;
     let periods = [closed("AA", "AA", Occasion::Closing), closed("UA", "UA", Occasion::Closing)];
     tx.record_closing(&closing(1), &periods).await?;

@@ -9,12 +9,15 @@ use crate::domain::time::Zone;
 
 const INVOICE_PREFIX: &str = "INV-";
 const PREFIX_BYTES_MAX: usize = 16;
+const DUE_DAYS: u32 = 30;
+const DUE_DAYS_MAX: u32 = 366;
 
 pub struct Settings {
     pub name: Option<String>,
     pub currency: Option<Currency>,
     pub zone: Option<Zone>,
     pub invoice_prefix: String,
+    pub due_days: u32,
     pub taxes: Named<Tax>,
 }
 
@@ -25,6 +28,7 @@ impl Default for Settings {
             currency: None,
             zone: None,
             invoice_prefix: INVOICE_PREFIX.to_owned(),
+            due_days: DUE_DAYS,
             taxes: Named::new("tax", "unknown_tax"),
         }
     }
@@ -38,10 +42,14 @@ impl Settings {
             zone: root.required("timezone", Value::zone),
             ..Self::default()
         };
-        let prefix = root.optional("invoice", |value| {
-            value.table("invoice table", |invoice| invoice.optional("prefix", invoice_prefix))
+        root.optional("invoice", |value| {
+            value.table("invoice table", |invoice| {
+                settings.invoice_prefix =
+                    invoice.optional("prefix", invoice_prefix).unwrap_or(INVOICE_PREFIX.to_owned());
+                settings.due_days = invoice.optional("due_days", |value| value.days(DUE_DAYS_MAX)).unwrap_or(DUE_DAYS);
+                Some(())
+            })
         });
-        settings.invoice_prefix = prefix.unwrap_or(settings.invoice_prefix);
         root.each("tax", |value| {
             value.table("tax", |table| {
                 let id = table.required("id", Some);

@@ -1,0 +1,421 @@
+//! Settling invoices: payments, credit notes, voiding, giving up, and the use of consumers' credit.
+//!
+//! Each is one write transaction: what happened, what it settles, and its journal entry, or nothing. Whoever settles something of
+//! a consumer holds the consumer until then, so that two at once cannot settle the same amount. The id of a payment or credit
+//! note is given: the same request again finds what it made before.
+
+use std::collections::BTreeMap;
+
+use jiff::ToSpan;
+use jiff::civil::Date;
+use serde::Serialize;
+use thiserror::Error;
+
+use crate::domain::document::credit_note;
+use crate::domain::document::credit_note::CreditNote;
+use crate::domain::document::credit_note::CreditNoteError;
+use crate::domain::document::invoice::Invoice;
+use crate::domain::document::settlement::InvoiceState;
+use crate::domain::document::settlement::Means;
+use crate::domain::document::settlement::Payment;
+use crate::domain::document::settlement::Settlement;
+use crate::domain::document::settlement::SettlementError;
+use crate::domain::document::settlement::allocate;
+use crate::domain::ids::CreditNoteId;
+use crate::domain::ids::InvoiceId;
+use crate::domain::ids::PaymentId;
+use crate::domain::ledger::entry::Entry;
+use crate::domain::ledger::entry::EntryError;
+use crate::domain::ledger::templates;
+use crate::domain::ledger::templates::Dates;
+use crate::domain::ledger::templates::settlement as entries;
+use crate::domain::ledger::templates::settlement::Settled;
+use crate::domain::money::Money;
+use crate::domain::money::MoneyError;
+use crate::domain::time::Instant;
+use crate::domain::time::Zone;
+use crate::store;
+use crate::store::Db;
+use crate::store::Tx;
+use crate::store::Write;
+use crate::store::documents;
+use crate::store::settlements::Wanted;
+
+/// Who does it, when it counts, and when it is written down.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Act {
+    /// The id of a key.
+    pub by: String,
+    pub effective_on: Date,
+    pub now: Instant,
+}
+
+/// Money that came in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PaymentRequest {
+    pub id: PaymentId,
+    pub pays: Pays,
+    pub method: String,
+    pub reference: String,
+}
+
+/// What a payment is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Pays {
+    /// One invoice; without an amount, what is outstanding of it.
+    Invoice(InvoiceId, Option<Money>),
+    /// The oldest invoices of a consumer.
+    Consumer(String, Money),
+}
+
+/// A payment, and where it went.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Paid {
+    #[serde(flatten)]
+    pub payment: Payment,
+    pub settled: Vec<Part>,
+    /// What became the consumer's credit.
+    pub credited: Money,
+}
+
+/// What an invoice got of a payment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Part {
+    pub invoice: InvoiceId,
+    pub amount: Money,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CreditNoteRequest {
+    pub id: CreditNoteId,
+    pub invoice: InvoiceId,
+    pub wanted: credit_note::Wanted,
+    /// Whether what is paid already is sent back, and does not become the consumer's credit.
+    pub refund: bool,
+    pub reason: String,
+}
+
+#[derive(Debug, Error)]
+pub enum Error {
+    #[error("there is no invoice {0}")]
+    UnknownInvoice(InvoiceId),
+    #[error("there is no consumer {0}")]
+    UnknownConsumer(String),
+    #[error("invoice {number}: {source}")]
+    Settlement { number: String, source: SettlementError },
+    #[error("invoice {number}: {source}")]
+    CreditNote { number: String, source: CreditNoteError },
+    #[error("a payment of {0}: {1}")]
+    Payment(String, SettlementError),
+    #[error("{0} was made by another request")]
+    OtherRequest(String),
+    #[error("{0} is in the future")]
+    Future(Date),
+    #[error(transparent)]
+    Entry(#[from] EntryError),
+    #[error(transparent)]
+    Money(#[from] MoneyError),
+    #[error(transparent)]
+    Store(#[from] store::Error),
+}
+
+/// Records a payment, and settles with it what it is for. What is too much becomes the consumer's credit.
+pub async fn pay(db: &Db, request: PaymentRequest, act: &Act) -> Result<Paid, Error> {
+    let mut tx = begin(db, act).await?;
+    let (consumer, amount, owed) = match &request.pays {
+        Pays::Invoice(id, amount) => {
+            let invoice = held(&mut tx, id).await?;
+            let amount = amount.unwrap_or(invoice.outstanding);
+            (invoice.consumer.clone(), amount, Err(invoice))
+        }
+        Pays::Consumer(id, amount) => {
+            let known = tx.consumer(id).await?.ok_or_else(|| Error::UnknownConsumer(id.clone()))?;
+            tx.hold_consumer(&known.id).await?;
+            let owed = tx.owed(&known.id).await?.into_iter();
+            (known.id, *amount, Ok(owed.filter(|(_, owed)| owed.currency() == amount.currency()).collect::<Vec<_>>()))
+        }
+    };
+    if let Some(known) = tx.payments(Wanted::Id(request.id.as_str())).await?.pop() {
+        return repeated(&mut tx, known, &request, &consumer, act).await;
+    }
+    let owed = match owed {
+        Ok(owed) => owed,
+        Err(invoice) => {
+            open(&invoice)?;
+            vec![(invoice.id, invoice.outstanding)]
+        }
+    };
+    let parts = allocate(amount, &owed).map_err(|source| Error::Payment(consumer.clone(), source))?;
+    let payment = Payment {
+        id: request.id,
+        consumer,
+        amount,
+        method: request.method,
+        reference: request.reference,
+        received_on: act.effective_on,
+        recorded_at: act.now,
+        recorded_by: act.by.clone(),
+    };
+    tx.record_payment(&payment).await?;
+    for (invoice, part) in &parts {
+        settle(&mut tx, invoice, Means::Payment, *part, (Some(payment.id.as_str()), None), act).await?;
+    }
+    let settled = Money::sum(amount.currency(), parts.iter().map(|(_, part)| *part))?;
+    tx.post(entries::payment_received(&payment, settled)?.as_slice()).await?;
+    tx.commit().await?;
+    paid(payment, parts)
+}
+
+/// What a payment with this id came to, if it was the same.
+async fn repeated(
+    tx: &mut Tx<Write>,
+    known: Payment,
+    request: &PaymentRequest,
+    consumer: &str,
+    act: &Act,
+) -> Result<Paid, Error> {
+    let amount = match &request.pays {
+        Pays::Invoice(_, amount) => *amount,
+        Pays::Consumer(_, amount) => Some(*amount),
+    };
+    let parts = tx.settled_by(&known).await?;
+    let is_for_it = match &request.pays {
+        Pays::Invoice(id, _) => parts.iter().all(|(invoice, _)| invoice == id),
+        Pays::Consumer(..) => true,
+    };
+    let is_same = is_for_it
+        && known.consumer == consumer
+        && amount.is_none_or(|amount| amount == known.amount)
+        && (&known.method, &known.reference) == (&request.method, &request.reference)
+        && known.received_on == act.effective_on;
+    if is_same { paid(known, parts) } else { Err(Error::OtherRequest(format!("payment {}", known.id))) }
+}
+
+fn paid(payment: Payment, parts: Vec<(InvoiceId, Money)>) -> Result<Paid, Error> {
+    let settled = Money::sum(payment.amount.currency(), parts.iter().map(|(_, amount)| *amount))?;
+    let credited = payment.amount.checked_sub(settled)?;
+    let settled = parts.into_iter().map(|(invoice, amount)| Part { invoice, amount }).collect();
+    Ok(Paid { payment, settled, credited })
+}
+
+/// A payment that was recorded before, and where it went.
+pub async fn payments(db: &Db, wanted: Wanted<'_>) -> Result<Vec<Paid>, Error> {
+    let mut tx = db.read().await?;
+    let mut all = Vec::new();
+    for payment in tx.payments(wanted).await? {
+        let parts = tx.settled_by(&payment).await?;
+        all.push(paid(payment, parts)?);
+    }
+    Ok(all)
+}
+
+/// Takes back some of an invoice, or all that is left of it.
+pub async fn credit(db: &Db, request: CreditNoteRequest, act: &Act) -> Result<CreditNote, Error> {
+    let mut tx = begin(db, act).await?;
+    let invoice = held(&mut tx, &request.invoice).await?;
+    let before = tx.credit_notes(Wanted::Invoice(invoice.id.as_str())).await?;
+    if let Some(known) = before.iter().find(|note| note.id == request.id) {
+        let is_same = known.reason == request.reason && known.effective_on == act.effective_on;
+        return if is_same { Ok(known.clone()) } else { Err(Error::OtherRequest(format!("credit note {}", known.id))) };
+    }
+    if !tx.credit_notes(Wanted::Id(request.id.as_str())).await?.is_empty() {
+        return Err(Error::OtherRequest(format!("credit note {}", request.id)));
+    }
+    let amounts = credit_note::amounts(&invoice, &before, &request.wanted);
+    let amounts = amounts.map_err(|source| Error::CreditNote { number: invoice.number.to_string(), source })?;
+    let credit_note::Amounts { lines, net, taxes, tax, total, settled, rest } = amounts;
+    let nothing = Money::zero(total.currency());
+    let (credited, refunded) = if request.refund { (nothing, rest) } else { (rest, nothing) };
+    let note = CreditNote {
+        id: request.id,
+        number: tx.next_credit_note_number().await?,
+        invoice: invoice.id,
+        consumer: invoice.consumer,
+        lines,
+        net,
+        taxes,
+        tax,
+        total,
+        settled,
+        credited,
+        refunded,
+        reason: request.reason,
+        effective_on: act.effective_on,
+        recorded_at: act.now,
+        recorded_by: act.by.clone(),
+    };
+    tx.record_credit_note(&note).await?;
+    if !settled.is_zero() {
+        settle(&mut tx, &note.invoice, Means::CreditNote, settled, (Some(note.id.as_str()), None), act).await?;
+    }
+    tx.post(entries::credit_note_issued(&note)?.as_slice()).await?;
+    tx.commit().await?;
+    Ok(note)
+}
+
+/// Takes an invoice back as if it had never been. Nothing of it may be settled; then a credit note is the way.
+pub async fn void(db: &Db, id: &InvoiceId, reason: &str, act: &Act) -> Result<Invoice, Error> {
+    let mut tx = begin(db, act).await?;
+    let invoice = held(&mut tx, id).await?;
+    if invoice.state == InvoiceState::Void {
+        return Ok(invoice);
+    }
+    open(&invoice)?;
+    if !invoice.settlements.is_empty() {
+        let settled = invoice.totals.total.checked_sub(invoice.outstanding)?;
+        let source = SettlementError::PartlySettled { settled };
+        return Err(Error::Settlement { number: invoice.number.to_string(), source });
+    }
+    let key = templates::invoice_finalized_key(id);
+    let booked = tx.journal_entry_with_key(&key).await?;
+    let booked = booked.ok_or_else(|| store::Error::Damaged(format!("the entry {key} is not in the journal")))?;
+    settle(&mut tx, id, Means::Void, invoice.totals.total, (None, Some(reason)), act).await?;
+    let dates = Dates { effective_on: act.effective_on, recorded_at: act.now };
+    tx.post(&[templates::invoice_voided(id, &booked.entry, dates)]).await?;
+    finish(tx, id).await
+}
+
+/// Gives up on what is outstanding of an invoice.
+pub async fn give_up(db: &Db, id: &InvoiceId, reason: &str, act: &Act) -> Result<Invoice, Error> {
+    let mut tx = begin(db, act).await?;
+    let invoice = held(&mut tx, id).await?;
+    if invoice.state == InvoiceState::Uncollectible {
+        return Ok(invoice);
+    }
+    open(&invoice)?;
+    let owed = invoice.outstanding;
+    let settlement = settle(&mut tx, id, Means::Uncollectible, owed, (None, Some(reason)), act).await?;
+    let number = invoice.number.to_string();
+    let of = Settled { id, number: &number, party: &invoice.consumer };
+    tx.post(entries::invoice_uncollectible(of, &settlement)?.as_slice()).await?;
+    finish(tx, id).await
+}
+
+/// An invoice that a closing made, to which its consumer's credit may apply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::billing) struct Made {
+    pub id: InvoiceId,
+    pub number: String,
+    pub consumer: String,
+    pub total: Money,
+    pub effective_on: Date,
+}
+
+/// Pays new invoices with their consumers' credit, as far as it goes, after those below zero became credit.
+pub(in crate::billing) async fn use_credit(tx: &mut Tx<Write>, made: Vec<Made>, now: Instant) -> Result<(), Error> {
+    let mut of_consumer: BTreeMap<String, Vec<Made>> = BTreeMap::new();
+    for invoice in made {
+        of_consumer.entry(invoice.consumer.clone()).or_default().push(invoice);
+    }
+    let mut settlements = Vec::new();
+    for (consumer, mut invoices) in of_consumer {
+        tx.hold_consumer(&consumer).await?;
+        let mut credit = BTreeMap::new();
+        for (_, amount) in tx.customer_credit(Some(&consumer)).await? {
+            credit.insert(amount.currency().code(), amount);
+        }
+        // Stable: those below zero first, then by their numbers.
+        invoices.sort_by_key(|invoice| !invoice.total.is_negative());
+        for invoice in invoices {
+            let currency = invoice.total.currency();
+            let left = credit.entry(currency.code()).or_insert(Money::zero(currency));
+            let used = Money::from_minor(left.minor().min(invoice.total.minor()), currency);
+            if !used.is_zero() {
+                *left = left.checked_sub(used)?;
+                settlements.push((invoice, used));
+            }
+        }
+    }
+    let settlement = |(invoice, amount): &(Made, Money)| Settlement {
+        means: Means::Credit,
+        amount: *amount,
+        source: None,
+        reason: None,
+        effective_on: invoice.effective_on,
+        recorded_at: now,
+        recorded_by: None,
+    };
+    let settled: Vec<Settlement> = settlements.iter().map(settlement).collect();
+    let rows = settlements.iter().zip(&settled).map(|((invoice, _), settlement)| (&invoice.id, 1, settlement));
+    tx.record_settlements(&rows.collect::<Vec<_>>()).await?;
+    let mut booked = Vec::with_capacity(settled.len());
+    for ((invoice, _), settlement) in settlements.iter().zip(&settled) {
+        let of = Settled { id: &invoice.id, number: &invoice.number, party: &invoice.consumer };
+        booked.extend(of_credit(of, 1, settlement)?);
+    }
+    tx.post(&booked).await?;
+    Ok(())
+}
+
+/// The entry of credit that was used, or given for an invoice below zero.
+pub(in crate::billing) fn of_credit(
+    of: Settled<'_>,
+    seq: i64,
+    settlement: &Settlement,
+) -> Result<Option<Entry>, EntryError> {
+    if settlement.amount.is_negative() {
+        entries::invoice_credited(of, settlement)
+    } else {
+        entries::credit_used(of, seq, settlement)
+    }
+}
+
+async fn begin(db: &Db, act: &Act) -> Result<Tx<Write>, Error> {
+    // Wherever the platform is, its today has begun by tomorrow in UTC.
+    let tomorrow = act.now.date_in(&Zone::utc()).saturating_add(1.day());
+    if act.effective_on > tomorrow {
+        return Err(Error::Future(act.effective_on));
+    }
+    Ok(db.write().await?)
+}
+
+/// An invoice that nobody else settles until this transaction ends.
+async fn held(tx: &mut Tx<Write>, id: &InvoiceId) -> Result<Invoice, Error> {
+    let invoice = invoice(tx, id).await?;
+    tx.hold_consumer(&invoice.consumer).await?;
+    self::invoice(tx, id).await
+}
+
+async fn invoice(tx: &mut Tx<Write>, id: &InvoiceId) -> Result<Invoice, Error> {
+    let found = tx.invoices(documents::Wanted::Id(id.as_str())).await?.pop();
+    found.ok_or_else(|| Error::UnknownInvoice(id.clone()))
+}
+
+fn open(invoice: &Invoice) -> Result<(), Error> {
+    if invoice.state == InvoiceState::Open {
+        return Ok(());
+    }
+    let source = SettlementError::NotOpen { state: invoice.state };
+    Err(Error::Settlement { number: invoice.number.to_string(), source })
+}
+
+/// Adds the next settlement of an invoice.
+async fn settle(
+    tx: &mut Tx<Write>,
+    invoice: &InvoiceId,
+    means: Means,
+    amount: Money,
+    (source, reason): (Option<&str>, Option<&str>),
+    act: &Act,
+) -> Result<Settlement, Error> {
+    let before = tx.settlements(&[(invoice.as_str(), amount.currency())]).await?;
+    let before = before.get(invoice.as_str()).map_or(0, Vec::len);
+    let settlement = Settlement {
+        means,
+        amount,
+        source: source.map(str::to_owned),
+        reason: reason.map(str::to_owned),
+        effective_on: act.effective_on,
+        recorded_at: act.now,
+        recorded_by: Some(act.by.clone()),
+    };
+    let seq = i64::try_from(before).unwrap_or(i64::MAX).saturating_add(1);
+    tx.record_settlements(&[(invoice, seq, &settlement)]).await?;
+    Ok(settlement)
+}
+
+async fn finish(mut tx: Tx<Write>, id: &InvoiceId) -> Result<Invoice, Error> {
+    let after = invoice(&mut tx, id).await?;
+    tx.commit().await?;
+    Ok(after)
+}

@@ -1,0 +1,52 @@
+//! Makes the entries of payments, credit notes and other settlements again.
+
+use std::collections::HashMap;
+
+use crate::billing::settle::of_credit;
+use crate::domain::document::invoice::Invoice;
+use crate::domain::document::settlement::Means;
+use crate::domain::ledger::entry::Entry;
+use crate::domain::ledger::entry::EntryError;
+use crate::domain::ledger::templates;
+use crate::domain::ledger::templates::Dates;
+use crate::domain::ledger::templates::settlement as entries;
+use crate::domain::ledger::templates::settlement::Settled;
+use crate::domain::money::Money;
+
+/// What payments settle, by their ids, as the invoices say.
+#[derive(Default)]
+pub(super) struct Payments(HashMap<String, Money>);
+
+impl Payments {
+    /// The entries of an invoice's own settlements; of those by payments it keeps count. `finalized` is the entry of the invoice.
+    pub fn of_invoice(&mut self, invoice: &Invoice, finalized: Option<&Entry>) -> Result<Vec<Entry>, EntryError> {
+        let number = invoice.number.to_string();
+        let of = Settled { id: &invoice.id, number: &number, party: &invoice.consumer };
+        let mut made = Vec::new();
+        for (seq, settlement) in (1_i64..).zip(&invoice.settlements) {
+            match settlement.means {
+                Means::Payment => self.add(settlement.source.as_deref().unwrap_or_default(), settlement.amount)?,
+                // The credit note has it.
+                Means::CreditNote => {}
+                Means::Credit => made.extend(of_credit(of, seq, settlement)?),
+                Means::Uncollectible => made.extend(entries::invoice_uncollectible(of, settlement)?),
+                Means::Void => {
+                    let dates = Dates { effective_on: settlement.effective_on, recorded_at: settlement.recorded_at };
+                    made.extend(finalized.map(|entry| templates::invoice_voided(&invoice.id, entry, dates)));
+                }
+            }
+        }
+        Ok(made)
+    }
+
+    fn add(&mut self, payment: &str, amount: Money) -> Result<(), EntryError> {
+        let sum = self.0.entry(payment.to_owned()).or_insert(Money::zero(amount.currency()));
+        *sum = sum.checked_add(amount)?;
+        Ok(())
+    }
+
+    /// What a payment settles.
+    pub fn settled(&self, payment: &str, of: Money) -> Money {
+        self.0.get(payment).copied().unwrap_or(Money::zero(of.currency()))
+    }
+}
