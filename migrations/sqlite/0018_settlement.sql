@@ -65,7 +65,7 @@ create table settlement (
     invoice      text    not null references document (id),
     -- 1, 2, 3 of the invoice
     seq          integer not null,
-    means        text    not null check (means in ('payment', 'credit_note', 'credit', 'uncollectible', 'void')),
+    means        text    not null check (means in ('payment', 'credit_note', 'credit', 'prepaid', 'rewards', 'uncollectible', 'void')),
     -- above zero, but for an invoice below zero, which becomes the consumer's credit
     amount       integer not null check (amount <> 0),
     -- the payment or the credit note

@@ -46,7 +46,7 @@ impl Settings {
             value.table("invoice table", |invoice| {
                 settings.invoice_prefix =
                     invoice.optional("prefix", invoice_prefix).unwrap_or(INVOICE_PREFIX.to_owned());
-                settings.due_days = invoice.optional("due_days", |value| value.days(DUE_DAYS_MAX)).unwrap_or(DUE_DAYS);
+                settings.due_days = invoice.optional("due_after", |value| value.days(DUE_DAYS_MAX)).unwrap_or(DUE_DAYS);
                 Some(())
             })
         });
