@@ -34,6 +34,7 @@ use thiserror::Error;
 use crate::billing::booking::BookingError;
 use crate::billing::holds::pass_holds;
 use crate::billing::late::Late;
+use crate::billing::prepaid;
 use crate::billing::record;
 use crate::billing::record::Made;
 use crate::billing::schedule::Item;
@@ -78,6 +79,8 @@ pub struct Closed {
     pub closings: Vec<Summary>,
     /// How many holds passed.
     pub holds_passed: usize,
+    /// How many grants of prepaid credit expired with something left.
+    pub credits_expired: usize,
 }
 
 /// One closing in short.
@@ -184,6 +187,7 @@ pub async fn close(
         }
     }
     closed.holds_passed = pass_holds(db, versions, through, now).await?;
+    closed.credits_expired = prepaid::expire(db, versions, through, now).await?;
     Ok(closed)
 }
 

@@ -11,8 +11,10 @@ use tokio::task::yield_now;
 use crate::billing::booking;
 use crate::billing::close::CloseError;
 use crate::billing::close::Summary;
+use crate::billing::prepaid;
 use crate::billing::settle;
 use crate::domain::document::Number;
+use crate::domain::document::Occasion;
 use crate::domain::document::closing::Charged;
 use crate::domain::document::closing::Due;
 use crate::domain::document::closing::Unpaid;
@@ -26,11 +28,13 @@ use crate::domain::document::share::Share;
 use crate::domain::document::share::Terms;
 use crate::domain::ledger::entry::Entry;
 use crate::domain::rating::line::Line;
+use crate::domain::time::Instant;
 use crate::domain::time::Zone;
 use crate::store;
 use crate::store::Tx;
 use crate::store::Write;
 use crate::store::closings::Closing;
+use crate::store::prepaid::Wanted::Left;
 
 /// How the numbers of payout statements begin.
 const PAYOUT_PREFIX: &str = "PO-";
@@ -66,7 +70,9 @@ pub(in crate::billing) async fn invoices(
             next.insert(prefix, tx.next_invoice_number(prefix).await?);
         }
     }
-    let credit: BTreeSet<String> = tx.customer_credit(None).await?.into_iter().map(|(consumer, _)| consumer).collect();
+    let mut credit: BTreeSet<String> =
+        tx.customer_credit(None).await?.into_iter().map(|(consumer, _)| consumer).collect();
+    credit.extend(tx.prepaid(Left(None)).await?.into_iter().map(|grant| grant.consumer));
     let mut to_credit = Vec::new();
     let mut shares = Vec::new();
     let rate = |due| Ok((due, charged(due, terms)?));
@@ -82,6 +88,10 @@ pub(in crate::billing) async fn invoices(
                     number: invoice.number.to_string(),
                     consumer: invoice.consumer.clone(),
                     total: invoice.totals.total,
+                    at: match invoice.occasion {
+                        Occasion::Opening => due.at,
+                        Occasion::Closing => Instant::from_micros(invoice.period.to().micros().saturating_sub(1)),
+                    },
                     effective_on: entry.heading().effective_on,
                 });
             }
@@ -91,7 +101,8 @@ pub(in crate::billing) async fn invoices(
         Ok(())
     };
     in_turns(tx, closing, due.iter(), (rate, make), summary).await?;
-    settle::use_credit(tx, to_credit, closing.closed_at).await?;
+    let owing = settle::use_credit(tx, to_credit, closing.closed_at).await?;
+    prepaid::use_up(tx, owing, closing.closed_at).await?;
     Ok(shares)
 }
 

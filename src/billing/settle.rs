@@ -11,6 +11,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::domain::credit::CreditError;
 use crate::domain::document::credit_note;
 use crate::domain::document::credit_note::CreditNote;
 use crate::domain::document::credit_note::CreditNoteError;
@@ -111,6 +112,8 @@ pub enum Error {
     OtherRequest(String),
     #[error("{0} is in the future")]
     Future(Date),
+    #[error(transparent)]
+    Credit(#[from] CreditError),
     #[error(transparent)]
     Entry(#[from] EntryError),
     #[error(transparent)]
@@ -298,16 +301,32 @@ pub(in crate::billing) struct Made {
     pub number: String,
     pub consumer: String,
     pub total: Money,
+    /// The last moment of what it bills.
+    pub at: Instant,
     pub effective_on: Date,
 }
 
-/// Pays new invoices with their consumers' credit, as far as it goes, after those below zero became credit.
-pub(in crate::billing) async fn use_credit(tx: &mut Tx<Write>, made: Vec<Made>, now: Instant) -> Result<(), Error> {
+/// A new invoice of which something is still owed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::billing) struct Owing {
+    pub made: Made,
+    pub outstanding: Money,
+    /// What the next settlement of it is counted as.
+    pub seq: i64,
+}
+
+/// Pays new invoices with their consumers' credit, as far as it goes, after those below zero became credit. Gives what is still
+/// owed.
+pub(in crate::billing) async fn use_credit(
+    tx: &mut Tx<Write>,
+    made: Vec<Made>,
+    now: Instant,
+) -> Result<Vec<Owing>, Error> {
     let mut of_consumer: BTreeMap<String, Vec<Made>> = BTreeMap::new();
     for invoice in made {
         of_consumer.entry(invoice.consumer.clone()).or_default().push(invoice);
     }
-    let mut settlements = Vec::new();
+    let (mut settlements, mut owing) = (Vec::new(), Vec::new());
     for (consumer, mut invoices) in of_consumer {
         tx.hold_consumer(&consumer).await?;
         let mut credit = BTreeMap::new();
@@ -320,6 +339,11 @@ pub(in crate::billing) async fn use_credit(tx: &mut Tx<Write>, made: Vec<Made>, 
             let currency = invoice.total.currency();
             let left = credit.entry(currency.code()).or_insert(Money::zero(currency));
             let used = Money::from_minor(left.minor().min(invoice.total.minor()), currency);
+            let outstanding = invoice.total.checked_sub(used)?;
+            if !outstanding.is_zero() {
+                let seq = if used.is_zero() { 1 } else { 2 };
+                owing.push(Owing { made: invoice.clone(), outstanding, seq });
+            }
             if !used.is_zero() {
                 *left = left.checked_sub(used)?;
                 settlements.push((invoice, used));
@@ -344,7 +368,7 @@ pub(in crate::billing) async fn use_credit(tx: &mut Tx<Write>, made: Vec<Made>, 
         booked.extend(of_credit(of, 1, settlement)?);
     }
     tx.post(&booked).await?;
-    Ok(())
+    Ok(owing)
 }
 
 /// The entry of credit that was used, or given for an invoice below zero.
@@ -360,7 +384,8 @@ pub(in crate::billing) fn of_credit(
     }
 }
 
-async fn begin(db: &Db, act: &Act) -> Result<Tx<Write>, Error> {
+/// A transaction for what somebody does, on a day that is not in the future.
+pub(in crate::billing) async fn begin(db: &Db, act: &Act) -> Result<Tx<Write>, Error> {
     // Wherever the platform is, its today has begun by tomorrow in UTC.
     let tomorrow = act.now.date_in(&Zone::utc()).saturating_add(1.day());
     if act.effective_on > tomorrow {

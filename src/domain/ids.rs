@@ -62,6 +62,10 @@ id!(InvoiceId, "inv");
 id!(PayoutId, "po");
 id!(PaymentId, "pmt");
 id!(CreditNoteId, "cn");
+id!(
+    /// A grant of prepaid credit.
+    GrantId, "cg"
+);
 id!(EntryId, "je");
 id!(KeyId, "key");
 id!(QuarantineId, "quar");

@@ -1,7 +1,7 @@
 //! Every code that a problem can have, and what it means: the reading page shows them, and `type` leads there.
 
 /// Never renamed: programs look at them.
-pub const CODES: [(&str, &str); 77] = [
+pub const CODES: [(&str, &str); 79] = [
     (
         "anchor_day_is_fixed",
         "The periods of the plan begin on the calendar's own boundaries, or are of days or weeks: no billing day moves them.",
@@ -75,6 +75,7 @@ pub const CODES: [(&str, &str); 77] = [
     ),
     ("unknown_address", "Nothing has this address."),
     ("unknown_consumer", "Nobody has told about this consumer."),
+    ("unknown_credit", "There is no such prepaid credit."),
     ("unknown_credit_note", "There is no such credit note."),
     ("unknown_currency", "Currencies are known by their ISO 4217 codes, in capitals."),
     ("unknown_event", "No event with this source and id is in the log."),
@@ -93,6 +94,7 @@ pub const CODES: [(&str, &str); 77] = [
         "No replay of this meter was asked for since the server started. What was replayed stays counted.",
     ),
     ("unknown_role", "A role is operator, finance, ingest, or consumer:ID."),
+    ("unknown_source", "Credit is purchased or granted."),
     ("unknown_subscription", "There is no such subscription."),
     ("unknown_tax", "The price book does not have this tax."),
     ("unsupported_encoding", "Bodies may be compressed with gzip or zstd."),
@@ -145,7 +147,7 @@ mod tests {
         }
         // Chosen by a condition, so that they do not stand behind a status.
         used.extend(["invalid_body", "invalid_json", "unknown_invoice", "unknown_payout"]);
-        used.extend(["unknown_credit_note", "unknown_payment"]);
+        used.extend(["unknown_credit", "unknown_credit_note", "unknown_payment"]);
         let explained: Vec<&str> = CODES.iter().map(|(code, _)| *code).collect();
         assert_eq!(explained, used.into_iter().collect::<Vec<_>>());
     }

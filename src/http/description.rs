@@ -15,7 +15,7 @@ use utoipa::openapi::OpenApi;
 const DEPTH_MAX: usize = 8;
 
 /// What is found under each tag, in the order in which one meets it.
-const TAGS: [(&str, &str); 12] = [
+const TAGS: [(&str, &str); 13] = [
     ("events", "Events come in as CloudEvents. When the answer comes they are durable, and counted once."),
     ("quarantine", "Events that could not be taken and came with `?invalid=quarantine`: mend them, or try them again."),
     ("usage", "What meters measured, current to the last event that was acknowledged."),
@@ -26,6 +26,7 @@ const TAGS: [(&str, &str); 12] = [
         "documents",
         "Closing turns a finished period into invoices and payout statements. They are final; payments and credit notes settle them.",
     ),
+    ("credits", "Prepaid credit, bought or given, which closings use to pay invoices."),
     ("ledger", "The double-entry journal that every document is booked in."),
     ("exports", "The journal in the formats of other tools."),
     ("pricing", "Price books: published as versions that never change."),
@@ -34,7 +35,7 @@ const TAGS: [(&str, &str); 12] = [
 ];
 
 /// A call, the shape of its answer, and whether it is a list of them.
-const ANSWERS: [(&str, &str, &str, bool); 33] = [
+const ANSWERS: [(&str, &str, &str, bool); 38] = [
     ("get", "/v1/consumers", "Consumer", true),
     ("get", "/v1/consumers/{id}", "Consumer", false),
     ("put", "/v1/consumers/{id}", "Consumer", false),
@@ -55,6 +56,11 @@ const ANSWERS: [(&str, &str, &str, bool); 33] = [
     ("post", "/v1/credit-notes", "CreditNote", false),
     ("get", "/v1/credit-notes", "CreditNote", true),
     ("get", "/v1/credit-notes/{id}", "CreditNote", false),
+    ("post", "/v1/credits", "Credit", false),
+    ("get", "/v1/credits", "Credit", true),
+    ("get", "/v1/credits/{id}", "Credit", false),
+    ("post", "/v1/credits/{id}/void", "Credit", false),
+    ("get", "/v1/consumers/{id}/balance", "Balance", false),
     ("get", "/v1/payouts", "Payout", true),
     ("get", "/v1/payouts/{id}", "Payout", false),
     ("get", "/v1/invoices/{id}/lines/{n}/explain", "Explained", false),

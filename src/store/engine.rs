@@ -99,6 +99,7 @@ const BOOKS_STEPS: &[Step] = &[
     step!(14, "0014_shares"),
     step!(15, "0015_days"),
     step!(18, "0018_settlement"),
+    step!(20, "0020_prepaid"),
 ];
 
 /// A number of our own, so that no other program's advisory lock is ours: `tally` in ASCII.

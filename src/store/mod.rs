@@ -24,6 +24,7 @@ pub mod journal;
 pub mod keys;
 pub mod late;
 pub mod naive;
+pub mod prepaid;
 pub mod quarantine;
 pub mod recording;
 pub mod replayed;

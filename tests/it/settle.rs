@@ -10,6 +10,7 @@ use crate::support::server::Server;
 
 crate::support::both_engines!(
     an_invoice_is_paid_credited_and_given_up_and_the_ledger_follows,
+    prepaid_credit_is_bought_given_used_and_taken_back,
     what_cannot_be_is_refused_and_says_what_to_do,
 );
 
@@ -93,6 +94,56 @@ fn an_invoice_is_paid_credited_and_given_up_and_the_ledger_follows(engine: Engin
     server.post("/v1/payments", &rest).ok();
     assert_eq!(standing(&server, "1100"), 0);
 
+    server.stop();
+    server.data.run(&["verify"]).done();
+}
+
+fn prepaid_credit_is_bought_given_used_and_taken_back(engine: Engine) {
+    let (mut server, invoices) = billed(engine);
+    let credit = |amount: &str, source: &str, expires_at: Value| {
+        json!({
+            "consumer": "UA", "amount": { "amount": amount, "currency": "USD" }, "source": source,
+            "effective_at": "2013-01-01", "expires_at": expires_at, "reason": "a package",
+        })
+    };
+    let post = |key: &str, body: &Value| {
+        let reply = server.send("POST", "/v1/credits", &[("idempotency-key", key)], body.to_string().as_bytes());
+        assert_eq!(reply.status, 201, "{}", reply.text());
+        reply.json()
+    };
+    let bought = credit("100.00", "purchased", Value::Null);
+    let bought = [post("a", &bought), post("a", &bought)];
+    assert_eq!(bought[0], bought[1]);
+    let given = post("b", &credit("5.00", "granted", json!("2013-04-02")));
+    let short = post("c", &credit("3.00", "purchased", json!("2013-03-15")));
+    let owed: i64 = invoices.iter().map(|invoice| cents(&invoice["outstanding"])).sum();
+    let balance = server.get("/v1/consumers/UA/balance").ok();
+    assert_eq!((cents(&balance["outstanding"]), cents(&balance["prepaid"])), (owed, 10_000), "the others have expired");
+
+    let closed = server.post("/v1/close", &json!({ "through": "2013-04-01" })).ok();
+    assert_eq!(closed["credits_expired"], 1, "what could not be used in all of March");
+    let newest = &server.get("/v1/invoices").ok()["data"][0];
+    assert_eq!((&newest["state"], &newest["settlements"][0]["means"]), (&json!("paid"), &json!("prepaid")));
+    let path = |credit: &Value| format!("/v1/credits/{}", credit["id"].as_str().expect("an id"));
+    let given = server.get(&path(&given)).ok();
+    assert_eq!((cents(&given["left"]), &given["movements"][0]["kind"]), (0, &json!("drawn")));
+    assert_eq!(server.get(&path(&short)).ok()["movements"][0]["kind"], "expired");
+    let used = cents(&newest["total"]) - 500;
+    let voided = server.post(&format!("{}/void", path(&bought[0])), &json!({ "reason": "moved away" })).ok();
+    assert_eq!((cents(&voided["left"]), cents(&voided["movements"][1]["amount"])), (0, 10_000 - used));
+    assert_eq!((standing(&server, "2100"), standing(&server, "4010"), standing(&server, "4095")), (0, -300, 500));
+    assert_eq!(standing(&server, "1000"), 10_000 + 300 - (10_000 - used));
+
+    for (change, at) in [
+        (json!({ "source": "stolen" }), "/source"),
+        (json!({ "expires_at": "2012-01-01" }), "/expires_at"),
+        (json!({ "effective_at": "soon" }), "/effective_at"),
+        (json!({ "consumer": "nobody" }), "/consumer"),
+    ] {
+        let mut body = credit("1.00", "granted", Value::Null);
+        body.as_object_mut().expect("an object").extend(change.as_object().expect("an object").clone());
+        assert_eq!(server.post("/v1/credits", &body).problem(422)["errors"][0]["at"], at, "{change}");
+    }
     server.stop();
     server.data.run(&["verify"]).done();
 }

@@ -6,18 +6,23 @@ use jiff::civil::date;
 use proptest::prelude::*;
 
 use super::*;
+use crate::billing::prepaid;
+use crate::billing::prepaid::GrantRequest;
 use crate::billing::settle;
 use crate::billing::settle::Act;
 use crate::billing::settle::CreditNoteRequest;
 use crate::billing::settle::PaymentRequest;
 use crate::billing::settle::Pays;
+use crate::domain::credit::Source;
 use crate::domain::document::credit_note;
 use crate::domain::document::settlement::InvoiceState;
 use crate::domain::document::settlement::Means;
 use crate::domain::ids::CreditNoteId;
+use crate::domain::ids::GrantId;
 use crate::domain::ids::InvoiceId;
 use crate::domain::ids::PaymentId;
 use crate::domain::money::Money;
+use crate::domain::time::Zone;
 
 const MONTHS: [&str; 8] =
     ["2013-02-01", "2013-03-01", "2013-04-01", "2013-05-01", "2013-06-01", "2013-07-01", "2013-08-01", "2013-09-01"];
@@ -43,6 +48,20 @@ fn payment(id: &str, pays: Pays) -> PaymentRequest {
 fn note(id: &str, invoice: &InvoiceId, wanted: credit_note::Wanted, refund: bool) -> CreditNoteRequest {
     let id = CreditNoteId::parse(&format!("cn_{id}")).expect("an id");
     CreditNoteRequest { id, invoice: invoice.clone(), wanted, refund, reason: "outage".to_owned() }
+}
+
+fn credit(id: &str, carrier: &str, minor: i64, source: Source, expires_at: Option<Instant>) -> GrantRequest {
+    GrantRequest {
+        id: GrantId::parse(&format!("cg_{id}")).expect("an id"),
+        consumer: carrier.to_owned(),
+        amount: usd(minor),
+        source,
+        priority: 0,
+        effective_at: at("2013-01-01T00:00:00Z"),
+        expires_at,
+        reference: "wire".to_owned(),
+        reason: "a package".to_owned(),
+    }
 }
 
 async fn balances(db: &Db) -> BTreeMap<String, i64> {
@@ -137,6 +156,49 @@ async fn an_invoice_is_voided_whole_or_given_up(db: Db) {
     assert_eq!(words(&verified(&db, &metering).await), [""; 0]);
 }
 
+/// January of UA comes to 108.88 and then 163.76, with tax.
+async fn prepaid_credit_pays_expires_and_is_voided(db: Db) {
+    let metering = january(&db).await;
+    let march = Some(at("2013-03-01T05:00:00Z"));
+    for request in [
+        credit("1", "UA", 10_000, Source::Purchased, None),
+        credit("2", "UA", 5_000, Source::Granted, march),
+        credit("3", "UA", 30_000, Source::Purchased, march),
+    ] {
+        let once = prepaid::grant(&db, request.clone(), &today()).await.expect("is granted");
+        let twice = prepaid::grant(&db, request.clone(), &today()).await.expect("is the same");
+        assert_eq!(once, twice);
+        let other = GrantRequest { amount: usd(1), ..request };
+        assert!(matches!(prepaid::grant(&db, other, &today()).await, Err(settle::Error::OtherRequest(_))));
+    }
+    assert_eq!(balance(&balances(&db).await, "2100:UA:USD"), -40_000, "what was given is owed to nobody");
+    closed(&db, &metering, "2013-02-01").await;
+    let (invoices, _) = documents(&db).await;
+    let ua: Vec<_> = invoices.iter().filter(|invoice| invoice.consumer == "UA").collect();
+    assert!(ua.iter().all(|invoice| invoice.state == InvoiceState::Paid), "{ua:?}");
+    assert_eq!((ua[1].settlements[0].means, ua[1].settlements[0].amount), (Means::Prepaid, usd(16_376)));
+    // 50.00 of what was given went first, then 222.64 of what expires.
+    let after = balances(&db).await;
+    let left = 30_000 - (10_888 + 16_376 - 5_000);
+    assert_eq!((balance(&after, "2100:UA:USD"), balance(&after, "4095:USD")), (-10_000 - left, 5_000));
+    assert_eq!(balance(&after, "1100:UA:USD"), 0);
+
+    // 119.77 of February: the rest of what expires with it, and some of what does not.
+    assert_eq!(closed(&db, &metering, "2013-03-01").await.credits_expired, 0);
+    assert_eq!(balance(&balances(&db).await, "2100:UA:USD"), -10_000 - left + 11_977);
+    let id = GrantId::parse("cg_1").expect("an id");
+    let voided = prepaid::void(&db, &id, "moved away", &today()).await.expect("is voided").expect("is known");
+    assert_eq!((voided.left(), voided.movements.len()), (Ok(usd(0)), 2));
+    assert_eq!(prepaid::void(&db, &id, "again", &today()).await.expect("is void"), Some(voided));
+    assert_eq!(balance(&balances(&db).await, "1000:USD"), 40_000 - (10_000 + left - 11_977));
+
+    let late = credit("4", "AA", 700, Source::Purchased, Some(at("2013-04-01T04:00:00Z")));
+    prepaid::grant(&db, late, &today()).await.expect("is granted");
+    assert_eq!(closed(&db, &metering, "2013-04-01").await.credits_expired, 1);
+    assert_eq!(balance(&balances(&db).await, "4010:USD"), -700);
+    assert_eq!(words(&verified(&db, &metering).await), [""; 0]);
+}
+
 /// Of what is settled, what somebody changes behind our back is found.
 async fn a_payment_that_is_not_in_the_ledger_is_found(db: Db) {
     let metering = january(&db).await;
@@ -156,17 +218,43 @@ both_engines!(
     what_is_paid_too_much_pays_for_the_next_invoice,
     credit_notes_take_back_lines_with_their_tax,
     an_invoice_is_voided_whole_or_given_up,
+    prepaid_credit_pays_expires_and_is_voided,
     a_payment_that_is_not_in_the_ledger_is_found,
 );
 
 /// Something that somebody does; numbers choose among what there is.
 #[derive(Clone, Debug)]
 enum Deed {
-    Pay { invoice: usize, amount: Option<i64> },
-    PayFor { carrier: usize, amount: i64 },
-    Credit { invoice: usize, line: Option<i64>, amount: Option<i64>, refund: bool },
-    Void { invoice: usize },
-    GiveUp { invoice: usize },
+    Pay {
+        invoice: usize,
+        amount: Option<i64>,
+    },
+    PayFor {
+        carrier: usize,
+        amount: i64,
+    },
+    Credit {
+        invoice: usize,
+        line: Option<i64>,
+        amount: Option<i64>,
+        refund: bool,
+    },
+    Void {
+        invoice: usize,
+    },
+    GiveUp {
+        invoice: usize,
+    },
+    /// `expires`: with the end of which month, if it does.
+    Grant {
+        carrier: usize,
+        amount: i64,
+        source: Source,
+        expires: Option<usize>,
+    },
+    VoidGrant {
+        grant: usize,
+    },
     Close,
 }
 
@@ -179,6 +267,13 @@ fn deeds() -> impl Strategy<Value = Vec<Deed>> {
             .prop_map(|(invoice, line, amount, refund)| Deed::Credit { invoice, line, amount, refund }),
         1 => any::<usize>().prop_map(|invoice| Deed::Void { invoice }),
         1 => any::<usize>().prop_map(|invoice| Deed::GiveUp { invoice }),
+        3 => (0..2_usize, 1..30_000_i64, any::<bool>(), prop::option::of(0..MONTHS.len())).prop_map(
+            |(carrier, amount, bought, expires)| {
+                let source = if bought { Source::Purchased } else { Source::Granted };
+                Deed::Grant { carrier, amount, source, expires }
+            }
+        ),
+        1 => any::<usize>().prop_map(|grant| Deed::VoidGrant { grant }),
         3 => Just(Deed::Close),
     ];
     prop::collection::vec(deed, 20..60)
@@ -191,8 +286,19 @@ struct Model {
     invoices: Vec<(InvoiceId, &'static str, i64)>,
     dead: Vec<InvoiceId>,
     credit: BTreeMap<&'static str, i64>,
+    grants: Vec<Granted>,
     bank: i64,
     bad_debt: i64,
+    expired: i64,
+}
+
+/// A grant of prepaid credit, and what is left of it.
+struct Granted {
+    id: String,
+    carrier: &'static str,
+    left: i64,
+    source: Source,
+    expires: Option<usize>,
 }
 
 impl Model {
@@ -200,8 +306,9 @@ impl Model {
         &mut self.invoices.iter_mut().find(|(known, ..)| known == id).expect("is known").2
     }
 
-    /// New invoices use up credit, those below zero first become some.
-    fn close(&mut self, mut new: Vec<&Invoice>) {
+    /// New invoices use up credit and then prepaid credit; those below zero first become some. Then credit of the month expires.
+    fn close(&mut self, month: usize, mut new: Vec<&Invoice>) {
+        self.grants.sort_by_key(|grant| (grant.expires.is_none(), grant.expires, grant.source, grant.id.clone()));
         for carrier in CARRIERS {
             let had = self.credit.get(carrier).copied().unwrap_or(0);
             new.sort_by_key(|invoice| (!invoice.totals.total.is_negative(), invoice.number.ordinal));
@@ -210,9 +317,21 @@ impl Model {
                 let total = invoice.totals.total.minor();
                 let used = if total < 0 || had > 0 { left.min(total) } else { 0 };
                 left -= used;
-                self.invoices.push((invoice.id.clone(), carrier, total - used));
+                let mut owed = total - used;
+                let usable =
+                    |grant: &&mut Granted| grant.carrier == carrier && grant.expires.is_none_or(|end| end >= month);
+                for grant in self.grants.iter_mut().filter(usable) {
+                    let drawn = grant.left.min(owed.max(0));
+                    grant.left -= drawn;
+                    owed -= drawn;
+                }
+                self.invoices.push((invoice.id.clone(), carrier, owed));
             }
             self.credit.insert(carrier, left);
+        }
+        for grant in self.grants.iter_mut().filter(|grant| grant.expires.is_some_and(|end| end <= month)) {
+            let left = std::mem::take(&mut grant.left);
+            self.expired += if grant.source == Source::Purchased { left } else { 0 };
         }
     }
 }
@@ -221,22 +340,23 @@ async fn behaves(deeds: Vec<Deed>) {
     let (db, _folder) = crate::store::tests::sqlite().await;
     let metering = january(&db).await;
     let mut model = Model::default();
-    let mut months = MONTHS.iter();
+    let mut months = MONTHS.iter().enumerate();
     for (number, deed) in std::iter::once(Deed::Close).chain(deeds).enumerate() {
         let before = db.read().await.expect("begins").journal_head().await.expect("reads");
         let (known, _) = documents(&db).await;
+        // A closing comes first.
         let of = |index: usize| &known[index % known.len()];
         let id = number.to_string();
         let done = match deed.clone() {
             Deed::Close => {
-                if let Some(month) = months.next() {
+                if let Some((number, month)) = months.next() {
                     closed(&db, &metering, month).await;
                     let (all, _) = documents(&db).await;
                     let new =
                         all.iter().filter(|invoice| !model.invoices.iter().any(|(known, ..)| *known == invoice.id));
-                    model.close(new.collect());
+                    model.close(number, new.collect());
                 }
-                continue;
+                Ok(())
             }
             Deed::Pay { invoice, amount } => {
                 let invoice = of(invoice);
@@ -284,6 +404,25 @@ async fn behaves(deeds: Vec<Deed>) {
                     }
                 })
             }
+            Deed::Grant { carrier, amount, source, expires } => {
+                let carrier = CARRIERS[carrier];
+                let zone = Zone::named("America/New_York").expect("a zone");
+                let end = expires.map(|month| Instant::parse_in(MONTHS[month], &zone).expect("a date"));
+                prepaid::grant(&db, credit(&id, carrier, amount, source, end), &today()).await.map(|_| {
+                    model.bank += if source == Source::Purchased { amount } else { 0 };
+                    model.grants.push(Granted { id: id.clone(), carrier, left: amount, source, expires });
+                })
+            }
+            Deed::VoidGrant { grant } => {
+                let count = model.grants.len();
+                let Some(grant) = model.grants.get_mut(grant % count.max(1)) else { continue };
+                let known = GrantId::parse(&format!("cg_{}", grant.id)).expect("an id");
+                prepaid::void(&db, &known, "moved away", &today()).await.map(|voided| {
+                    assert!(voided.is_some());
+                    let left = std::mem::take(&mut grant.left);
+                    model.bank -= if grant.source == Source::Purchased { left } else { 0 };
+                })
+            }
             Deed::Void { invoice } => {
                 let invoice = of(invoice);
                 settle::void(&db, &invoice.id, "twice", &today()).await.map(|_| {
@@ -318,7 +457,12 @@ async fn behaves(deeds: Vec<Deed>) {
         assert_eq!(balances.values().sum::<i64>(), 0, "after {deed:?}");
         assert_eq!(balance(&balances, "1000:USD"), model.bank, "after {deed:?}");
         assert_eq!(balance(&balances, "5200:USD"), model.bad_debt, "after {deed:?}");
+        assert_eq!(balance(&balances, "4010:USD"), -model.expired, "after {deed:?}");
         for carrier in CARRIERS {
+            let bought =
+                model.grants.iter().filter(|grant| grant.carrier == carrier && grant.source == Source::Purchased);
+            let bought: i64 = bought.map(|grant| grant.left).sum();
+            assert_eq!(balance(&balances, &format!("2100:{carrier}:USD")), -bought, "after {deed:?}");
             let credit = model.credit.get(carrier).copied().unwrap_or(0);
             assert_eq!(balance(&balances, &format!("2110:{carrier}:USD")), -credit, "after {deed:?}");
             let owed: i64 = model.invoices.iter().filter(|(_, of, _)| *of == carrier).map(|(_, _, owed)| owed).sum();

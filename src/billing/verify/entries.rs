@@ -21,6 +21,7 @@ use crate::domain::subscription::Subscription;
 use crate::domain::time::Instant;
 use crate::domain::time::Zone;
 use crate::metering::versions::Versions;
+use crate::store;
 use crate::store::Read;
 use crate::store::Tx;
 use crate::store::documents::Wanted;
@@ -70,6 +71,11 @@ async fn expected(
     let books = Books { versions, subscriptions };
     let mut expected = Expected::new();
     let mut payments = Payments::default();
+    let every = store::prepaid::Wanted::Page { consumer: None, before: None, limit: i64::MAX };
+    for grant in tx.prepaid(every).await? {
+        let entries = payments.of_grant(&grant).map_err(NotBookable::from);
+        keep(&mut expected, differences, format!("credit {}", grant.id), entries);
+    }
     for closing in tx.closings().await? {
         for invoice in tx.invoices(Wanted::Closing(closing.seq)).await? {
             let document = format!("invoice {}", invoice.number);

@@ -16,12 +16,14 @@
 mod golden;
 #[cfg(test)]
 mod laws;
+pub mod prepaid;
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
 use rust_decimal::Decimal;
+use serde::Serialize;
 use thiserror::Error;
 
 use crate::domain::money::Currency;
@@ -52,10 +54,24 @@ pub struct Grant {
     pub rollover: Rollover,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Source {
     Granted,
     Purchased,
+}
+
+impl Source {
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Granted => "granted",
+            Self::Purchased => "purchased",
+        }
+    }
+
+    pub fn parse(text: &str) -> Option<Self> {
+        [Self::Granted, Self::Purchased].into_iter().find(|source| source.as_str() == text)
+    }
 }
 
 /// Fills a grant up to its amount at every boundary of a rhythm that is counted from `anchor`.
@@ -148,6 +164,8 @@ pub enum CreditError {
     Negative(Decimal),
     #[error(transparent)]
     Period(#[from] PeriodError),
+    #[error(transparent)]
+    Money(#[from] MoneyError),
 }
 
 impl Grant {

@@ -22,6 +22,8 @@ pub enum Means {
     CreditNote,
     /// What the consumer had paid too much or was credited; or, of an invoice below zero, what it is credited.
     Credit,
+    /// Prepaid credit, bought or given.
+    Prepaid,
     /// Nobody expects the money any more.
     Uncollectible,
     /// The invoice should not have been.
@@ -89,13 +91,15 @@ pub enum SettlementError {
 }
 
 impl Means {
-    pub const ALL: [Self; 5] = [Self::Payment, Self::CreditNote, Self::Credit, Self::Uncollectible, Self::Void];
+    pub const ALL: [Self; 6] =
+        [Self::Payment, Self::CreditNote, Self::Credit, Self::Prepaid, Self::Uncollectible, Self::Void];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Payment => "payment",
             Self::CreditNote => "credit_note",
             Self::Credit => "credit",
+            Self::Prepaid => "prepaid",
             Self::Uncollectible => "uncollectible",
             Self::Void => "void",
         }

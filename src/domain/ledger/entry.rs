@@ -30,6 +30,10 @@ pub enum EntryKind {
     CreditUsed,
     InvoiceCredited,
     InvoiceUncollectible,
+    CreditPurchased,
+    PrepaidUsed,
+    CreditExpired,
+    CreditVoided,
     RewardsEarned,
     HoldPassed,
 }
@@ -86,7 +90,7 @@ pub enum EntryError {
 }
 
 impl EntryKind {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 13] = [
         Self::InvoiceFinalized,
         Self::InvoiceVoided,
         Self::PaymentReceived,
@@ -94,6 +98,10 @@ impl EntryKind {
         Self::CreditUsed,
         Self::InvoiceCredited,
         Self::InvoiceUncollectible,
+        Self::CreditPurchased,
+        Self::PrepaidUsed,
+        Self::CreditExpired,
+        Self::CreditVoided,
         Self::RewardsEarned,
         Self::HoldPassed,
     ];
@@ -107,6 +115,10 @@ impl EntryKind {
             Self::CreditUsed => "credit_used",
             Self::InvoiceCredited => "invoice_credited",
             Self::InvoiceUncollectible => "invoice_uncollectible",
+            Self::CreditPurchased => "credit_purchased",
+            Self::PrepaidUsed => "prepaid_used",
+            Self::CreditExpired => "credit_expired",
+            Self::CreditVoided => "credit_voided",
             Self::RewardsEarned => "rewards_earned",
             Self::HoldPassed => "hold_passed",
         }

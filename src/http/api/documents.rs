@@ -3,8 +3,6 @@
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Json;
-use serde::Deserialize;
-use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -13,14 +11,14 @@ use crate::domain::document::payout::Payout;
 use crate::domain::ids::InvoiceId;
 use crate::domain::ids::PayoutId;
 use crate::http::App;
+use crate::http::api::settle::ListQuery;
+use crate::http::api::settle::page;
 use crate::http::auth::Caller;
 use crate::http::auth::Role;
 use crate::http::path::Path;
 use crate::http::problem::Problem;
 use crate::http::query::Page;
 use crate::http::query::Query;
-use crate::http::query::invalid;
-use crate::http::query::limit;
 use crate::store::documents::Wanted;
 
 pub fn routes() -> OpenApiRouter<App> {
@@ -29,16 +27,6 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(invoice))
         .routes(routes!(payouts))
         .routes(routes!(payout))
-}
-
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct ListQuery {
-    consumer: Option<String>,
-    /// 1 to 1000; 100 if it is left out.
-    limit: Option<String>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
 }
 
 /// Invoices, newest period first; a consumer's key sees its own.
@@ -82,12 +70,7 @@ fn wanted<'q>(
     query: &'q ListQuery,
     is_cursor: impl Fn(&str) -> bool,
 ) -> Result<(Wanted<'q>, i64), Problem> {
-    let consumer = caller.sees(query.consumer.as_deref(), &[Role::Finance])?;
-    let limit = limit(query.limit.as_deref())?;
-    let before = query.cursor.as_deref();
-    if let Some(cursor) = before.filter(|cursor| !is_cursor(cursor)) {
-        return Err(invalid("cursor", &format!("`{cursor}` is not a cursor"), "use next_cursor as it was given"));
-    }
+    let (consumer, before, limit) = page(caller, query, is_cursor)?;
     Ok((Wanted::Page { consumer, before, limit }, limit))
 }
 

@@ -3,6 +3,7 @@
 pub mod catalog;
 pub mod close;
 pub mod consumers;
+pub mod credits;
 pub mod documents;
 pub mod events;
 pub mod explain;
@@ -39,6 +40,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(subscriptions::routes())
         .merge(documents::routes())
         .merge(settle::routes())
+        .merge(credits::routes())
         .merge(explain::routes())
         .merge(close::routes())
         .merge(ledger::routes())

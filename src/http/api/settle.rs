@@ -96,11 +96,11 @@ struct PaymentOfConsumer {
 /// Why an invoice is taken back or given up.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Reason {
+pub(in crate::http::api) struct Reason {
     #[schema(example = "billed twice")]
-    reason: String,
+    pub reason: String,
     /// The accounting date; without it, today in UTC.
-    date: Option<String>,
+    pub date: Option<String>,
 }
 
 /// What is credited of an invoice.
@@ -131,7 +131,7 @@ struct LineRequest {
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct ListQuery {
+pub(in crate::http::api) struct ListQuery {
     consumer: Option<String>,
     /// 1 to 1000; 100 if it is left out.
     limit: Option<String>,
@@ -384,17 +384,27 @@ fn wanted<'q>(
     query: &'q ListQuery,
     is_cursor: impl Fn(&str) -> bool,
 ) -> Result<(Wanted<'q>, i64), Problem> {
+    let (consumer, before, limit) = page(caller, query, is_cursor)?;
+    Ok((Wanted::Page { consumer, before, limit }, limit))
+}
+
+/// Whose, from where on, and how many.
+pub(in crate::http::api) fn page<'q>(
+    caller: &'q Caller,
+    query: &'q ListQuery,
+    is_cursor: impl Fn(&str) -> bool,
+) -> Result<(Option<&'q str>, Option<&'q str>, i64), Problem> {
     let consumer = caller.sees(query.consumer.as_deref(), &[Role::Finance])?;
     let limit = limit(query.limit.as_deref())?;
     let before = query.cursor.as_deref();
     if let Some(cursor) = before.filter(|cursor| !is_cursor(cursor)) {
         return Err(invalid("cursor", &format!("`{cursor}` is not a cursor"), "use next_cursor as it was given"));
     }
-    Ok((Wanted::Page { consumer, before, limit }, limit))
+    Ok((consumer, before, limit))
 }
 
 /// Who acts, and on which day.
-fn act(caller: &Caller, date: Option<&str>, place: &str) -> Result<Act, Problem> {
+pub(in crate::http::api) fn act(caller: &Caller, date: Option<&str>, place: &str) -> Result<Act, Problem> {
     let now = clock::now();
     let effective_on: Date = match date {
         None => now.date_in(&Zone::utc()),
@@ -414,11 +424,11 @@ fn payment_id(caller: &Caller, headers: &HeaderMap, now: Instant) -> PaymentId {
     }
 }
 
-fn idempotency_key(headers: &HeaderMap) -> Option<&str> {
+pub(in crate::http::api) fn idempotency_key(headers: &HeaderMap) -> Option<&str> {
     headers.get("idempotency-key").and_then(|key| key.to_str().ok())
 }
 
-fn text(text: String, place: &str) -> Result<String, Problem> {
+pub(in crate::http::api) fn text(text: String, place: &str) -> Result<String, Problem> {
     if text.len() > TEXT_BYTES_MAX || text.contains('\0') {
         let detail = format!("the text is longer than {TEXT_BYTES_MAX} bytes, or has a zero byte");
         return Err(unprocessable(place, "unusable_text", detail, "shorten it"));
@@ -426,14 +436,14 @@ fn text(text: String, place: &str) -> Result<String, Problem> {
     Ok(text)
 }
 
-fn reason(reason: String) -> Result<String, Problem> {
+pub(in crate::http::api) fn reason(reason: String) -> Result<String, Problem> {
     if reason.trim().is_empty() {
         return Err(unprocessable("/reason", "unusable_text", "the reason is empty", "say why: auditors will ask"));
     }
     text(reason, "/reason")
 }
 
-fn nothing(code: &'static str, what: &str, id: &str) -> Problem {
+pub(in crate::http::api) fn nothing(code: &'static str, what: &str, id: &str) -> Problem {
     let list = what.replace(' ', "-");
     Problem::new(StatusCode::NOT_FOUND, code, format!("there is no {what} {id}"))
         .fix(format!("GET /v1/{list}s lists them"))
@@ -463,7 +473,7 @@ impl From<settle::Error> for Problem {
             }
             settle::Error::Future(_) => unprocessable("", "invalid_time", detail, "name the day on which it happened"),
             settle::Error::Store(error) => error.into(),
-            settle::Error::Entry(_) | settle::Error::Money(_) => {
+            settle::Error::Credit(_) | settle::Error::Entry(_) | settle::Error::Money(_) => {
                 tracing::error!("settling: {detail}");
                 Self::internal()
             }

@@ -14,6 +14,7 @@ mod late;
 mod metering;
 #[path = "../../../tests/it/support/postgres.rs"]
 mod postgres;
+mod prepaid;
 mod recording;
 mod replayed;
 mod settlements;

@@ -5,6 +5,7 @@
 //! | [`invoice_finalized`] | 1100 gross | 4000 net, 2200 tax |
 //! | [`invoice_voided`] | the exact mirror | |
 //! | payments, credit notes, credit and bad debt | [`settlement`] | |
+//! | prepaid credit bought, used, expired, voided | [`prepaid`] | |
 //! | [`rewards_earned`] | 4090, 5000 or 5010, by the program's class | 2000 |
 //! | [`hold_passed`] | 2000 | 2010 |
 //!
@@ -12,6 +13,7 @@
 //! that claws back a held reward debits 2000. What comes to zero is not posted, and a document of nothing but zeros
 //! makes no entry at all. Each function names its own idempotency key, so that a document is booked once.
 
+pub mod prepaid;
 pub mod settlement;
 
 use std::collections::BTreeMap;
