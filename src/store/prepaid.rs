@@ -60,7 +60,7 @@ impl<Mode> Tx<Mode> {
             order by id desc";
         let rows: Vec<GrantRow> = match wanted {
             Wanted::Id(id) => on!(self, conn => sqlx::query_as(SQL)
-                .bind(id).bind(None::<&str>).bind(None::<&str>).bind(1).fetch_all(conn).await?),
+                .bind(id).bind(None::<&str>).bind(None::<&str>).bind(1_i64).fetch_all(conn).await?),
             Wanted::Page { consumer, before, limit } => on!(self, conn => sqlx::query_as(SQL)
                 .bind(None::<&str>).bind(consumer).bind(before).bind(limit).fetch_all(conn).await?),
             Wanted::Left(consumer) => on!(self, conn => sqlx::query_as(LEFT)
