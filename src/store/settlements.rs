@@ -12,6 +12,7 @@ use crate::domain::document::Number;
 use crate::domain::document::credit_note;
 use crate::domain::document::credit_note::CreditNote;
 use crate::domain::document::credit_note::Credited;
+use crate::domain::document::dunning::Overdue;
 use crate::domain::document::invoice::Taxed;
 use crate::domain::document::settlement::Means;
 use crate::domain::document::settlement::Payment;
@@ -101,6 +102,41 @@ impl<Mode> Tx<Mode> {
             Ok((InvoiceId::parse(&id).ok_or_else(|| damaged("id"))?, Money::from_minor(owed, currency)))
         };
         rows.into_iter().map(owed).collect()
+    }
+
+    /// What is outstanding on a day of invoices that were due before it, of one consumer or of all: what was due first comes
+    /// first, from the first one after `after`.
+    pub async fn overdue(
+        &mut self,
+        on: Date,
+        consumer: Option<&str>,
+        after: Option<&(Date, InvoiceId)>,
+        limit: i64,
+    ) -> Result<Vec<Overdue>> {
+        const SQL: &str = "
+            select id, number, consumer, currency, owed, due_on from (
+                select id, number, consumer, currency, due_on, total - coalesce((
+                    select cast(sum(amount) as bigint) from settlement where invoice = document.id), 0) as owed
+                from document
+                where kind = 'invoice' and total > 0 and due_on < $1
+                and (cast($2 as text) is null or consumer = $2)
+                and (cast($3 as text) is null or due_on > $3 or due_on = $3 and id > $4)) as standing
+            where owed > 0 order by due_on, id limit $5";
+        let (date, id) = after.map(|(date, id)| (date.to_string(), id.to_string())).unzip();
+        let rows: Vec<(String, String, String, String, i64, String)> = on!(self, conn => sqlx::query_as(SQL)
+            .bind(on.to_string()).bind(consumer).bind(date).bind(id).bind(limit).fetch_all(conn).await?);
+        let overdue = |(id, number, consumer, currency, owed, due_on): (String, _, _, String, _, String)| {
+            let damaged = |what| damaged("invoice", &id, what);
+            let currency = Currency::from_code(&currency).ok_or_else(|| damaged("currency"))?;
+            Ok(Overdue {
+                invoice: InvoiceId::parse(&id).ok_or_else(|| damaged("id"))?,
+                number,
+                consumer,
+                outstanding: Money::from_minor(owed, currency),
+                due_on: date_of(&due_on).ok_or_else(|| damaged("due date"))?,
+            })
+        };
+        rows.into_iter().map(overdue).collect()
     }
 
     /// Payments, newest first.
@@ -312,7 +348,7 @@ fn payment(row: PaymentRow) -> Result<Payment> {
         amount: Money::from_minor(amount, currency),
         method,
         reference,
-        received_on: date(&received_on).ok_or_else(|| damaged("date"))?,
+        received_on: date_of(&received_on).ok_or_else(|| damaged("date"))?,
         recorded_at: Instant::from_micros(recorded_at),
         recorded_by,
     })
@@ -359,13 +395,13 @@ fn note(row: NoteRow, lines: Vec<(i64, i64)>, taxes: Vec<(String, String, Quanti
         credited: money(credited),
         refunded: money(refunded),
         reason,
-        effective_on: date(&effective_on).ok_or_else(|| damaged("date"))?,
+        effective_on: date_of(&effective_on).ok_or_else(|| damaged("date"))?,
         recorded_at: Instant::from_micros(recorded_at),
         recorded_by,
     })
 }
 
-fn date(text: &str) -> Option<Date> {
+fn date_of(text: &str) -> Option<Date> {
     text.parse().ok()
 }
 

@@ -18,7 +18,7 @@ crate::support::both_engines!(
 fn billed(engine: Engine) -> (Server, Vec<Value>) {
     let zone = "timezone = \"America/New_York\"\n";
     let with = format!(
-        "{zone}\n[invoice]\ndue_after = \"14d\"\n\n[[tax]]\nid = \"ny\"\njurisdiction = \"US-NY\"\nrate = \"8.875\"\n"
+        "{zone}\n[invoice]\ndue_after = \"14d\"\nreminders = [\"3d\", \"10d\"]\n\n[[tax]]\nid = \"ny\"\njurisdiction = \"US-NY\"\nrate = \"8.875\"\n"
     );
     let book = Book::flights().with("book.toml", zone, &with);
     let server = Server::start(engine, book.path());
@@ -57,6 +57,15 @@ fn an_invoice_is_paid_credited_and_given_up_and_the_ledger_follows(engine: Engin
     let issued: jiff::Timestamp = first["issued_at"].as_str().expect("a time").parse().expect("a time");
     let due = issued.in_tz("America/New_York").expect("a zone").date().saturating_add(jiff::ToSpan::days(14));
     assert_eq!((first["state"].as_str(), first["due_on"].as_str()), (Some("open"), Some(&*due.to_string())));
+
+    assert_eq!(server.get("/v1/dunning").ok()["data"], json!([]));
+    let later = due.saturating_add(jiff::ToSpan::days(4));
+    let overdue = server.get(&format!("/v1/dunning?consumer=UA&limit=1&on={later}")).ok();
+    assert_eq!((&overdue["data"][0]["days"], &overdue["data"][0]["reminders"]), (&json!(4), &json!(1)), "{overdue}");
+    let cursor = overdue["next_cursor"].as_str().expect("there are more");
+    let rest = server.get(&format!("/v1/dunning?on={later}&cursor={cursor}")).ok();
+    assert_eq!(rest["data"].as_array().map(Vec::len), Some(invoices.len() - 1));
+    assert_eq!(server.get("/v1/dunning?cursor=x").problem(400)["code"], "invalid_parameter");
 
     // Too much, twice with one key: what is left over is credit, and pays for the next invoice by the next closing.
     let total = cents(&first["total"]);

@@ -74,13 +74,16 @@ impl Facts {
 
 /// Everything that a book says.
 pub fn of(book: &Book) -> BTreeMap<Subject, Facts> {
-    let Book { name, currency, zone, invoice_prefix, due_days, taxes, event_types, meters, plans, programs } = book;
+    let Book { name, currency, zone, invoice_prefix, due_days, reminders, taxes, event_types, meters, plans, programs } =
+        book;
     let mut whole = Facts::default();
     whole.say("name", name);
     whole.say("currency", currency);
     whole.say("timezone", zone.name());
     whole.say("invoice prefix", invoice_prefix);
     whole.say("days to pay an invoice", due_days);
+    let reminders = reminders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    whole.say_if_any("days until reminders", Some(reminders).filter(|reminders| !reminders.is_empty()));
     let mut facts = BTreeMap::from([(subject("book", ""), whole)]);
     facts.extend(taxes.values().map(|item| (subject("tax", &item.id), tax(item))));
     facts.extend(event_types.values().map(|item| (subject("event type", &item.id), event_type(item))));

@@ -49,6 +49,8 @@ pub struct Book {
     pub invoice_prefix: String,
     /// So many days after it was issued an invoice is to be paid.
     pub due_days: u32,
+    /// So many days after it was due a consumer is reminded of it, rising.
+    pub reminders: Vec<u32>,
     pub taxes: BTreeMap<String, Tax>,
     pub event_types: BTreeMap<String, EventType>,
     pub meters: BTreeMap<String, Meter>,

@@ -3,14 +3,13 @@
 use jiff::civil::Date;
 use rust_decimal::Decimal;
 use serde::Serialize;
-use serde::Serializer;
 
 use crate::domain::book::Tax;
 use crate::domain::document::Number;
 use crate::domain::document::Occasion;
-use crate::domain::document::date_text;
 use crate::domain::document::settlement::InvoiceState;
 use crate::domain::document::settlement::Settlement;
+use crate::domain::document::some_date_text;
 use crate::domain::ids::InvoiceId;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::money::Currency;
@@ -48,7 +47,7 @@ pub struct Invoice {
     pub book_version: String,
     pub issued_at: Instant,
     /// The last day on which it is paid in time. None of invoices that were made before there was one.
-    #[serde(serialize_with = "due_text")]
+    #[serde(serialize_with = "some_date_text")]
     pub due_on: Option<Date>,
     /// What is still owed of the total.
     pub outstanding: Money,
@@ -94,13 +93,6 @@ impl Draft {
             outstanding: total,
             settlements: Vec::new(),
         }
-    }
-}
-
-fn due_text<S: Serializer>(due_on: &Option<Date>, serializer: S) -> Result<S::Ok, S::Error> {
-    match due_on {
-        Some(due_on) => date_text(due_on, serializer),
-        None => serializer.serialize_none(),
     }
 }
 

@@ -6,6 +6,7 @@ pub mod adjust;
 pub mod closing;
 pub mod credit_note;
 pub mod discount;
+pub mod dunning;
 #[cfg(test)]
 mod golden;
 pub mod invoice;
@@ -53,6 +54,14 @@ impl Occasion {
 /// Writes a date as `2013-01-31`.
 pub(in crate::domain) fn date_text<S: Serializer>(date: &Date, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(date)
+}
+
+/// The same of a date that there may be.
+pub(in crate::domain) fn some_date_text<S: Serializer>(date: &Option<Date>, serializer: S) -> Result<S::Ok, S::Error> {
+    match date {
+        Some(date) => date_text(date, serializer),
+        None => serializer.serialize_none(),
+    }
 }
 
 impl fmt::Display for Number {

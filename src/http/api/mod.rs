@@ -5,6 +5,7 @@ pub mod close;
 pub mod consumers;
 pub mod credits;
 pub mod documents;
+pub mod dunning;
 pub mod events;
 pub mod explain;
 pub mod exports;
@@ -41,6 +42,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(documents::routes())
         .merge(settle::routes())
         .merge(credits::routes())
+        .merge(dunning::routes())
         .merge(explain::routes())
         .merge(close::routes())
         .merge(ledger::routes())

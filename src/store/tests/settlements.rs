@@ -108,6 +108,16 @@ async fn what_is_settled_reads_back_with_the_invoice(db: Db) {
         let found = tx.invoices(documents::Wanted::Id("inv_UA")).await.expect("reads").pop().expect("is there");
         (found.outstanding.minor(), found.state, tx.owed("UA").await.expect("reads"))
     };
+    let overdue = async |on, consumer| {
+        let mut tx = db.read().await.expect("begins");
+        let first = tx.overdue(on, consumer, None, 9).await.expect("reads");
+        let after = first.first().map(|first| (first.due_on, first.invoice.clone()));
+        let rest = tx.overdue(on, consumer, after.as_ref(), 9).await.expect("reads");
+        (first.iter().map(|overdue| overdue.outstanding.minor()).collect::<Vec<_>>(), rest.len())
+    };
+    assert_eq!(overdue(date(2013, 3, 2), None).await, (vec![total, total - 600], 1));
+    assert_eq!(overdue(date(2013, 3, 2), Some("UA")).await, (vec![total - 600], 0));
+    assert_eq!(overdue(date(2013, 3, 1), None).await, (vec![], 0), "on the day itself it is in time");
     assert_eq!(read().await, (total - 600, InvoiceState::Open, vec![(invoice.id.clone(), usd(total - 600))]));
     settled(&db, 2, &rest).await.expect("is settled");
     assert_eq!(read().await, (0, InvoiceState::Uncollectible, vec![]));

@@ -215,6 +215,7 @@ impl Known {
             zone: self.settings.zone?,
             invoice_prefix: self.settings.invoice_prefix,
             due_days: self.settings.due_days,
+            reminders: self.settings.reminders,
             taxes: self.settings.taxes.into_values()?,
             event_types: self.event_types.into_values()?,
             meters: self.meters.into_values()?,

@@ -11,6 +11,7 @@ const INVOICE_PREFIX: &str = "INV-";
 const PREFIX_BYTES_MAX: usize = 16;
 const DUE_DAYS: u32 = 30;
 const DUE_DAYS_MAX: u32 = 366;
+const REMINDERS_MAX: usize = 12;
 
 pub struct Settings {
     pub name: Option<String>,
@@ -18,6 +19,7 @@ pub struct Settings {
     pub zone: Option<Zone>,
     pub invoice_prefix: String,
     pub due_days: u32,
+    pub reminders: Vec<u32>,
     pub taxes: Named<Tax>,
 }
 
@@ -29,6 +31,7 @@ impl Default for Settings {
             zone: None,
             invoice_prefix: INVOICE_PREFIX.to_owned(),
             due_days: DUE_DAYS,
+            reminders: Vec::new(),
             taxes: Named::new("tax", "unknown_tax"),
         }
     }
@@ -47,6 +50,7 @@ impl Settings {
                 settings.invoice_prefix =
                     invoice.optional("prefix", invoice_prefix).unwrap_or(INVOICE_PREFIX.to_owned());
                 settings.due_days = invoice.optional("due_after", |value| value.days(DUE_DAYS_MAX)).unwrap_or(DUE_DAYS);
+                settings.reminders = invoice.optional("reminders", reminders).unwrap_or_default();
                 Some(())
             })
         });
@@ -67,6 +71,17 @@ fn tax(table: &mut Table<'_>, id: Option<&Value<'_>>) -> Option<Tax> {
     let jurisdiction = table.required("jurisdiction", Value::owned_text);
     let rate = table.required("rate", Value::percent);
     Some(Tax { id: id?.raw_text()?, jurisdiction: jurisdiction?, rate: rate? })
+}
+
+/// Days after an invoice was due, each later than the one before.
+fn reminders(value: Value<'_>) -> Option<Vec<u32>> {
+    let items = value.clone().items()?;
+    let days = items.into_iter().map(|item| item.days(DUE_DAYS_MAX)).collect::<Option<Vec<u32>>>()?;
+    if days.len() <= REMINDERS_MAX && days.is_sorted_by(|one, next| one < next) {
+        return Some(days);
+    }
+    let message = format!("the reminders do not come one after the other, or are more than {REMINDERS_MAX}");
+    value.wrong("reminders_out_of_order", message, "write them like [\"3d\", \"10d\", \"21d\"]")
 }
 
 fn invoice_prefix(value: Value<'_>) -> Option<String> {

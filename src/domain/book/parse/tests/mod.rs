@@ -2,6 +2,7 @@
 
 mod bounds;
 mod carry;
+mod invoice;
 mod meters;
 mod models;
 mod shares;
