@@ -44,9 +44,9 @@ pub struct GrantRequest {
 /// Records credit that was bought or given.
 pub async fn grant(db: &Db, request: GrantRequest, act: &Act) -> Result<Prepaid, settle::Error> {
     let mut tx = settle::begin(db, act).await?;
-    let known = tx.consumer(&request.consumer).await?;
-    let consumer = known.ok_or_else(|| settle::Error::UnknownConsumer(request.consumer.clone()))?;
-    tx.hold_consumer(&consumer.id).await?;
+    if tx.consumer(&request.consumer).await?.is_none() {
+        return Err(settle::Error::UnknownConsumer(request.consumer));
+    }
     let GrantRequest { id, consumer, amount, source, priority, effective_at, expires_at, reference, reason } = request;
     let mut prepaid = Prepaid {
         id,
@@ -80,8 +80,6 @@ pub async fn grant(db: &Db, request: GrantRequest, act: &Act) -> Result<Prepaid,
 pub async fn void(db: &Db, id: &GrantId, reason: &str, act: &Act) -> Result<Option<Prepaid>, settle::Error> {
     let mut tx = settle::begin(db, act).await?;
     let Some(known) = tx.prepaid(Wanted::Id(id.as_str())).await?.pop() else { return Ok(None) };
-    tx.hold_consumer(&known.consumer).await?;
-    let Some(known) = tx.prepaid(Wanted::Id(id.as_str())).await?.pop() else { return Ok(None) };
     let amount = known.left()?;
     if amount.is_zero() {
         return Ok(Some(known));
@@ -114,7 +112,6 @@ pub(in crate::billing) async fn use_up(
         of_consumer.entry(invoice.made.consumer.clone()).or_default().push(invoice);
     }
     for (consumer, invoices) in of_consumer {
-        tx.hold_consumer(&consumer).await?;
         let mut grants = tx.prepaid(Wanted::Left(Some(&consumer))).await?;
         for invoice in invoices {
             pay(tx, &mut grants, &invoice, now).await?;
@@ -180,7 +177,7 @@ pub(in crate::billing) async fn expire(
             continue;
         }
         let mut tx = db.write().await?;
-        tx.hold_consumer(&grant.consumer).await?;
+        tx.hold_journal().await?;
         let Some(grant) = tx.prepaid(Wanted::Id(grant.id.as_str())).await?.pop() else { continue };
         let amount = grant.left()?;
         if amount.is_zero() {

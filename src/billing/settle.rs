@@ -1,7 +1,7 @@
 //! Settling invoices: payments, credit notes, voiding, giving up, and the use of consumers' credit.
 //!
-//! Each is one write transaction: what happened, what it settles, and its journal entry, or nothing. Whoever settles something of
-//! a consumer holds the consumer until then, so that two at once cannot settle the same amount. The id of a payment or credit
+//! Each is one write transaction: what happened, what it settles, and its journal entry, or nothing. Whoever settles
+//! something holds the journal from the beginning, so that two at once cannot settle the same amount. The id of a payment or credit
 //! note is given: the same request again finds what it made before.
 
 use std::collections::BTreeMap;
@@ -125,27 +125,20 @@ pub enum Error {
 /// Records a payment, and settles with it what it is for. What is too much becomes the consumer's credit.
 pub async fn pay(db: &Db, request: PaymentRequest, act: &Act) -> Result<Paid, Error> {
     let mut tx = begin(db, act).await?;
+    if let Some(known) = tx.payments(Wanted::Id(request.id.as_str())).await?.pop() {
+        return repeated(&mut tx, known, &request, act).await;
+    }
     let (consumer, amount, owed) = match &request.pays {
         Pays::Invoice(id, amount) => {
-            let invoice = held(&mut tx, id).await?;
-            let amount = amount.unwrap_or(invoice.outstanding);
-            (invoice.consumer.clone(), amount, Err(invoice))
+            let invoice = invoice(&mut tx, id).await?;
+            open(&invoice)?;
+            (invoice.consumer, amount.unwrap_or(invoice.outstanding), vec![(invoice.id, invoice.outstanding)])
         }
         Pays::Consumer(id, amount) => {
             let known = tx.consumer(id).await?.ok_or_else(|| Error::UnknownConsumer(id.clone()))?;
-            tx.hold_consumer(&known.id).await?;
-            let owed = tx.owed(&known.id).await?.into_iter();
-            (known.id, *amount, Ok(owed.filter(|(_, owed)| owed.currency() == amount.currency()).collect::<Vec<_>>()))
-        }
-    };
-    if let Some(known) = tx.payments(Wanted::Id(request.id.as_str())).await?.pop() {
-        return repeated(&mut tx, known, &request, &consumer, act).await;
-    }
-    let owed = match owed {
-        Ok(owed) => owed,
-        Err(invoice) => {
-            open(&invoice)?;
-            vec![(invoice.id, invoice.outstanding)]
+            let mut owed = tx.owed(&known.id).await?;
+            owed.retain(|(_, owed)| owed.currency() == amount.currency());
+            (known.id, *amount, owed)
         }
     };
     let parts = allocate(amount, &owed).map_err(|source| Error::Payment(consumer.clone(), source))?;
@@ -170,25 +163,14 @@ pub async fn pay(db: &Db, request: PaymentRequest, act: &Act) -> Result<Paid, Er
 }
 
 /// What a payment with this id came to, if it was the same.
-async fn repeated(
-    tx: &mut Tx<Write>,
-    known: Payment,
-    request: &PaymentRequest,
-    consumer: &str,
-    act: &Act,
-) -> Result<Paid, Error> {
-    let amount = match &request.pays {
-        Pays::Invoice(_, amount) => *amount,
-        Pays::Consumer(_, amount) => Some(*amount),
-    };
+async fn repeated(tx: &mut Tx<Write>, known: Payment, request: &PaymentRequest, act: &Act) -> Result<Paid, Error> {
     let parts = tx.settled_by(&known).await?;
-    let is_for_it = match &request.pays {
-        Pays::Invoice(id, _) => parts.iter().all(|(invoice, _)| invoice == id),
-        Pays::Consumer(..) => true,
+    let (is_for_it, amount) = match &request.pays {
+        Pays::Invoice(id, amount) => (parts.iter().all(|(invoice, _)| invoice == id), amount.unwrap_or(known.amount)),
+        Pays::Consumer(id, amount) => (*id == known.consumer, *amount),
     };
     let is_same = is_for_it
-        && known.consumer == consumer
-        && amount.is_none_or(|amount| amount == known.amount)
+        && amount == known.amount
         && (&known.method, &known.reference) == (&request.method, &request.reference)
         && known.received_on == act.effective_on;
     if is_same { paid(known, parts) } else { Err(Error::OtherRequest(format!("payment {}", known.id))) }
@@ -215,7 +197,7 @@ pub async fn payments(db: &Db, wanted: Wanted<'_>) -> Result<Vec<Paid>, Error> {
 /// Takes back some of an invoice, or all that is left of it.
 pub async fn credit(db: &Db, request: CreditNoteRequest, act: &Act) -> Result<CreditNote, Error> {
     let mut tx = begin(db, act).await?;
-    let invoice = held(&mut tx, &request.invoice).await?;
+    let invoice = invoice(&mut tx, &request.invoice).await?;
     let before = tx.credit_notes(Wanted::Invoice(invoice.id.as_str())).await?;
     if let Some(known) = before.iter().find(|note| note.id == request.id) {
         let is_same = known.reason == request.reason && known.effective_on == act.effective_on;
@@ -259,7 +241,7 @@ pub async fn credit(db: &Db, request: CreditNoteRequest, act: &Act) -> Result<Cr
 /// Takes an invoice back as if it had never been. Nothing of it may be settled; then a credit note is the way.
 pub async fn void(db: &Db, id: &InvoiceId, reason: &str, act: &Act) -> Result<Invoice, Error> {
     let mut tx = begin(db, act).await?;
-    let invoice = held(&mut tx, id).await?;
+    let invoice = invoice(&mut tx, id).await?;
     if invoice.state == InvoiceState::Void {
         return Ok(invoice);
     }
@@ -281,7 +263,7 @@ pub async fn void(db: &Db, id: &InvoiceId, reason: &str, act: &Act) -> Result<In
 /// Gives up on what is outstanding of an invoice.
 pub async fn give_up(db: &Db, id: &InvoiceId, reason: &str, act: &Act) -> Result<Invoice, Error> {
     let mut tx = begin(db, act).await?;
-    let invoice = held(&mut tx, id).await?;
+    let invoice = invoice(&mut tx, id).await?;
     if invoice.state == InvoiceState::Uncollectible {
         return Ok(invoice);
     }
@@ -322,13 +304,13 @@ pub(in crate::billing) async fn use_credit(
     made: Vec<Made>,
     now: Instant,
 ) -> Result<Vec<Owing>, Error> {
+    tx.hold_journal().await?;
     let mut of_consumer: BTreeMap<String, Vec<Made>> = BTreeMap::new();
     for invoice in made {
         of_consumer.entry(invoice.consumer.clone()).or_default().push(invoice);
     }
     let (mut settlements, mut owing) = (Vec::new(), Vec::new());
     for (consumer, mut invoices) in of_consumer {
-        tx.hold_consumer(&consumer).await?;
         let mut credit = BTreeMap::new();
         for (_, amount) in tx.customer_credit(Some(&consumer)).await? {
             credit.insert(amount.currency().code(), amount);
@@ -384,21 +366,16 @@ pub(in crate::billing) fn of_credit(
     }
 }
 
-/// A transaction for what somebody does, on a day that is not in the future.
+/// A transaction for what somebody does, on a day that is not in the future. Nobody else settles anything until it ends.
 pub(in crate::billing) async fn begin(db: &Db, act: &Act) -> Result<Tx<Write>, Error> {
     // Wherever the platform is, its today has begun by tomorrow in UTC.
     let tomorrow = act.now.date_in(&Zone::utc()).saturating_add(1.day());
     if act.effective_on > tomorrow {
         return Err(Error::Future(act.effective_on));
     }
-    Ok(db.write().await?)
-}
-
-/// An invoice that nobody else settles until this transaction ends.
-async fn held(tx: &mut Tx<Write>, id: &InvoiceId) -> Result<Invoice, Error> {
-    let invoice = invoice(tx, id).await?;
-    tx.hold_consumer(&invoice.consumer).await?;
-    self::invoice(tx, id).await
+    let mut tx = db.write().await?;
+    tx.hold_journal().await?;
+    Ok(tx)
 }
 
 async fn invoice(tx: &mut Tx<Write>, id: &InvoiceId) -> Result<Invoice, Error> {

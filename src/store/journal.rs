@@ -214,7 +214,7 @@ impl Tx<Write> {
     ///
     /// An entry whose key is taken by the same content is left as it stands; by other content, the whole is refused.
     pub async fn post(&mut self, entries: &[Entry]) -> Result<Vec<Posted>> {
-        self.wait_for_the_journal().await?;
+        self.hold_journal().await?;
         let mut standing = self.standing(entries).await?;
         let head = self.journal_head().await?;
         let mut seq = head.last_entry;
@@ -246,8 +246,10 @@ impl Tx<Write> {
         Ok(posted)
     }
 
-    /// In SQLite a transaction that writes is alone already.
-    async fn wait_for_the_journal(&mut self) -> Result<()> {
+    /// Makes all others wait that post something, until this transaction ends: what is read of balances and of what is settled
+    /// stays as it is. [`Tx::post`] does it too; whoever reads first what it then posts about holds the journal before. In SQLite
+    /// a transaction that writes is alone already.
+    pub async fn hold_journal(&mut self) -> Result<()> {
         if let Engine::Postgres(tx) = &mut self.0 {
             sqlx::query("lock table journal_batch in share row exclusive mode").execute(&mut **tx).await?;
         }

@@ -25,7 +25,6 @@ use crate::domain::ledger::account::Chart;
 use crate::domain::money::Currency;
 use crate::domain::money::Money;
 use crate::domain::time::Instant;
-use crate::store::Engine;
 use crate::store::Error;
 use crate::store::Quantity;
 use crate::store::Result;
@@ -233,15 +232,6 @@ impl<Mode> Tx<Mode> {
 }
 
 impl Tx<Write> {
-    /// Makes all others wait that settle something of this consumer, until this transaction ends: what is read of it then
-    /// stays as it is. In SQLite a transaction that writes is alone already.
-    pub async fn hold_consumer(&mut self, consumer: &str) -> Result<()> {
-        if let Engine::Postgres(tx) = &mut self.0 {
-            sqlx::query("select id from consumer where id = $1 for update").bind(consumer).execute(&mut **tx).await?;
-        }
-        Ok(())
-    }
-
     /// Adds settlements to invoices, of each the next one: the sequence number says after how many.
     pub async fn record_settlements(&mut self, settled: &[(&InvoiceId, i64, &Settlement)]) -> Result<()> {
         insert_rows!(

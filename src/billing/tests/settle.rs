@@ -199,6 +199,36 @@ async fn prepaid_credit_pays_expires_and_is_voided(db: Db) {
     assert_eq!(words(&verified(&db, &metering).await), [""; 0]);
 }
 
+/// 108.88 are paid in parts of 50.00 by six at once, while a closing makes the next invoice and others buy credit.
+async fn whoever_pays_at_the_same_time_pays_one_after_the_other(db: Db) {
+    let metering = january(&db).await;
+    closed(&db, &metering, "2013-01-31").await;
+    let ua = documents(&db).await.0[1].id.clone();
+    let mut tasks = tokio::task::JoinSet::new();
+    for number in 0..6 {
+        let (db, ua) = (db.clone(), ua.clone());
+        tasks.spawn(async move {
+            let paid =
+                settle::pay(&db, payment(&number.to_string(), Pays::Invoice(ua, Some(usd(5_000)))), &today()).await;
+            let bought = credit(&number.to_string(), "UA", 100, Source::Purchased, None);
+            prepaid::grant(&db, bought, &today()).await.expect("is granted");
+            match paid {
+                Ok(paid) => paid.settled[0].amount.minor(),
+                Err(settle::Error::Settlement { .. }) => 0,
+                Err(other) => panic!("{other}"),
+            }
+        });
+    }
+    let closing = async {
+        // Somebody else may hold the same rows: the loser of a deadlock would say so here.
+        closed(&db, &metering, "2013-02-01").await
+    };
+    let (mut settled, _) = tokio::join!(tasks.join_all(), closing);
+    settled.sort_unstable();
+    assert_eq!(settled, [0, 0, 0, 888, 5_000, 5_000]);
+    assert_eq!(words(&verified(&db, &metering).await), [""; 0]);
+}
+
 /// Of what is settled, what somebody changes behind our back is found.
 async fn a_payment_that_is_not_in_the_ledger_is_found(db: Db) {
     let metering = january(&db).await;
@@ -220,6 +250,7 @@ both_engines!(
     an_invoice_is_voided_whole_or_given_up,
     prepaid_credit_pays_expires_and_is_voided,
     a_payment_that_is_not_in_the_ledger_is_found,
+    whoever_pays_at_the_same_time_pays_one_after_the_other,
 );
 
 /// Something that somebody does; numbers choose among what there is.

@@ -84,7 +84,7 @@ async fn invoiced(db: &Db) -> Invoice {
 
 async fn settled(db: &Db, seq: i64, settlement: &Settlement) -> Result<()> {
     let mut tx = db.write().await?;
-    tx.hold_consumer("UA").await?;
+    tx.hold_journal().await?;
     tx.record_settlements(&[(&InvoiceId::parse("inv_UA").expect("an id"), seq, settlement)]).await?;
     tx.commit().await
 }
