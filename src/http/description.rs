@@ -35,7 +35,7 @@ const TAGS: [(&str, &str); 13] = [
 ];
 
 /// A call, the shape of its answer, and whether it is a list of them.
-const ANSWERS: [(&str, &str, &str, bool); 39] = [
+const ANSWERS: [(&str, &str, &str, bool); 41] = [
     ("get", "/v1/consumers", "Consumer", true),
     ("get", "/v1/consumers/{id}", "Consumer", false),
     ("put", "/v1/consumers/{id}", "Consumer", false),
@@ -61,6 +61,8 @@ const ANSWERS: [(&str, &str, &str, bool); 39] = [
     ("get", "/v1/credits/{id}", "Credit", false),
     ("post", "/v1/credits/{id}/void", "Credit", false),
     ("get", "/v1/consumers/{id}/balance", "Balance", false),
+    ("put", "/v1/consumers/{id}/top-up", "TopUp", false),
+    ("get", "/v1/top-ups", "Low", true),
     ("get", "/v1/dunning", "Overdue", true),
     ("get", "/v1/payouts", "Payout", true),
     ("get", "/v1/payouts/{id}", "Payout", false),

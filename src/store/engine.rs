@@ -100,6 +100,7 @@ const BOOKS_STEPS: &[Step] = &[
     step!(15, "0015_days"),
     step!(18, "0018_settlement"),
     step!(20, "0020_prepaid"),
+    step!(21, "0021_top_up"),
 ];
 
 /// A number of our own, so that no other program's advisory lock is ours: `tally` in ASCII.

@@ -8,6 +8,7 @@ use crate::domain::credit::Source;
 use crate::domain::credit::prepaid::Movement;
 use crate::domain::credit::prepaid::MovementKind;
 use crate::domain::credit::prepaid::Prepaid;
+use crate::domain::credit::prepaid::TopUp;
 use crate::domain::ids::GrantId;
 use crate::domain::ids::InvoiceId;
 use crate::domain::money::Currency;
@@ -96,7 +97,47 @@ impl<Mode> Tx<Mode> {
     }
 }
 
+impl<Mode> Tx<Mode> {
+    /// When consumers want to buy credit again, by their ids; of one or of all.
+    pub async fn top_ups(&mut self, consumer: Option<&str>) -> Result<Vec<TopUp>> {
+        const SQL: &str = "
+            select consumer, currency, below, amount, updated_at from top_up
+            where (cast($1 as text) is null or consumer = $1) order by consumer";
+        let rows: Vec<(String, String, i64, i64, i64)> =
+            on!(self, conn => sqlx::query_as(SQL).bind(consumer).fetch_all(conn).await?);
+        let top_up = |(consumer, currency, below, amount, updated_at): (String, String, i64, i64, i64)| {
+            let damaged = || Error::Damaged(format!("the currency of the top-up of {consumer}"));
+            let currency = Currency::from_code(&currency).ok_or_else(damaged)?;
+            let (below, amount) = (Money::from_minor(below, currency), Money::from_minor(amount, currency));
+            Ok(TopUp { consumer, below, amount, updated_at: Instant::from_micros(updated_at) })
+        };
+        rows.into_iter().map(top_up).collect()
+    }
+}
+
 impl Tx<Write> {
+    pub async fn put_top_up(&mut self, top_up: &TopUp) -> Result<()> {
+        const SQL: &str = "
+            insert into top_up (consumer, currency, below, amount, updated_at) values ($1, $2, $3, $4, $5)
+            on conflict (consumer) do update set
+                currency = excluded.currency, below = excluded.below, amount = excluded.amount,
+                updated_at = excluded.updated_at";
+        on!(self, conn => sqlx::query(SQL)
+            .bind(&top_up.consumer)
+            .bind(top_up.below.currency().code())
+            .bind(top_up.below.minor())
+            .bind(top_up.amount.minor())
+            .bind(top_up.updated_at.micros())
+            .execute(conn).await?.rows_affected());
+        Ok(())
+    }
+
+    /// False if there was none.
+    pub async fn delete_top_up(&mut self, consumer: &str) -> Result<bool> {
+        const SQL: &str = "delete from top_up where consumer = $1";
+        Ok(on!(self, conn => sqlx::query(SQL).bind(consumer).execute(conn).await?.rows_affected()) == 1)
+    }
+
     pub async fn record_grant(&mut self, prepaid: &Prepaid) -> Result<()> {
         const SQL: &str = "
             insert into credit_grant

@@ -129,6 +129,15 @@ fn prepaid_credit_is_bought_given_used_and_taken_back(engine: Engine) {
     let balance = server.get("/v1/consumers/UA/balance").ok();
     assert_eq!((cents(&balance["outstanding"]), cents(&balance["prepaid"])), (owed, 10_000), "the others have expired");
 
+    let wish = |below: &str| json!({ "below": { "amount": below, "currency": "USD" }, "amount": { "amount": "50.00", "currency": "USD" } });
+    server.put("/v1/consumers/UA/top-up", &wish("100.00")).ok();
+    assert_eq!(server.get("/v1/top-ups").ok()["data"], json!([]), "100.00 are left");
+    server.put("/v1/consumers/UA/top-up", &wish("100.01")).ok();
+    assert_eq!(server.get("/v1/consumers/UA/balance").ok()["is_low"], true);
+    let low = &server.get("/v1/top-ups").ok()["data"][0];
+    assert_eq!((&low["consumer"], cents(&low["amount"]), cents(&low["left"])), (&json!("UA"), 5_000, 10_000));
+    assert_eq!(server.send("DELETE", "/v1/consumers/UA/top-up", &[], b"").status, 204);
+
     let closed = server.post("/v1/close", &json!({ "through": "2013-04-01" })).ok();
     assert_eq!(closed["credits_expired"], 1, "what could not be used in all of March");
     let newest = &server.get("/v1/invoices").ok()["data"][0];

@@ -20,6 +20,7 @@ use crate::domain::credit::burn_down;
 use crate::domain::document::date_text;
 use crate::domain::ids::GrantId;
 use crate::domain::ids::InvoiceId;
+use crate::domain::money::Currency;
 use crate::domain::money::Money;
 use crate::domain::money::MoneyError;
 use crate::domain::time::Instant;
@@ -74,6 +75,26 @@ pub enum MovementKind {
     Voided,
 }
 
+/// When a consumer wants to buy credit again, and how much.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct TopUp {
+    pub consumer: String,
+    /// As soon as less than this is left.
+    pub below: Money,
+    pub amount: Money,
+    pub updated_at: Instant,
+}
+
+/// What is left of grants that are in effect, in a currency.
+pub fn usable<'a>(
+    grants: impl IntoIterator<Item = &'a Prepaid>,
+    currency: Currency,
+    at: Instant,
+) -> Result<Money, MoneyError> {
+    let grants = grants.into_iter().filter(|grant| grant.amount.currency() == currency && grant.grant().is_active(at));
+    Money::sum(currency, grants.map(Prepaid::left).collect::<Result<Vec<_>, _>>()?)
+}
+
 impl MovementKind {
     pub const ALL: [Self; 3] = [Self::Drawn, Self::Expired, Self::Voided];
 
@@ -95,11 +116,6 @@ impl Prepaid {
     pub fn left(&self) -> Result<Money, MoneyError> {
         let taken = Money::sum(self.amount.currency(), self.movements.iter().map(|movement| movement.amount))?;
         self.amount.checked_sub(taken)
-    }
-
-    /// Whether it can be used at that moment, as far as something is left.
-    pub fn is_in_effect(&self, at: Instant) -> bool {
-        self.grant().is_active(at)
     }
 
     fn grant(&self) -> Grant {
@@ -205,7 +221,9 @@ mod tests {
             recorded_by: None,
         });
         assert_eq!((some.left(), drawn(&[some.clone()], 5, 100)), (Ok(usd(5)), vec![("cg_a".to_owned(), 5)]));
-        let eur = crate::domain::money::Currency::from_code("EUR").expect("EUR exists");
+        let eur = Currency::from_code("EUR").expect("EUR exists");
+        let left = |currency, hour| usable([&some], currency, at(hour)).map(Money::minor);
+        assert_eq!((left(usd(0).currency(), 5), left(usd(0).currency(), -1), left(eur, 5)), (Ok(5), Ok(0), Ok(0)));
         assert_eq!(draw(&[some], at(5), Money::from_minor(100, eur)), Ok(vec![]));
     }
 

@@ -1,4 +1,6 @@
-//! `/v1/credits`: prepaid credit that consumers bought or were given; and where a consumer's money stands.
+//! `/v1/credits`: prepaid credit that consumers bought or were given; where a consumer's money stands; and who wants to buy more.
+
+use std::collections::BTreeMap;
 
 use axum::extract::State;
 use axum::http::HeaderMap;
@@ -15,6 +17,8 @@ use crate::billing::prepaid::GrantRequest;
 use crate::clock;
 use crate::domain::credit::Source;
 use crate::domain::credit::prepaid::Prepaid;
+use crate::domain::credit::prepaid::TopUp;
+use crate::domain::credit::prepaid::usable;
 use crate::domain::ids::GrantId;
 use crate::domain::money::Money;
 use crate::domain::time::Instant;
@@ -47,6 +51,8 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(get))
         .routes(routes!(void))
         .routes(routes!(balance))
+        .routes(routes!(put_top_up, delete_top_up))
+        .routes(routes!(top_ups))
 }
 
 /// Credit that a consumer buys or is given.
@@ -95,6 +101,30 @@ struct Balance {
     credit: Money,
     /// What is left of prepaid credit that can be used now.
     prepaid: Money,
+    /// When it wants to buy credit again.
+    top_up: Option<TopUp>,
+    /// Whether it is time to.
+    is_low: bool,
+}
+
+/// When a consumer wants to buy credit again.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct TopUpRequest {
+    /// As soon as less than this is left.
+    #[schema(value_type = Object, example = json!({"amount": "20.00", "currency": "USD"}))]
+    below: Amount,
+    /// How much it wants to buy then.
+    #[schema(value_type = Object, example = json!({"amount": "100.00", "currency": "USD"}))]
+    amount: Amount,
+}
+
+/// A consumer that wants to buy credit now.
+#[derive(Serialize)]
+struct Low {
+    #[serde(flatten)]
+    top_up: TopUp,
+    left: Money,
 }
 
 impl Credit {
@@ -227,9 +257,10 @@ async fn balance(State(app): State<App>, caller: Caller, Path(id): Path<String>)
     let currency = tx.consumer(&id).await?.ok_or_else(|| unknown_consumer(&id))?.currency;
     let owed = tx.owed(&id).await?.into_iter().map(|(_, amount)| amount);
     let credit = tx.customer_credit(Some(&id)).await?.into_iter().map(|(_, amount)| amount);
-    let usable = tx.prepaid(Wanted::Left(Some(&id))).await?;
-    let usable = usable.iter().filter(|grant| grant.is_in_effect(now)).map(Prepaid::left);
-    let usable = usable.collect::<Result<Vec<_>, _>>().map_err(|_| Problem::internal())?;
+    let grants = tx.prepaid(Wanted::Left(Some(&id))).await?;
+    let left = usable(&grants, currency, now).map_err(|_| Problem::internal())?;
+    let top_up = tx.top_ups(Some(&id)).await?.pop();
+    let is_low = top_up.as_ref().is_some_and(|top_up| left.minor() < top_up.below.minor());
     let sum = |amounts: &mut dyn Iterator<Item = Money>| {
         Money::sum(currency, amounts.filter(|amount| amount.currency() == currency)).map_err(|_| Problem::internal())
     };
@@ -237,8 +268,86 @@ async fn balance(State(app): State<App>, caller: Caller, Path(id): Path<String>)
         consumer: id,
         outstanding: sum(&mut owed.into_iter())?,
         credit: sum(&mut credit.into_iter())?,
-        prepaid: sum(&mut usable.into_iter())?,
+        prepaid: left,
+        top_up,
+        is_low,
     }))
+}
+
+/// Say when a consumer wants to buy prepaid credit again, and how much.
+#[utoipa::path(
+    put, path = "/v1/consumers/{id}/top-up", tag = "credits", params(("id" = String, Path)), request_body = TopUpRequest,
+    responses(
+        (status = 200, description = "When and how much", body = Object),
+        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 404, body = Problem), (status = 422, description = "Amounts that cannot be", body = Problem),
+    ),
+)]
+async fn put_top_up(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(request): Body<TopUpRequest>,
+) -> Result<Json<TopUp>, Problem> {
+    caller.require_consumer(&id, &[Role::Finance])?;
+    let mut tx = app.db.write().await?;
+    let currency = tx.consumer(&id).await?.ok_or_else(|| unknown_consumer(&id))?.currency;
+    let (below, amount) = (request.below.above_zero("/below")?, request.amount.above_zero("/amount")?);
+    for (place, given) in [("/below/currency", below), ("/amount/currency", amount)] {
+        if given.currency() != currency {
+            let detail = format!("{id} is billed in {currency}");
+            return Err(unprocessable(place, "other_currency", detail, &format!("write it in {currency}")));
+        }
+    }
+    let top_up = TopUp { consumer: id, below, amount, updated_at: clock::now() };
+    tx.put_top_up(&top_up).await?;
+    tx.commit().await?;
+    Ok(Json(top_up))
+}
+
+/// Ask no more for credit to be bought.
+#[utoipa::path(
+    delete, path = "/v1/consumers/{id}/top-up", tag = "credits", params(("id" = String, Path)),
+    responses(
+        (status = 204, description = "Nothing is asked for"),
+        (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
+    ),
+)]
+async fn delete_top_up(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+    caller.require_consumer(&id, &[Role::Finance])?;
+    let mut tx = app.db.write().await?;
+    if !tx.delete_top_up(&id).await? {
+        return Err(unknown_consumer(&id));
+    }
+    tx.commit().await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Who wants to buy credit now: less is left than it said. What is bought is recorded by `POST /v1/credits`.
+#[utoipa::path(
+    get, path = "/v1/top-ups", tag = "credits",
+    responses(
+        (status = 200, description = "A list of consumers, with how much they want", body = Object),
+        (status = 401, body = Problem), (status = 403, body = Problem),
+    ),
+)]
+async fn top_ups(State(app): State<App>, caller: Caller) -> Result<Json<Page<Low>>, Problem> {
+    caller.require(&[Role::Finance])?;
+    let now = clock::now();
+    let mut tx = app.db.read().await?;
+    let mut grants: BTreeMap<String, Vec<Prepaid>> = BTreeMap::new();
+    for grant in tx.prepaid(Wanted::Left(None)).await? {
+        grants.entry(grant.consumer.clone()).or_default().push(grant);
+    }
+    let mut data = Vec::new();
+    for top_up in tx.top_ups(None).await? {
+        let own = grants.get(&top_up.consumer).map_or(&[][..], Vec::as_slice);
+        let left = usable(own, top_up.below.currency(), now).map_err(|_| Problem::internal())?;
+        if left.minor() < top_up.below.minor() {
+            data.push(Low { top_up, left });
+        }
+    }
+    Ok(Json(Page { data, next_cursor: None }))
 }
 
 fn time(place: &str, text: &str) -> Result<Instant, Problem> {

@@ -12,6 +12,7 @@ use crate::domain::credit::Source;
 use crate::domain::credit::prepaid::Movement;
 use crate::domain::credit::prepaid::MovementKind;
 use crate::domain::credit::prepaid::Prepaid;
+use crate::domain::credit::prepaid::TopUp;
 use crate::domain::ids::GrantId;
 use crate::domain::ids::InvoiceId;
 use crate::store::prepaid::Wanted;
@@ -105,4 +106,27 @@ async fn no_more_is_taken_of_a_grant_than_is_left(db: Db) {
     }
 }
 
-both_engines!(grants_read_back_with_what_became_of_them, no_more_is_taken_of_a_grant_than_is_left);
+async fn a_top_up_is_what_was_last_said(db: Db) {
+    prepare(&db).await;
+    let top_up = |consumer: &str, below| TopUp {
+        consumer: consumer.to_owned(),
+        below: usd(below),
+        amount: usd(500),
+        updated_at: hour(1),
+    };
+    let mut tx = db.write().await.expect("begins");
+    for (consumer, below) in [("UA", 100), ("AA", 7), ("UA", 200)] {
+        tx.put_top_up(&top_up(consumer, below)).await.expect("is put");
+    }
+    assert_eq!(tx.top_ups(None).await.expect("reads"), [top_up("AA", 7), top_up("UA", 200)]);
+    assert!(tx.delete_top_up("AA").await.expect("is deleted"));
+    assert!(!tx.delete_top_up("AA").await.expect("is not there"));
+    assert_eq!(tx.top_ups(Some("AA")).await.expect("reads"), []);
+    assert_eq!(tx.top_ups(Some("UA")).await.expect("reads"), [top_up("UA", 200)]);
+}
+
+both_engines!(
+    a_top_up_is_what_was_last_said,
+    grants_read_back_with_what_became_of_them,
+    no_more_is_taken_of_a_grant_than_is_left
+);
