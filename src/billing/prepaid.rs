@@ -35,7 +35,8 @@ pub struct GrantRequest {
     pub amount: Money,
     pub source: Source,
     pub priority: i64,
-    pub effective_at: Instant,
+    /// Without it, now.
+    pub effective_at: Option<Instant>,
     pub expires_at: Option<Instant>,
     pub reference: String,
     pub reason: String,
@@ -54,11 +55,11 @@ pub async fn grant(db: &Db, request: GrantRequest, act: &Act) -> Result<Prepaid,
         amount,
         source,
         priority,
-        effective_at,
+        effective_at: effective_at.unwrap_or(act.now),
         expires_at,
         reference,
         reason,
-        effective_on: act.effective_on,
+        effective_on: act.effective_on(),
         recorded_at: act.now,
         recorded_by: act.by.clone(),
         movements: Vec::new(),
@@ -66,9 +67,13 @@ pub async fn grant(db: &Db, request: GrantRequest, act: &Act) -> Result<Prepaid,
     if let Some(known) = tx.prepaid(Wanted::Id(prepaid.id.as_str())).await?.pop() {
         prepaid.recorded_at = known.recorded_at;
         prepaid.movements.clone_from(&known.movements);
-        // What is left out of a request is the time of it.
-        let is_same = prepaid == known || Prepaid { effective_at: known.effective_at, ..prepaid } == known;
-        return if is_same { Ok(known) } else { Err(settle::Error::OtherRequest(format!("credit {}", known.id))) };
+        prepaid.effective_on = act.on.unwrap_or(known.effective_on);
+        prepaid.effective_at = effective_at.unwrap_or(known.effective_at);
+        return if prepaid == known {
+            Ok(known)
+        } else {
+            Err(settle::Error::OtherRequest(format!("credit {}", known.id)))
+        };
     }
     tx.record_grant(&prepaid).await?;
     tx.post(entries::purchased(&prepaid)?.as_slice()).await?;
@@ -90,7 +95,7 @@ pub async fn void(db: &Db, id: &GrantId, reason: &str, act: &Act) -> Result<Opti
         invoice: None,
         reason: Some(reason.to_owned()),
         at: act.now,
-        effective_on: act.effective_on,
+        effective_on: act.effective_on(),
         recorded_at: act.now,
         recorded_by: Some(act.by.clone()),
     };

@@ -47,8 +47,21 @@ use crate::store::settlements::Wanted;
 pub struct Act {
     /// The id of a key.
     pub by: String,
-    pub effective_on: Date,
+    /// The accounting date, if one is said.
+    pub on: Option<Date>,
     pub now: Instant,
+}
+
+impl Act {
+    /// The accounting date: today in UTC unless one is said.
+    pub(in crate::billing) fn effective_on(&self) -> Date {
+        self.on.unwrap_or_else(|| self.now.date_in(&Zone::utc()))
+    }
+
+    /// Whether the same was said before, when this was the date.
+    pub(in crate::billing) fn is_on(&self, date: Date) -> bool {
+        self.on.is_none_or(|on| on == date)
+    }
 }
 
 /// Money that came in.
@@ -148,7 +161,7 @@ pub async fn pay(db: &Db, request: PaymentRequest, act: &Act) -> Result<Paid, Er
         amount,
         method: request.method,
         reference: request.reference,
-        received_on: act.effective_on,
+        received_on: act.effective_on(),
         recorded_at: act.now,
         recorded_by: act.by.clone(),
     };
@@ -172,7 +185,7 @@ async fn repeated(tx: &mut Tx<Write>, known: Payment, request: &PaymentRequest, 
     let is_same = is_for_it
         && amount == known.amount
         && (&known.method, &known.reference) == (&request.method, &request.reference)
-        && known.received_on == act.effective_on;
+        && act.is_on(known.received_on);
     if is_same { paid(known, parts) } else { Err(Error::OtherRequest(format!("payment {}", known.id))) }
 }
 
@@ -200,7 +213,7 @@ pub async fn credit(db: &Db, request: CreditNoteRequest, act: &Act) -> Result<Cr
     let invoice = invoice(&mut tx, &request.invoice).await?;
     let before = tx.credit_notes(Wanted::Invoice(invoice.id.as_str())).await?;
     if let Some(known) = before.iter().find(|note| note.id == request.id) {
-        let is_same = known.reason == request.reason && known.effective_on == act.effective_on;
+        let is_same = is_same(known, &request) && act.is_on(known.effective_on);
         return if is_same { Ok(known.clone()) } else { Err(Error::OtherRequest(format!("credit note {}", known.id))) };
     }
     if !tx.credit_notes(Wanted::Id(request.id.as_str())).await?.is_empty() {
@@ -225,7 +238,7 @@ pub async fn credit(db: &Db, request: CreditNoteRequest, act: &Act) -> Result<Cr
         credited,
         refunded,
         reason: request.reason,
-        effective_on: act.effective_on,
+        effective_on: act.effective_on(),
         recorded_at: act.now,
         recorded_by: act.by.clone(),
     };
@@ -236,6 +249,20 @@ pub async fn credit(db: &Db, request: CreditNoteRequest, act: &Act) -> Result<Cr
     tx.post(entries::credit_note_issued(&note)?.as_slice()).await?;
     tx.commit().await?;
     Ok(note)
+}
+
+/// Whether a request asks for what a credit note is.
+fn is_same(known: &CreditNote, request: &CreditNoteRequest) -> bool {
+    let has = |(line, amount): &(i64, Option<Money>)| {
+        let mut of_line = known.lines.iter().filter(|credited| credited.line == *line);
+        of_line.any(|credited| amount.is_none_or(|amount| amount == credited.amount))
+    };
+    let are_lines = match &request.wanted {
+        credit_note::Wanted::Whole => true,
+        credit_note::Wanted::Lines(lines) => lines.len() == known.lines.len() && lines.iter().all(has),
+    };
+    let other = if request.refund { known.credited } else { known.refunded };
+    are_lines && other.is_zero() && known.reason == request.reason && known.invoice == request.invoice
 }
 
 /// Takes an invoice back as if it had never been. Nothing of it may be settled; then a credit note is the way.
@@ -255,7 +282,7 @@ pub async fn void(db: &Db, id: &InvoiceId, reason: &str, act: &Act) -> Result<In
     let booked = tx.journal_entry_with_key(&key).await?;
     let booked = booked.ok_or_else(|| store::Error::Damaged(format!("the entry {key} is not in the journal")))?;
     settle(&mut tx, id, Means::Void, invoice.totals.total, (None, Some(reason)), act).await?;
-    let dates = Dates { effective_on: act.effective_on, recorded_at: act.now };
+    let dates = Dates { effective_on: act.effective_on(), recorded_at: act.now };
     tx.post(&[templates::invoice_voided(id, &booked.entry, dates)]).await?;
     finish(tx, id).await
 }
@@ -370,8 +397,8 @@ pub(in crate::billing) fn of_credit(
 pub(in crate::billing) async fn begin(db: &Db, act: &Act) -> Result<Tx<Write>, Error> {
     // Wherever the platform is, its today has begun by tomorrow in UTC.
     let tomorrow = act.now.date_in(&Zone::utc()).saturating_add(1.day());
-    if act.effective_on > tomorrow {
-        return Err(Error::Future(act.effective_on));
+    if act.effective_on() > tomorrow {
+        return Err(Error::Future(act.effective_on()));
     }
     let mut tx = db.write().await?;
     tx.hold_journal().await?;
@@ -407,7 +434,7 @@ async fn settle(
         amount,
         source: source.map(str::to_owned),
         reason: reason.map(str::to_owned),
-        effective_on: act.effective_on,
+        effective_on: act.effective_on(),
         recorded_at: act.now,
         recorded_by: Some(act.by.clone()),
     };

@@ -28,7 +28,7 @@ fn usd(minor: i64) -> Money {
 }
 
 fn act(on: Date) -> Act {
-    Act { by: "key_1".to_owned(), effective_on: on, now: NOW }
+    Act { by: "key_1".to_owned(), on: Some(on), now: NOW }
 }
 
 fn today() -> Act {
@@ -52,7 +52,7 @@ fn credit(id: &str, carrier: &str, minor: i64, source: Source, expires_at: Optio
         amount: usd(minor),
         source,
         priority: 0,
-        effective_at: at("2013-01-01T00:00:00Z"),
+        effective_at: Some(at("2013-01-01T00:00:00Z")),
         expires_at,
         reference: "wire".to_owned(),
         reason: "a package".to_owned(),
@@ -116,6 +116,13 @@ async fn credit_notes_take_back_lines_with_their_tax(db: Db) {
     let first = settle::credit(&db, note("1", &ua.id, some, false), &today()).await.expect("is credited");
     assert_eq!((first.net, first.tax, first.total), (usd(9_040), usd(803), usd(9_843)));
     assert_eq!((first.number.to_string(), first.settled, first.credited), ("CN-000001".to_owned(), usd(9_843), usd(0)));
+    let tomorrow = Act { on: None, now: at("2014-05-14T00:00:00Z"), ..today() };
+    let same = || credit_note::Wanted::Lines(vec![(2, None), (3, Some(usd(5_000)))]);
+    let again = settle::credit(&db, note("1", &ua.id, same(), false), &tomorrow).await.expect("is the same");
+    assert_eq!(again, first, "a day later, too");
+    let other =
+        settle::credit(&db, note("1", &ua.id, credit_note::Wanted::Lines(vec![(2, None)]), false), &tomorrow).await;
+    assert!(matches!(other, Err(settle::Error::OtherRequest(_))), "{other:?}");
     settle::pay(&db, payment("1", Pays::Invoice(ua.id.clone(), None)), &today()).await.expect("is paid");
     let rest = settle::credit(&db, note("2", &ua.id, credit_note::Wanted::Whole, true), &today()).await;
     let rest = rest.expect("is credited");

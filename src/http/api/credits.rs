@@ -157,9 +157,8 @@ async fn grant(
         unprocessable("/source", "unknown_source", detail, "write `purchased` if it was paid for, else `granted`")
     })?;
     let effective_at = request.effective_at.as_deref().map(|text| time("/effective_at", text)).transpose()?;
-    let effective_at = effective_at.unwrap_or(act.now);
     let expires_at = request.expires_at.as_deref().map(|text| time("/expires_at", text)).transpose()?;
-    if expires_at.is_some_and(|expires_at| expires_at <= effective_at) {
+    if expires_at.is_some_and(|expires_at| expires_at <= effective_at.unwrap_or(act.now)) {
         let detail = "it would expire before it can be used";
         return Err(unprocessable(
             "/expires_at",

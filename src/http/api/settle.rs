@@ -25,7 +25,6 @@ use crate::domain::ids::CreditNoteId;
 use crate::domain::ids::InvoiceId;
 use crate::domain::ids::PaymentId;
 use crate::domain::time::Instant;
-use crate::domain::time::Zone;
 use crate::http::App;
 use crate::http::amount::Amount;
 use crate::http::api::consumers::unprocessable;
@@ -405,15 +404,13 @@ pub(in crate::http::api) fn page<'q>(
 
 /// Who acts, and on which day.
 pub(in crate::http::api) fn act(caller: &Caller, date: Option<&str>, place: &str) -> Result<Act, Problem> {
-    let now = clock::now();
-    let effective_on: Date = match date {
-        None => now.date_in(&Zone::utc()),
-        Some(text) => text.parse().map_err(|_| {
+    let on = date.map(|text| {
+        text.parse::<Date>().map_err(|_| {
             let detail = format!("`{text}` is not a date");
             unprocessable(place, "invalid_time", detail, "write it like 2013-01-31")
-        })?,
-    };
-    Ok(Act { by: caller.key.to_string(), effective_on, now })
+        })
+    });
+    Ok(Act { by: caller.key.to_string(), on: on.transpose()?, now: clock::now() })
 }
 
 /// An idempotency key names what is made: the same key can only ever make the same, also after a crash.
