@@ -24,6 +24,10 @@ use tokio::task::JoinSet;
 
 use crate::billing::close::Through;
 use crate::billing::close::close;
+use crate::billing::settle;
+use crate::billing::settle::Act;
+use crate::billing::settle::PaymentRequest;
+use crate::billing::settle::Pays;
 use crate::billing::statement::statement;
 use crate::billing::subscribe;
 use crate::billing::subscribe::subscribe;
@@ -32,6 +36,7 @@ use crate::cli::serve;
 use crate::clock;
 use crate::domain::book::SourceFile;
 use crate::domain::consumer::Consumer;
+use crate::domain::ids::PaymentId;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::money::Currency;
 use crate::domain::money::Money;
@@ -117,6 +122,8 @@ struct Row {
     tax: Money,
     rewarded: Money,
     net: Money,
+    /// What it owes of all its invoices, now.
+    outstanding: Money,
 }
 
 /// A folder that is removed when it is not needed any more.
@@ -191,8 +198,30 @@ async fn fill(db: &Db, metering: &Arc<Metering>, now: Instant) -> anyhow::Result
     }
     metering.flush().await?;
     let closed = close(db, &metering.versions(), Through::Instant(now), now, |_| {}).await?;
+    if !closed.closings.is_empty() {
+        for member in &MEMBERS {
+            pay(db, member.id, now).await?;
+        }
+    }
     let count = |of: fn(&crate::billing::close::Summary) -> usize| closed.closings.iter().map(of).sum();
     Ok((metering.event_count(), (count(|closing| closing.invoices), count(|closing| closing.payouts))))
+}
+
+/// A member pays everything that it owes, but for its last invoice.
+async fn pay(db: &Db, member: &str, now: Instant) -> anyhow::Result<()> {
+    let owed = db.read().await?.owed(member).await?;
+    let Some(((_, last), before)) = owed.split_last() else { return Ok(()) };
+    let amount = Money::sum(last.currency(), before.iter().map(|(_, amount)| *amount))?;
+    if !amount.is_zero() {
+        let request = PaymentRequest {
+            id: PaymentId::new(now, crate::random::bytes()),
+            pays: Pays::Consumer(member.to_owned(), amount),
+            method: "bank".to_owned(),
+            reference: "demo".to_owned(),
+        };
+        settle::pay(db, request, &Act { by: "demo".to_owned(), on: None, now }).await?;
+    }
+    Ok(())
 }
 
 /// The first day of the demo: of the month that lies [`MONTHS`] back.
@@ -285,6 +314,7 @@ async fn rows(db: &Db, metering: &Metering, month: &str, now: Instant) -> anyhow
     let versions = metering.versions();
     let mut rows = Vec::with_capacity(MEMBERS.len());
     for member in &MEMBERS {
+        let owed = db.read().await?.owed(member.id).await?;
         let shown = statement(db, &versions, member.id, Some(month), now).await?;
         rows.push(Row {
             consumer: member.id,
@@ -294,6 +324,7 @@ async fn rows(db: &Db, metering: &Metering, month: &str, now: Instant) -> anyhow
             tax: shown.tax,
             rewarded: shown.rewarded,
             net: shown.net,
+            outstanding: Money::sum(shown.net.currency(), owed.into_iter().map(|(_, amount)| amount))?,
         });
     }
     Ok(rows)
@@ -310,14 +341,14 @@ fn links(base: &str, month: &str) -> BTreeMap<&'static str, String> {
 
 fn tell(told: &Told, folder: &Path, serving: bool) {
     let mut table = Table::new();
-    table.load_style(NOTHING).set_header(["", "PLAN", "CHARGED", "TAX", "REWARDED", "OWES US"]);
+    table.load_style(NOTHING).set_header(["", "PLAN", "CHARGED", "TAX", "REWARDED", "OWES US", "UNPAID"]);
     for row in &told.members {
-        let money = [row.charged, row.tax, row.rewarded, row.net].map(|money| match money.is_zero() {
+        let money = [row.charged, row.tax, row.rewarded, row.net, row.outstanding].map(|money| match money.is_zero() {
             true => "·".to_owned(),
             false => money.to_string(),
         });
-        let [charged, tax, rewarded, net] = money;
-        table.add_row([row.name.to_owned(), row.plan.to_owned(), charged, tax, rewarded, net]);
+        let [charged, tax, rewarded, net, unpaid] = money;
+        table.add_row([row.name.to_owned(), row.plan.to_owned(), charged, tax, rewarded, net, unpaid]);
     }
     for column in table.column_iter_mut().skip(2) {
         column.set_cell_alignment(CellAlignment::Right);
