@@ -1,7 +1,7 @@
 //! The pure half: values in, values out. Nothing here waits, reads a clock, draws a random number or touches a disk.
 //!
 //! From the ground up: [`money`], [`time`], [`ids`], [`hex`], [`walk`], [`cores`] → [`period`], [`days`], [`event`] → [`shape`] → [`book`] → [`measure`], [`rating`]
-//! → [`document`] → [`ledger`], [`simulation`]. Beside them stand [`credit`] and [`spend`], which need no price book.
+//! → [`document`] → [`ledger`], [`simulation`]; [`show`] writes values for people. Beside them stand [`credit`] and [`spend`], which need no price book.
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::float_arithmetic, clippy::panic))]
 
@@ -22,6 +22,7 @@ pub mod money;
 pub mod period;
 pub mod rating;
 pub mod shape;
+pub mod show;
 pub mod simulation;
 pub mod spend;
 pub mod subscription;

@@ -9,6 +9,7 @@ use rust_decimal::Decimal;
 use serde::Serialize;
 
 use crate::domain::book::Book;
+use crate::domain::book::Issuer;
 use crate::domain::book::Tax;
 use crate::domain::book::catalog::EventType;
 use crate::domain::book::meter::Aggregation;
@@ -74,8 +75,8 @@ impl Facts {
 
 /// Everything that a book says.
 pub fn of(book: &Book) -> BTreeMap<Subject, Facts> {
-    let Book { name, currency, zone, invoice_prefix, due_days, reminders, taxes, event_types, meters, plans, programs } =
-        book;
+    let Book { name, currency, zone, invoice_prefix, due_days, reminders, issuer, .. } = book;
+    let Book { taxes, event_types, meters, plans, programs, .. } = book;
     let mut whole = Facts::default();
     whole.say("name", name);
     whole.say("currency", currency);
@@ -84,6 +85,7 @@ pub fn of(book: &Book) -> BTreeMap<Subject, Facts> {
     whole.say("days to pay an invoice", due_days);
     let reminders = reminders.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     whole.say_if_any("days until reminders", Some(reminders).filter(|reminders| !reminders.is_empty()));
+    say_issuer(&mut whole, issuer, name);
     let mut facts = BTreeMap::from([(subject("book", ""), whole)]);
     facts.extend(taxes.values().map(|item| (subject("tax", &item.id), tax(item))));
     facts.extend(event_types.values().map(|item| (subject("event type", &item.id), event_type(item))));
@@ -96,6 +98,17 @@ pub fn of(book: &Book) -> BTreeMap<Subject, Facts> {
         facts.insert(whole, plan(item));
     }
     facts
+}
+
+fn say_issuer(facts: &mut Facts, issuer: &Issuer, book: &str) {
+    let Issuer { name, address, tax_id, email, bank, footer } = issuer;
+    let lines = |lines: &[String]| Some(lines.join(", ")).filter(|text| !text.is_empty());
+    facts.say_if_any("issuer name", Some(name).filter(|name| *name != book));
+    facts.say_if_any("issuer address", lines(address));
+    facts.say_if_any("issuer tax_id", tax_id.as_ref());
+    facts.say_if_any("issuer email", email.as_ref());
+    facts.say_if_any("issuer bank", lines(bank));
+    facts.say_if_any("issuer footer", footer.as_ref());
 }
 
 /// What a meter counts, without its id.

@@ -51,11 +51,26 @@ pub struct Book {
     pub due_days: u32,
     /// So many days after it was due a consumer is reminded of it, rising.
     pub reminders: Vec<u32>,
+    pub issuer: Issuer,
     pub taxes: BTreeMap<String, Tax>,
     pub event_types: BTreeMap<String, EventType>,
     pub meters: BTreeMap<String, Meter>,
     pub plans: BTreeMap<String, Plan>,
     pub programs: BTreeMap<String, Program>,
+}
+
+/// Whom documents are from. Lines are as they stand on paper.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Issuer {
+    /// The book's name, if it is not said.
+    pub name: String,
+    pub address: Vec<String>,
+    pub tax_id: Option<String>,
+    pub email: Option<String>,
+    /// Where an invoice is paid to.
+    pub bank: Vec<String>,
+    /// At the foot of every page.
+    pub footer: Option<String>,
 }
 
 /// A tax rate that consumers can be subject to.

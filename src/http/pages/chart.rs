@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 use rust_decimal::prelude::ToPrimitive;
 
 use crate::domain::document::statement::Day;
-use crate::http::pages::show;
+use crate::domain::show;
 
 /// Pixels from the top to the highest line, and to the base line.
 const TOP: i64 = 14;

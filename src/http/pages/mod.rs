@@ -8,7 +8,6 @@ mod docs;
 mod home;
 mod login;
 mod problem;
-mod show;
 pub mod statement;
 
 pub use problem::for_people;

@@ -19,6 +19,7 @@ use crate::domain::rating::line::Explanation;
 use crate::domain::rating::line::Line;
 use crate::domain::rating::line::StepKind;
 use crate::domain::rating::line::TierStep;
+use crate::domain::show;
 use crate::domain::subscription::Subscription;
 use crate::domain::time::Instant;
 use crate::domain::time::Zone;
@@ -28,7 +29,6 @@ use crate::http::auth::Caller;
 use crate::http::pages::Frame;
 use crate::http::pages::chart::Chart;
 use crate::http::pages::render;
-use crate::http::pages::show;
 use crate::http::problem::Problem;
 use crate::store::documents::Wanted;
 

@@ -209,13 +209,19 @@ impl Known {
     }
 
     fn into_book(self) -> Option<Book> {
+        let name = self.settings.name?;
+        let mut issuer = self.settings.issuer;
+        if issuer.name.is_empty() {
+            issuer.name.clone_from(&name);
+        }
         Some(Book {
-            name: self.settings.name?,
+            name,
             currency: self.settings.currency?,
             zone: self.settings.zone?,
             invoice_prefix: self.settings.invoice_prefix,
             due_days: self.settings.due_days,
             reminders: self.settings.reminders,
+            issuer,
             taxes: self.settings.taxes.into_values()?,
             event_types: self.event_types.into_values()?,
             meters: self.meters.into_values()?,

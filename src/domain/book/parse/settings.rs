@@ -1,5 +1,6 @@
 //! `book.toml`: what holds for the whole book.
 
+use crate::domain::book::Issuer;
 use crate::domain::book::Tax;
 use crate::domain::book::parse::named::Named;
 use crate::domain::book::parse::reader::Table;
@@ -12,6 +13,8 @@ const PREFIX_BYTES_MAX: usize = 16;
 const DUE_DAYS: u32 = 30;
 const DUE_DAYS_MAX: u32 = 366;
 const REMINDERS_MAX: usize = 12;
+/// Of an issuer's address, and of its bank details: more would not leave room for the lines of an invoice.
+const ISSUER_LINES_MAX: usize = 8;
 
 pub struct Settings {
     pub name: Option<String>,
@@ -20,6 +23,7 @@ pub struct Settings {
     pub invoice_prefix: String,
     pub due_days: u32,
     pub reminders: Vec<u32>,
+    pub issuer: Issuer,
     pub taxes: Named<Tax>,
 }
 
@@ -32,6 +36,7 @@ impl Default for Settings {
             invoice_prefix: INVOICE_PREFIX.to_owned(),
             due_days: DUE_DAYS,
             reminders: Vec::new(),
+            issuer: Issuer::default(),
             taxes: Named::new("tax", "unknown_tax"),
         }
     }
@@ -54,6 +59,8 @@ impl Settings {
                 Some(())
             })
         });
+        let issuer = root.optional("issuer", |value| value.table("issuer", |table| Some(issuer(table))));
+        settings.issuer = issuer.unwrap_or_default();
         root.each("tax", |value| {
             value.table("tax", |table| {
                 let id = table.required("id", Some);
@@ -82,6 +89,26 @@ fn reminders(value: Value<'_>) -> Option<Vec<u32>> {
     }
     let message = format!("the reminders do not come one after the other, or are more than {REMINDERS_MAX}");
     value.wrong("reminders_out_of_order", message, "write them like [\"3d\", \"10d\", \"21d\"]")
+}
+
+fn issuer(table: &mut Table<'_>) -> Issuer {
+    Issuer {
+        name: table.optional("name", Value::owned_text).unwrap_or_default(),
+        address: table.optional("address", lines).unwrap_or_default(),
+        tax_id: table.optional("tax_id", Value::owned_text),
+        email: table.optional("email", Value::owned_text),
+        bank: table.optional("bank", lines).unwrap_or_default(),
+        footer: table.optional("footer", Value::owned_text),
+    }
+}
+
+fn lines(value: Value<'_>) -> Option<Vec<String>> {
+    let lines: Vec<String> = value.clone().items()?.into_iter().filter_map(Value::owned_text).collect();
+    if lines.len() <= ISSUER_LINES_MAX {
+        return Some(lines);
+    }
+    let message = format!("`{}` has {} lines", value.key, lines.len());
+    value.wrong("too_many_lines", message, format!("use at most {ISSUER_LINES_MAX}"))
 }
 
 fn invoice_prefix(value: Value<'_>) -> Option<String> {

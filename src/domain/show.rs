@@ -1,4 +1,4 @@
-//! How values are written on pages.
+//! How values are written for people, on pages and on paper.
 
 use jiff::ToSpan;
 use jiff::civil::Date;
