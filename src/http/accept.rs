@@ -1,11 +1,72 @@
-//! Which form of an answer a caller likes best (RFC 9110, section 12.5.1).
+//! Which form of an answer a caller likes best (RFC 9110, section 12.5.1), or asks for by `format`.
 
 use axum::http::HeaderMap;
+use axum::http::StatusCode;
 use axum::http::header::ACCEPT;
+
+use crate::http::problem::Problem;
+use crate::http::query::invalid;
 
 pub const JSON: &str = "application/json";
 pub const HTML: &str = "text/html";
 pub const CSV: &str = "text/csv";
+pub const PDF: &str = "application/pdf";
+
+/// A form that a thing can have: what `format` calls it, and its media type.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Form {
+    Json,
+    Csv,
+    Html,
+    Pdf,
+}
+
+impl Form {
+    const fn name(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Csv => "csv",
+            Self::Html => "html",
+            Self::Pdf => "pdf",
+        }
+    }
+
+    const fn media_type(self) -> &'static str {
+        match self {
+            Self::Json => JSON,
+            Self::Csv => CSV,
+            Self::Html => HTML,
+            Self::Pdf => PDF,
+        }
+    }
+}
+
+/// Which of its forms is asked for: by `format` whatever `Accept` says, else by `Accept`. `what` it is: `a statement`.
+pub fn form(headers: &HeaderMap, asked: Option<&str>, what: &str, forms: &[Form]) -> Result<Form, Problem> {
+    let named = |named: fn(Form) -> &'static str| listed(forms.iter().map(|form| named(*form)));
+    if let Some(asked) = asked {
+        let known = forms.iter().find(|form| asked == form.name());
+        return known.copied().ok_or_else(|| {
+            invalid("format", &format!("`{asked}` is not a form of {what}"), &format!("ask for {}", named(Form::name)))
+        });
+    }
+    let offers: Vec<&str> = forms.iter().map(|form| form.media_type()).collect();
+    let liked = best(headers, &offers).and_then(|liked| forms.iter().find(|form| form.media_type() == liked));
+    liked.copied().ok_or_else(|| {
+        let detail = format!("{what} has none of the forms that `Accept` names");
+        Problem::new(StatusCode::NOT_ACCEPTABLE, "not_acceptable", detail)
+            .fix(format!("accept {}", named(Form::media_type)))
+    })
+}
+
+/// `json, csv or html`
+fn listed<'n>(names: impl Iterator<Item = &'n str>) -> String {
+    let names: Vec<&str> = names.collect();
+    match names.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => names.concat(),
+    }
+}
 
 /// Whether it is rather a person with a browser than a program: programs take what they are given, or ask for JSON.
 pub fn is_for_people(headers: &HeaderMap) -> bool {

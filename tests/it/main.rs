@@ -21,6 +21,7 @@ mod kills;
 mod models;
 mod openapi;
 mod overload;
+mod paper;
 mod quarantine;
 mod quota;
 mod replay;

@@ -55,7 +55,10 @@ pub struct Node {
 pub enum Kid {
     Node(Tag),
     /// The so-manieth marked piece of a page.
-    Piece { page: usize, piece: i32 },
+    Piece {
+        page: usize,
+        piece: i32,
+    },
 }
 
 pub struct Sheetful {
@@ -78,8 +81,7 @@ impl Canvas {
     pub fn new() -> Result<Self, PdfError> {
         let fonts = [Font::open(Weight::Regular)?, Font::open(Weight::SemiBold)?];
         let document = Node { role: StructRole::Document, parent: None, kids: Vec::new() };
-        let mut canvas =
-            Self { fonts, used: Default::default(), pages: Vec::new(), nodes: vec![document], at: 0 };
+        let mut canvas = Self { fonts, used: Default::default(), pages: Vec::new(), nodes: vec![document], at: 0 };
         canvas.add_page();
         Ok(canvas)
     }

@@ -1,8 +1,14 @@
-//! `/v1/invoices` and `/v1/payouts`: what closings made.
+//! `/v1/invoices` and `/v1/payouts`: what closings made, for programs and on paper.
 
 use axum::extract::State;
+use axum::http::HeaderMap;
 use axum::http::StatusCode;
+use axum::http::header::VARY;
+use axum::response::IntoResponse;
 use axum::response::Json;
+use axum::response::Response;
+use serde::Deserialize;
+use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -11,6 +17,9 @@ use crate::domain::document::payout::Payout;
 use crate::domain::ids::InvoiceId;
 use crate::domain::ids::PayoutId;
 use crate::http::App;
+use crate::http::accept::Form;
+use crate::http::accept::form;
+use crate::http::api::paper;
 use crate::http::api::settle::ListQuery;
 use crate::http::api::settle::page;
 use crate::http::auth::Caller;
@@ -20,6 +29,9 @@ use crate::http::problem::Problem;
 use crate::http::query::Page;
 use crate::http::query::Query;
 use crate::store::documents::Wanted;
+
+/// Of one document; a list is for programs.
+const FORMS: [Form; 2] = [Form::Json, Form::Pdf];
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -65,6 +77,13 @@ async fn payouts(
     Ok(Json(Page::of(data, limit, |payout| payout.id.to_string())))
 }
 
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct DocumentQuery {
+    /// `json` or `pdf`, whatever the `Accept` header says.
+    format: Option<String>,
+}
+
 fn wanted<'q>(
     caller: &'q Caller,
     query: &'q ListQuery,
@@ -76,32 +95,60 @@ fn wanted<'q>(
 
 /// One invoice, each line with its explanation.
 #[utoipa::path(
-    get, path = "/v1/invoices/{id}", tag = "documents", params(("id" = String, Path)),
+    get, path = "/v1/invoices/{id}", tag = "documents", params(("id" = String, Path), DocumentQuery),
     responses(
-        (status = 200, description = "The invoice", body = Object),
+        (status = 200, description = "The invoice", content(
+            (Object = "application/json"), (Vec<u8> = "application/pdf"),
+        )),
+        (status = 400, description = "Not a format", body = Problem),
+        (status = 406, description = "None of the forms is accepted", body = Problem),
         (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
     ),
 )]
-async fn invoice(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<Json<Invoice>, Problem> {
+async fn invoice(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(query): Query<DocumentQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let found = app.db.read().await?.invoices(Wanted::Id(&id)).await?.pop();
     let invoice = found.ok_or_else(|| unknown("invoice", &id))?;
     caller.require_consumer(&invoice.consumer, &[Role::Finance])?;
-    Ok(Json(invoice))
+    let response = match form(&headers, query.format.as_deref(), "an invoice", &FORMS)? {
+        Form::Pdf => paper::invoice(&app, invoice).await?,
+        _ => Json(invoice).into_response(),
+    };
+    Ok(([(VARY, "accept")], response).into_response())
 }
 
 /// One payout statement, each line with its explanation.
 #[utoipa::path(
-    get, path = "/v1/payouts/{id}", tag = "documents", params(("id" = String, Path)),
+    get, path = "/v1/payouts/{id}", tag = "documents", params(("id" = String, Path), DocumentQuery),
     responses(
-        (status = 200, description = "The payout statement", body = Object),
+        (status = 200, description = "The payout statement", content(
+            (Object = "application/json"), (Vec<u8> = "application/pdf"),
+        )),
+        (status = 400, description = "Not a format", body = Problem),
+        (status = 406, description = "None of the forms is accepted", body = Problem),
         (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
     ),
 )]
-async fn payout(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<Json<Payout>, Problem> {
+async fn payout(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(query): Query<DocumentQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let found = app.db.read().await?.payouts(Wanted::Id(&id)).await?.pop();
     let payout = found.ok_or_else(|| unknown("payout", &id))?;
     caller.require_consumer(&payout.consumer, &[Role::Finance])?;
-    Ok(Json(payout))
+    let response = match form(&headers, query.format.as_deref(), "a payout statement", &FORMS)? {
+        Form::Pdf => paper::payout(&app, payout).await?,
+        _ => Json(payout).into_response(),
+    };
+    Ok(([(VARY, "accept")], response).into_response())
 }
 
 pub(in crate::http::api) fn unknown(what: &str, id: &str) -> Problem {

@@ -13,6 +13,7 @@ pub mod health;
 pub mod keys;
 pub mod ledger;
 pub mod metrics;
+mod paper;
 pub mod pricing;
 pub mod quarantine;
 pub mod quota;

@@ -21,8 +21,10 @@ use crate::billing::statement::statement;
 use crate::clock;
 use crate::domain::document::statement::Statement;
 use crate::http::App;
-use crate::http::accept;
+use crate::http::accept::Form;
+use crate::http::accept::form;
 use crate::http::api::consumers::unknown_consumer;
+use crate::http::api::paper;
 use crate::http::auth::Caller;
 use crate::http::auth::Role;
 use crate::http::pages;
@@ -43,15 +45,8 @@ struct StatementQuery {
     /// left out.
     #[param(example = "2013-01")]
     period: Option<String>,
-    /// `json`, `csv` or `html`, whatever the `Accept` header says.
+    /// `json`, `csv`, `html` or `pdf`, whatever the `Accept` header says.
     format: Option<String>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Format {
-    Json,
-    Csv,
-    Html,
 }
 
 /// A consumer's statement: charges, rewards, tax and net, each line with its explanation, and usage by day.
@@ -62,7 +57,7 @@ enum Format {
     get, path = "/v1/consumers/{id}/statement", tag = "consumers", params(("id" = String, Path), StatementQuery),
     responses(
         (status = 200, description = "The statement", content(
-            (Object = "application/json"), (String = "text/csv"), (String = "text/html"),
+            (Object = "application/json"), (String = "text/csv"), (String = "text/html"), (Vec<u8> = "application/pdf"),
         )),
         (status = 303, description = "A browser without a session is sent to sign in"),
         (status = 400, description = "Not a period, or not a format", body = Problem),
@@ -80,39 +75,22 @@ async fn show(
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
     caller.require_consumer(&id, &[Role::Finance])?;
-    let format = format(&headers, query.format.as_deref())?;
+    let forms = [Form::Json, Form::Csv, Form::Html, Form::Pdf];
+    let form = form(&headers, query.format.as_deref(), "a statement", &forms)?;
     app.metering.flush().await?;
     let now = clock::now();
     let shown = statement(&app.db, &app.metering.versions(), &id, query.period.as_deref(), now).await?;
-    let response = match format {
-        Format::Json => Json(shown).into_response(),
-        Format::Csv => file(&shown, csv(&shown)),
-        Format::Html => pages::statement::page(&app, &caller, shown, now).await?,
+    let response = match form {
+        Form::Json => Json(shown).into_response(),
+        Form::Csv => file(&shown, csv(&shown)),
+        Form::Pdf => paper::statement(&app, shown, now).await?,
+        Form::Html => pages::statement::page(&app, &caller, shown, now).await?,
     };
     Ok(([(VARY, "accept, cookie")], response).into_response())
 }
 
-fn format(headers: &HeaderMap, asked: Option<&str>) -> Result<Format, Problem> {
-    let accepted = || accept::best(headers, &[accept::JSON, accept::CSV, accept::HTML]);
-    match asked.or_else(accepted) {
-        Some("json" | accept::JSON) => Ok(Format::Json),
-        Some("csv" | accept::CSV) => Ok(Format::Csv),
-        Some("html" | accept::HTML) => Ok(Format::Html),
-        Some(other) => {
-            Err(invalid("format", &format!("`{other}` is not a form of a statement"), "ask for json, csv or html"))
-        }
-        None => {
-            let detail = "a statement has none of the forms that `Accept` names";
-            Err(Problem::new(StatusCode::NOT_ACCEPTABLE, "not_acceptable", detail)
-                .fix("accept application/json, text/csv or text/html"))
-        }
-    }
-}
-
 fn file(statement: &Statement, text: String) -> Response {
-    let safe = |text: &str| text.replace(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '.', "_");
-    let from = statement.period.from().date_in(&statement.timezone);
-    let name = format!("attachment; filename=\"statement-{}-{from}.csv\"", safe(&statement.consumer));
+    let name = format!("attachment; filename=\"{}.csv\"", paper::name_of(statement));
     let headers = [(CONTENT_TYPE, "text/csv; charset=utf-8".to_owned()), (CONTENT_DISPOSITION, name)];
     (headers, text).into_response()
 }

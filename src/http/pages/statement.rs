@@ -68,6 +68,7 @@ struct Part {
 struct Links {
     previous: Option<String>,
     next: Option<String>,
+    pdf: String,
     csv: String,
     json: String,
 }
@@ -422,6 +423,7 @@ fn links(statement: &Statement, subscriptions: &[Subscription], now: Instant) ->
     Links {
         previous: began.is_some_and(|began| began < period.from()).then(|| format!("?period={previous}")),
         next: (period.to() <= now).then(|| format!("?period={next}")),
+        pdf: format!("?period={asked}&format=pdf"),
         csv: format!("?period={asked}&format=csv"),
         json: format!("?period={asked}&format=json"),
     }

@@ -3,6 +3,7 @@
 mod bounds;
 mod carry;
 mod invoice;
+mod issuer;
 mod meters;
 mod models;
 mod shares;
