@@ -122,5 +122,5 @@ fn documents_are_files_that_others_can_read(engine: Engine) {
     let picture = server.send("GET", &path, &[("accept", "image/png")], b"");
     assert_eq!(picture.problem(406)["code"], "not_acceptable");
     let page = server.get(&format!("{STATEMENT}&format=html")).text();
-    assert_shows(&page, &[&format!("href=\"{path}?format=pdf\""), "&format=pdf"]);
+    assert_shows(&page, &[&format!("href=\"{path}?format=pdf\""), "format=pdf\">PDF</a>"]);
 }
