@@ -1,5 +1,6 @@
 //! What a document looks like in its parts: texts, widths, pages. That readers accept the whole is tested on the server.
 
+use jiff::civil::date;
 use proptest::prelude::*;
 
 use crate::billing::pdf::Around;
@@ -22,12 +23,14 @@ use crate::domain::consumer::Consumer;
 use crate::domain::document::Number;
 use crate::domain::document::Occasion;
 use crate::domain::document::invoice::Invoice;
-use crate::domain::document::invoice::InvoiceState;
 use crate::domain::document::invoice::Totals;
 use crate::domain::document::invoice::tests::line;
 use crate::domain::document::payout::Hold;
 use crate::domain::document::payout::Payout;
 use crate::domain::document::payout::PayoutState;
+use crate::domain::document::settlement::InvoiceState;
+use crate::domain::document::settlement::Means;
+use crate::domain::document::settlement::Settlement;
 use crate::domain::document::statement::Contents;
 use crate::domain::document::statement::Statement;
 use crate::domain::document::statement::StatementState;
@@ -95,6 +98,7 @@ fn consumer(name: &str) -> Consumer {
 
 fn invoice_of(lines: Vec<Line>, tax: Option<&Tax>) -> Invoice {
     let currency = lines.first().expect("a line").amount.currency();
+    let totals = Totals::of(currency, lines, tax).expect("fits");
     Invoice {
         id: InvoiceId::parse("inv_1").expect("an id"),
         number: Number { prefix: "INV-".to_owned(), ordinal: 42 },
@@ -103,7 +107,10 @@ fn invoice_of(lines: Vec<Line>, tax: Option<&Tax>) -> Invoice {
         occasion: Occasion::Closing,
         period: january(),
         state: InvoiceState::Open,
-        totals: Totals::of(currency, lines, tax).expect("fits"),
+        outstanding: totals.total,
+        settlements: Vec::new(),
+        due_on: Some(date(2013, 3, 3)),
+        totals,
         book_version: "v1".to_owned(),
         issued_at: at("2013-02-01T09:00:00Z"),
     }
@@ -142,10 +149,36 @@ fn an_invoice_adds_up_and_says_how_to_pay_what_is_due() {
     assert_eq!(sums(&taxed), [("Net", "100.00"), ("Tax, 21 % NL", "21.00"), ("Total in EUR", "121.00")]);
     assert_eq!(taxed.notes[0].lines, ["IBAN NL91ABNA0417164300", "Please name INV-000042 with your payment."]);
     let facts: Vec<&str> = taxed.facts.iter().map(|fact| fact.text.as_str()).collect();
-    assert_eq!(facts, ["1 February 2013", "January 2013", "UA"]);
+    assert_eq!(facts, ["1 February 2013", "3 March 2013", "January 2013", "UA"]);
+    assert_eq!(taxed.figure.remark, "by 3 March 2013");
     let untaxed = composed(vec![charge(-10_000, "EUR")], None);
     assert_eq!(sums(&untaxed), [("Total in EUR", "−100.00")]);
     assert!(untaxed.notes.is_empty(), "nothing is to be paid");
+}
+
+#[test]
+fn an_invoice_shows_what_was_settled_and_what_is_still_due() {
+    let settled = |cents: i64, state: InvoiceState| {
+        let mut invoice = invoice_of(vec![charge(10_000, "EUR")], None);
+        invoice.settlements = vec![Settlement {
+            means: Means::Payment,
+            amount: money(cents, "EUR"),
+            source: None,
+            reason: None,
+            effective_on: date(2013, 2, 20),
+            recorded_at: at("2013-02-20T09:00:00Z"),
+            recorded_by: None,
+        }];
+        (invoice.outstanding, invoice.state) = (money(10_000 - cents, "EUR"), state);
+        around("United", |around| invoice::composed(&invoice, around))
+    };
+    let partly = settled(4_000, InvoiceState::Open);
+    let shown = [("Total in EUR", "100.00"), ("Payment, 20 February 2013", "−40.00"), ("Still due in EUR", "60.00")];
+    assert_eq!(sums(&partly), shown);
+    assert_eq!((partly.figure.label.as_str(), partly.figure.amount.as_str()), ("Amount due", "60.00"));
+    let paid = settled(10_000, InvoiceState::Paid);
+    assert_eq!((paid.figure.label.as_str(), paid.figure.amount.as_str()), ("Paid", "100.00"));
+    assert!(paid.notes.is_empty(), "nothing is to be paid");
 }
 
 #[test]

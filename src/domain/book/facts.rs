@@ -75,8 +75,20 @@ impl Facts {
 
 /// Everything that a book says.
 pub fn of(book: &Book) -> BTreeMap<Subject, Facts> {
-    let Book { name, currency, zone, invoice_prefix, due_days, reminders, issuer, taxes, event_types, meters, plans, programs } =
-        book;
+    let Book {
+        name,
+        currency,
+        zone,
+        invoice_prefix,
+        due_days,
+        reminders,
+        issuer,
+        taxes,
+        event_types,
+        meters,
+        plans,
+        programs,
+    } = book;
     let mut whole = Facts::default();
     whole.say("name", name);
     whole.say("currency", currency);

@@ -14,7 +14,7 @@ fn documents_are_from_the_issuer_or_from_whom_the_book_is_named_after() {
     );
     assert_eq!((issuer.tax_id.as_deref(), issuer.footer.as_deref()), (Some("1"), Some("Bye")));
     assert!(issuer.email.is_none() && issuer.bank.is_empty());
-    let lines = vec!["\"line\""; 9].join(", ");
+    let lines = ["\"line\""; 9].join(", ");
     let text = format!(
         "{BOOK}[issuer]\nbank = [{lines}] #! too_many_lines\nemail = \"\" #! empty_text\nphone = \"1\" #! unknown_key\n"
     );
