@@ -37,7 +37,7 @@ pub fn composed(payout: &Payout, around: Around<'_>) -> Sheet {
         };
         format!("{} {currency} of {}: {until}", amount(hold.amount), hold.program)
     };
-    let when = Note { title: "When".to_owned(), lines: payout.holds.iter().map(hold).collect() };
+    let when = Note { title: "When it is paid".to_owned(), lines: payout.holds.iter().map(hold).collect() };
     Sheet {
         facts: vec![
             Fact::new("Issued", show::day(payout.issued_at, zone)),
