@@ -73,6 +73,12 @@ const ANSWERS: [(&str, &str, &str, bool); 39] = [
     ("get", "/v1/ledger/accounts", "Standing", true),
     ("get", "/v1/ledger/entries", "Entry", true),
     ("get", "/v1/ledger/head", "Head", false),
+    ("get", "/v1/ledger/journals", "Journal", true),
+    ("post", "/v1/ledger/journals", "Journal", false),
+    ("get", "/v1/ledger/journals/{id}", "Journal", false),
+    ("post", "/v1/ledger/journals/{id}/approve", "Journal", false),
+    ("post", "/v1/ledger/journals/{id}/reject", "Journal", false),
+    ("post", "/v1/ledger/journals/{id}/reverse", "Journal", false),
     ("get", "/v1/pricing/versions", "BookVersion", true),
     ("get", "/v1/keys", "Key", true),
 ];
