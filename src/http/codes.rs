@@ -69,7 +69,7 @@ pub const CODES: [(&str, &str); 90] = [
         "The price book changes what must stay: a published meter keeps its meaning, and a program its account.",
     ),
     ("price_book_has_mistakes", "The price book cannot be read. Every mistake is named with its file and line."),
-    ("reason_is_missing", "Whoever opens days again that were locked says why."),
+    ("reason_is_missing", "Whoever opens days again that were locked, or turns a draft down, says why."),
     ("replaying_already", "One replay of history runs at a time."),
     ("simulating_already", "One simulation runs at a time. Try again when it is done."),
     ("stopping", "The server is stopping, and takes nothing new."),

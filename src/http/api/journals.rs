@@ -224,6 +224,7 @@ async fn approve_journal(
         (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
         (status = 404, body = Problem),
         (status = 409, description = "Not a draft any more, or the caller's own", body = Problem),
+        (status = 422, description = "No reason", body = Problem),
     ),
 )]
 async fn reject_journal(
@@ -233,6 +234,9 @@ async fn reject_journal(
     Body(request): Body<RejectRequest>,
 ) -> Result<Json<Value>, Problem> {
     caller.require(&[Role::Finance])?;
+    if request.reason.trim().is_empty() {
+        return Err(unprocessable("/reason", "reason_is_missing", "a draft is rejected for a reason", "say why"));
+    }
     Ok(Json(shown(&reject(&app.db, &known(&id)?, request.reason, &caller.key, clock::now()).await?)))
 }
 
