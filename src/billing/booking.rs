@@ -1,7 +1,8 @@
 //! What a document means to the ledger: its entry, dated by the plan's calendar.
 //!
 //! A closing is dated by the last day of its period, an opening by the day on which it is due, and the passing of a hold
-//! by the day on which it passed. Pure: `verify` makes the same entries again and compares.
+//! by the day on which it passed; where that day is locked, by the first one that is open. Pure: `verify` makes the same
+//! entries again and compares.
 
 use jiff::ToSpan;
 use jiff::civil::Date;
@@ -16,6 +17,7 @@ use crate::domain::document::payout::Payout;
 use crate::domain::ids::PayoutId;
 use crate::domain::ledger::entry::Entry;
 use crate::domain::ledger::entry::EntryError;
+use crate::domain::ledger::lock::Locks;
 use crate::domain::ledger::templates;
 use crate::domain::ledger::templates::Dates;
 use crate::domain::ledger::templates::InvoiceTotals;
@@ -43,7 +45,12 @@ pub fn due_on(issued_at: Instant, version: &BookVersion, zone: &Zone) -> Date {
 }
 
 /// The finalisation of an invoice that was due at an instant; none if it comes to nothing.
-pub fn of_invoice(invoice: &Invoice, due_at: Instant, zone: &Zone) -> Result<Option<Entry>, BookingError> {
+pub fn of_invoice(
+    invoice: &Invoice,
+    due_at: Instant,
+    zone: &Zone,
+    locks: &Locks,
+) -> Result<Option<Entry>, BookingError> {
     let number = invoice.number.to_string();
     let totals = &invoice.totals;
     let booked = InvoiceTotals {
@@ -53,17 +60,21 @@ pub fn of_invoice(invoice: &Invoice, due_at: Instant, zone: &Zone) -> Result<Opt
         net: totals.lines.iter().map(|line| (line.component.as_str(), line.amount)).collect(),
         tax: totals.taxes.iter().map(|taxed| (taxed.jurisdiction.as_str(), taxed.amount)).collect(),
     };
-    let effective_on = match invoice.occasion {
+    let day = match invoice.occasion {
         Occasion::Opening => due_at.date_in(zone),
         Occasion::Closing => last_day(invoice.period, zone),
     };
-    let dates = Dates { effective_on, recorded_at: invoice.issued_at };
-    templates::invoice_finalized(&booked, dates)
+    templates::invoice_finalized(&booked, Dates::open(day, invoice.issued_at, locks))
         .map_err(|source| BookingError::Entry { document: format!("invoice {number}"), source })
 }
 
 /// What a payout statement grants, held.
-pub fn of_payout(payout: &Payout, version: &BookVersion, zone: &Zone) -> Result<Option<Entry>, BookingError> {
+pub fn of_payout(
+    payout: &Payout,
+    version: &BookVersion,
+    zone: &Zone,
+    locks: &Locks,
+) -> Result<Option<Entry>, BookingError> {
     let document = || format!("payout {}", payout.number);
     let class = |hold: &Hold| {
         let program = version.book.programs.get(&hold.program).ok_or_else(|| BookingError::UnknownProgram {
@@ -75,7 +86,7 @@ pub fn of_payout(payout: &Payout, version: &BookVersion, zone: &Zone) -> Result<
     };
     let rewards = payout.holds.iter().map(|hold| Ok((hold.program.as_str(), class(hold)?, hold.amount)));
     let rewards = rewards.collect::<Result<_, BookingError>>()?;
-    let dates = Dates { effective_on: last_day(payout.period, zone), recorded_at: payout.issued_at };
+    let dates = Dates::open(last_day(payout.period, zone), payout.issued_at, locks);
     templates::rewards_earned(&RewardTotals { id: &payout.id, party: &payout.consumer, rewards }, dates)
         .map_err(|source| BookingError::Entry { document: document(), source })
 }
@@ -87,8 +98,9 @@ pub fn of_hold(
     hold: &Hold,
     zone: &Zone,
     recorded_at: Instant,
+    locks: &Locks,
 ) -> Result<Option<Entry>, BookingError> {
-    let dates = Dates { effective_on: hold.held_until.date_in(zone), recorded_at };
+    let dates = Dates::open(hold.held_until.date_in(zone), recorded_at, locks);
     templates::hold_passed(payout, party, &hold.program, hold.amount, dates)
         .map_err(|source| BookingError::Entry { document: format!("the hold of payout {payout}"), source })
 }

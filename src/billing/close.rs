@@ -18,6 +18,8 @@
 //! - **Shares** of what is charged here are earned here, and paid by the next payout statement of the producer's subscription:
 //!   one of this closing, if it is due too (`domain::document::share`).
 //! - **Holds** pass when they end by the time that is closed through; each is booked on the day on which it passed.
+//! - **Locked days** take no entry any more: what is booked later counts on the first day that is open
+//!   (`domain::ledger::lock`).
 //! - **Late events**, retractions and replayed history that change a closed period: it is rated again with the next document
 //!   of its subscription, and the difference stands there ([`late`](crate::billing::late), `domain::document::adjust`). Of a
 //!   subscription that has ended the next closing makes one for it, for the time since its last one.
@@ -124,7 +126,9 @@ pub struct Progress {
 pub enum CloseError {
     #[error("no price book is in effect at {at}, where subscription {subscription} begins a period")]
     NoBook { subscription: SubscriptionId, at: Instant },
-    #[error("somebody else is closing at the same time; what they closed is closed, the rest is as it was")]
+    #[error(
+        "somebody else is closing, or locks the ledger, at the same time; what is closed is closed, the rest is as it was"
+    )]
     Overtaken,
     #[error("consumer {0} of a subscription is not known")]
     UnknownConsumer(String),

@@ -6,9 +6,10 @@
 use crate::billing::booking;
 use crate::billing::close::CloseError;
 use crate::billing::close::Through;
+use crate::billing::record::locks;
 use crate::domain::document::closing::ClosingError;
-use crate::domain::ledger::entry::Entry;
 use crate::domain::time::Instant;
+use crate::domain::time::Zone;
 use crate::metering::versions::Versions;
 use crate::store;
 use crate::store::Db;
@@ -35,9 +36,8 @@ pub(in crate::billing) async fn pass_holds(
         let version = versions.by_id(&held.book_version).ok_or_else(unknown)?;
         let zone = &version.book.plans.get(&held.plan).ok_or_else(unknown)?.calendar.zone;
         if held.hold.held_until <= through.in_zone(zone) {
-            let entry = booking::of_hold(&held.payout, &held.consumer, &held.hold, zone, now)?;
             let due = if held.hold.amount.is_negative() { &mut taken } else { &mut given };
-            due.push((held, entry));
+            due.push((held, zone));
         }
     }
     for chunk in given.chunks(HOLDS_A_TRANSACTION) {
@@ -56,14 +56,15 @@ pub(in crate::billing) async fn pass_holds(
 }
 
 /// All of them, or none.
-async fn pass(db: &Db, holds: &[(Held, Option<Entry>)], now: Instant) -> Result<(), CloseError> {
+async fn pass(db: &Db, holds: &[(Held, &Zone)], now: Instant) -> Result<(), CloseError> {
     let mut tx = db.write().await?;
+    let locks = locks(&mut tx, now).await?;
     let mut entries = Vec::with_capacity(holds.len());
-    for (Held { payout, hold, .. }, entry) in holds {
+    for (Held { payout, consumer, hold, .. }, zone) in holds {
         if !tx.pass_hold(payout, &hold.program, now).await? {
             return Err(CloseError::Overtaken);
         }
-        entries.extend(entry.clone());
+        entries.extend(booking::of_hold(payout, consumer, hold, zone, now, &locks)?);
     }
     tx.post(&entries).await?;
     tx.commit().await?;

@@ -6,6 +6,8 @@ pub mod explain;
 pub mod export;
 mod holds;
 mod late;
+pub mod lock;
+pub mod manual;
 pub mod pdf;
 pub mod prepaid;
 pub mod quota;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::billing::close::CloseError;
 use crate::billing::close::Through;
+use crate::billing::record::locks;
 use crate::billing::settle;
 use crate::billing::settle::Act;
 use crate::billing::settle::Owing;
@@ -15,6 +16,7 @@ use crate::domain::credit::prepaid::draw;
 use crate::domain::document::settlement::Means;
 use crate::domain::document::settlement::Settlement;
 use crate::domain::ids::GrantId;
+use crate::domain::ledger::lock::Locks;
 use crate::domain::ledger::templates::prepaid as entries;
 use crate::domain::ledger::templates::settlement::Settled;
 use crate::domain::money::Money;
@@ -44,7 +46,7 @@ pub struct GrantRequest {
 
 /// Records credit that was bought or given.
 pub async fn grant(db: &Db, request: GrantRequest, act: &Act) -> Result<Prepaid, settle::Error> {
-    let mut tx = settle::begin(db, act).await?;
+    let (mut tx, locks) = settle::begin(db, act).await?;
     if tx.consumer(&request.consumer).await?.is_none() {
         return Err(settle::Error::UnknownConsumer(request.consumer));
     }
@@ -76,14 +78,14 @@ pub async fn grant(db: &Db, request: GrantRequest, act: &Act) -> Result<Prepaid,
         };
     }
     tx.record_grant(&prepaid).await?;
-    tx.post(entries::purchased(&prepaid)?.as_slice()).await?;
+    tx.post(entries::purchased(&prepaid, &locks)?.as_slice()).await?;
     tx.commit().await?;
     Ok(prepaid)
 }
 
 /// Takes back what is left of a grant; what was paid for it is sent back. A grant of which nothing is left stays as it is.
 pub async fn void(db: &Db, id: &GrantId, reason: &str, act: &Act) -> Result<Option<Prepaid>, settle::Error> {
-    let mut tx = settle::begin(db, act).await?;
+    let (mut tx, locks) = settle::begin(db, act).await?;
     let Some(known) = tx.prepaid(Wanted::Id(id.as_str())).await?.pop() else { return Ok(None) };
     let amount = known.left()?;
     if amount.is_zero() {
@@ -100,7 +102,7 @@ pub async fn void(db: &Db, id: &GrantId, reason: &str, act: &Act) -> Result<Opti
         recorded_by: Some(act.by.clone()),
     };
     take(&mut tx, &known, &movement).await?;
-    tx.post(entries::taken(&known, &movement)?.as_slice()).await?;
+    tx.post(entries::taken(&known, &movement, &locks)?.as_slice()).await?;
     let after = tx.prepaid(Wanted::Id(id.as_str())).await?.pop();
     tx.commit().await?;
     Ok(after)
@@ -110,6 +112,7 @@ pub async fn void(db: &Db, id: &GrantId, reason: &str, act: &Act) -> Result<Opti
 pub(in crate::billing) async fn use_up(
     tx: &mut Tx<Write>,
     owing: Vec<Owing>,
+    locks: &Locks,
     now: Instant,
 ) -> Result<(), settle::Error> {
     let mut of_consumer: BTreeMap<String, Vec<Owing>> = BTreeMap::new();
@@ -119,13 +122,18 @@ pub(in crate::billing) async fn use_up(
     for (consumer, invoices) in of_consumer {
         let mut grants = tx.prepaid(Wanted::Left(Some(&consumer))).await?;
         for invoice in invoices {
-            pay(tx, &mut grants, &invoice, now).await?;
+            pay(tx, &mut grants, &invoice, (locks, now)).await?;
         }
     }
     Ok(())
 }
 
-async fn pay(tx: &mut Tx<Write>, grants: &mut [Prepaid], owing: &Owing, now: Instant) -> Result<(), settle::Error> {
+async fn pay(
+    tx: &mut Tx<Write>,
+    grants: &mut [Prepaid],
+    owing: &Owing,
+    (locks, now): (&Locks, Instant),
+) -> Result<(), settle::Error> {
     let Owing { made, outstanding, seq } = owing;
     let drawn = draw(grants, made.at, *outstanding)?;
     let nothing = Money::zero(outstanding.currency());
@@ -162,7 +170,7 @@ async fn pay(tx: &mut Tx<Write>, grants: &mut [Prepaid], owing: &Owing, now: Ins
     };
     tx.record_settlements(&[(&made.id, *seq, &settlement)]).await?;
     let of = Settled { id: &made.id, number: &made.number, party: &made.consumer };
-    tx.post(entries::used(of, *seq, &settlement, (bought, given))?.as_slice()).await?;
+    tx.post(entries::used(of, *seq, &settlement, (bought, given), locks)?.as_slice()).await?;
     Ok(())
 }
 
@@ -182,6 +190,7 @@ pub(in crate::billing) async fn expire(
             continue;
         }
         let mut tx = db.write().await?;
+        let locks = locks(&mut tx, now).await?;
         tx.hold_journal().await?;
         let Some(grant) = tx.prepaid(Wanted::Id(grant.id.as_str())).await?.pop() else { continue };
         let amount = grant.left()?;
@@ -199,7 +208,7 @@ pub(in crate::billing) async fn expire(
             recorded_by: None,
         };
         take(&mut tx, &grant, &movement).await?;
-        tx.post(entries::taken(&grant, &movement).map_err(settle::Error::from)?.as_slice()).await?;
+        tx.post(entries::taken(&grant, &movement, &locks).map_err(settle::Error::from)?.as_slice()).await?;
         tx.commit().await?;
         count += 1;
     }

@@ -27,6 +27,7 @@ use crate::domain::document::payout::Payout;
 use crate::domain::document::share::Share;
 use crate::domain::document::share::Terms;
 use crate::domain::ledger::entry::Entry;
+use crate::domain::ledger::lock::Locks;
 use crate::domain::rating::line::Line;
 use crate::domain::time::Instant;
 use crate::domain::time::Zone;
@@ -75,13 +76,14 @@ pub(in crate::billing) async fn invoices(
     credit.extend(tx.prepaid(Left(None)).await?.into_iter().map(|grant| grant.consumer));
     let mut to_credit = Vec::new();
     let mut shares = Vec::new();
+    let locks = locks(tx, closing.closed_at).await?;
     let rate = |due| Ok((due, charged(due, terms)?));
     let make = |(due, Charged { invoice, shares: divided }): (&Due<'_>, Charged), made: &mut Made| {
         shares.extend(divided);
         if let Some((draft, next)) = invoice.zip(next.get_mut(due.version.book.invoice_prefix.as_str())) {
             let due_on = booking::due_on(closing.closed_at, due.version, zone_of(due)?);
             let invoice = draft.finalize(take(next), closing.closed_at, due_on);
-            let entry = booking::of_invoice(&invoice, due.at, zone_of(due)?)?;
+            let entry = booking::of_invoice(&invoice, due.at, zone_of(due)?, &locks)?;
             if let Some(entry) = entry.as_ref().filter(|_| is_credited(&invoice, &credit)) {
                 to_credit.push(settle::Made {
                     id: invoice.id.clone(),
@@ -101,8 +103,8 @@ pub(in crate::billing) async fn invoices(
         Ok(())
     };
     in_turns(tx, closing, due.iter(), (rate, make), summary).await?;
-    let owing = settle::use_credit(tx, to_credit, closing.closed_at).await?;
-    prepaid::use_up(tx, owing, closing.closed_at).await?;
+    let owing = settle::use_credit(tx, to_credit, &locks, closing.closed_at).await?;
+    prepaid::use_up(tx, owing, &locks, closing.closed_at).await?;
     Ok(shares)
 }
 
@@ -124,6 +126,7 @@ pub(in crate::billing) async fn payouts(
     if unpaid.is_empty() && earned.iter().all(Vec::is_empty) {
         return Ok(());
     }
+    let locks = locks(tx, closing.closed_at).await?;
     let mut next = tx.next_payout_number(PAYOUT_PREFIX).await?;
     // Collected, since a future that keeps a closure over references is not known to be `Send`.
     let due: Vec<_> = due.iter().zip(earned).map(|(due, earned)| (due, earned, unpaid.take(due))).collect();
@@ -131,12 +134,22 @@ pub(in crate::billing) async fn payouts(
     let make = |(due, draft): (&Due<'_>, Option<Draft>), made: &mut Made| {
         if let Some(draft) = draft {
             let payout = draft.finalize(take(&mut next), closing.closed_at);
-            made.entries.extend(booking::of_payout(&payout, due.version, zone_of(due)?)?);
+            made.entries.extend(booking::of_payout(&payout, due.version, zone_of(due)?, &locks)?);
             made.payouts.push(payout);
         }
         Ok(())
     };
     in_turns(tx, closing, due.into_iter(), (state, make), summary).await
+}
+
+/// The locks that what is written down at `recorded_at` is dated by, until the transaction ends. `Overtaken` if there is a
+/// newer one: then it is written down at a later time, since its date follows from that.
+pub(in crate::billing) async fn locks(tx: &mut Tx<Write>, recorded_at: Instant) -> Result<Locks, CloseError> {
+    let locks = tx.hold_ledger_locks().await?;
+    match locks.last() {
+        Some(last) if last.locked_at > recorded_at => Err(CloseError::Overtaken),
+        Some(_) | None => Ok(locks),
+    }
 }
 
 /// Makes documents and records them, each while the other waits: what can be done on all cores, then what is done in order.

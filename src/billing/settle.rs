@@ -27,6 +27,7 @@ use crate::domain::ids::InvoiceId;
 use crate::domain::ids::PaymentId;
 use crate::domain::ledger::entry::Entry;
 use crate::domain::ledger::entry::EntryError;
+use crate::domain::ledger::lock::Locks;
 use crate::domain::ledger::templates;
 use crate::domain::ledger::templates::Dates;
 use crate::domain::ledger::templates::settlement as entries;
@@ -125,6 +126,9 @@ pub enum Error {
     OtherRequest(String),
     #[error("{0} is in the future")]
     Future(Date),
+    /// The date of an entry follows from when it is written down, so that must be after the lock.
+    #[error("somebody locks the ledger at the same time")]
+    Locked,
     #[error(transparent)]
     Credit(#[from] CreditError),
     #[error(transparent)]
@@ -137,7 +141,7 @@ pub enum Error {
 
 /// Records a payment, and settles with it what it is for. What is too much becomes the consumer's credit.
 pub async fn pay(db: &Db, request: PaymentRequest, act: &Act) -> Result<Paid, Error> {
-    let mut tx = begin(db, act).await?;
+    let (mut tx, locks) = begin(db, act).await?;
     if let Some(known) = tx.payments(Wanted::Id(request.id.as_str())).await?.pop() {
         return repeated(&mut tx, known, &request, act).await;
     }
@@ -170,7 +174,7 @@ pub async fn pay(db: &Db, request: PaymentRequest, act: &Act) -> Result<Paid, Er
         settle(&mut tx, invoice, Means::Payment, *part, (Some(payment.id.as_str()), None), act).await?;
     }
     let settled = Money::sum(amount.currency(), parts.iter().map(|(_, part)| *part))?;
-    tx.post(entries::payment_received(&payment, settled)?.as_slice()).await?;
+    tx.post(entries::payment_received(&payment, settled, &locks)?.as_slice()).await?;
     tx.commit().await?;
     paid(payment, parts)
 }
@@ -209,7 +213,7 @@ pub async fn payments(db: &Db, wanted: Wanted<'_>) -> Result<Vec<Paid>, Error> {
 
 /// Takes back some of an invoice, or all that is left of it.
 pub async fn credit(db: &Db, request: CreditNoteRequest, act: &Act) -> Result<CreditNote, Error> {
-    let mut tx = begin(db, act).await?;
+    let (mut tx, locks) = begin(db, act).await?;
     let invoice = invoice(&mut tx, &request.invoice).await?;
     let before = tx.credit_notes(Wanted::Invoice(invoice.id.as_str())).await?;
     if let Some(known) = before.iter().find(|note| note.id == request.id) {
@@ -246,7 +250,7 @@ pub async fn credit(db: &Db, request: CreditNoteRequest, act: &Act) -> Result<Cr
     if !settled.is_zero() {
         settle(&mut tx, &note.invoice, Means::CreditNote, settled, (Some(note.id.as_str()), None), act).await?;
     }
-    tx.post(entries::credit_note_issued(&note)?.as_slice()).await?;
+    tx.post(entries::credit_note_issued(&note, &locks)?.as_slice()).await?;
     tx.commit().await?;
     Ok(note)
 }
@@ -267,7 +271,7 @@ fn is_same(known: &CreditNote, request: &CreditNoteRequest) -> bool {
 
 /// Takes an invoice back as if it had never been. Nothing of it may be settled; then a credit note is the way.
 pub async fn void(db: &Db, id: &InvoiceId, reason: &str, act: &Act) -> Result<Invoice, Error> {
-    let mut tx = begin(db, act).await?;
+    let (mut tx, locks) = begin(db, act).await?;
     let invoice = invoice(&mut tx, id).await?;
     if invoice.state == InvoiceState::Void {
         return Ok(invoice);
@@ -282,14 +286,14 @@ pub async fn void(db: &Db, id: &InvoiceId, reason: &str, act: &Act) -> Result<In
     let booked = tx.journal_entry_with_key(&key).await?;
     let booked = booked.ok_or_else(|| store::Error::Damaged(format!("the entry {key} is not in the journal")))?;
     settle(&mut tx, id, Means::Void, invoice.totals.total, (None, Some(reason)), act).await?;
-    let dates = Dates { effective_on: act.effective_on(), recorded_at: act.now };
+    let dates = Dates::open(act.effective_on(), act.now, &locks);
     tx.post(&[templates::invoice_voided(id, &booked.entry, dates)]).await?;
     finish(tx, id).await
 }
 
 /// Gives up on what is outstanding of an invoice.
 pub async fn give_up(db: &Db, id: &InvoiceId, reason: &str, act: &Act) -> Result<Invoice, Error> {
-    let mut tx = begin(db, act).await?;
+    let (mut tx, locks) = begin(db, act).await?;
     let invoice = invoice(&mut tx, id).await?;
     if invoice.state == InvoiceState::Uncollectible {
         return Ok(invoice);
@@ -299,7 +303,7 @@ pub async fn give_up(db: &Db, id: &InvoiceId, reason: &str, act: &Act) -> Result
     let settlement = settle(&mut tx, id, Means::Uncollectible, owed, (None, Some(reason)), act).await?;
     let number = invoice.number.to_string();
     let of = Settled { id, number: &number, party: &invoice.consumer };
-    tx.post(entries::invoice_uncollectible(of, &settlement)?.as_slice()).await?;
+    tx.post(entries::invoice_uncollectible(of, &settlement, &locks)?.as_slice()).await?;
     finish(tx, id).await
 }
 
@@ -329,6 +333,7 @@ pub(in crate::billing) struct Owing {
 pub(in crate::billing) async fn use_credit(
     tx: &mut Tx<Write>,
     made: Vec<Made>,
+    locks: &Locks,
     now: Instant,
 ) -> Result<Vec<Owing>, Error> {
     tx.hold_journal().await?;
@@ -374,7 +379,7 @@ pub(in crate::billing) async fn use_credit(
     let mut booked = Vec::with_capacity(settled.len());
     for ((invoice, _), settlement) in settlements.iter().zip(&settled) {
         let of = Settled { id: &invoice.id, number: &invoice.number, party: &invoice.consumer };
-        booked.extend(of_credit(of, 1, settlement)?);
+        booked.extend(of_credit(of, 1, settlement, locks)?);
     }
     tx.post(&booked).await?;
     Ok(owing)
@@ -385,24 +390,30 @@ pub(in crate::billing) fn of_credit(
     of: Settled<'_>,
     seq: i64,
     settlement: &Settlement,
+    locks: &Locks,
 ) -> Result<Option<Entry>, EntryError> {
     if settlement.amount.is_negative() {
-        entries::invoice_credited(of, settlement)
+        entries::invoice_credited(of, settlement, locks)
     } else {
-        entries::credit_used(of, seq, settlement)
+        entries::credit_used(of, seq, settlement, locks)
     }
 }
 
-/// A transaction for what somebody does, on a day that is not in the future. Nobody else settles anything until it ends.
-pub(in crate::billing) async fn begin(db: &Db, act: &Act) -> Result<Tx<Write>, Error> {
+/// A transaction for what somebody does, on a day that is not in the future, and the locks that entries are dated by. Nobody else
+/// settles anything until it ends.
+pub(in crate::billing) async fn begin(db: &Db, act: &Act) -> Result<(Tx<Write>, Locks), Error> {
     // Wherever the platform is, its today has begun by tomorrow in UTC.
     let tomorrow = act.now.date_in(&Zone::utc()).saturating_add(1.day());
     if act.effective_on() > tomorrow {
         return Err(Error::Future(act.effective_on()));
     }
     let mut tx = db.write().await?;
+    let locks = tx.hold_ledger_locks().await?;
     tx.hold_journal().await?;
-    Ok(tx)
+    match locks.last() {
+        Some(last) if last.locked_at > act.now => Err(Error::Locked),
+        Some(_) | None => Ok((tx, locks)),
+    }
 }
 
 async fn invoice(tx: &mut Tx<Write>, id: &InvoiceId) -> Result<Invoice, Error> {

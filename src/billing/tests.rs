@@ -7,6 +7,7 @@ mod billing_day;
 mod carry;
 mod changes;
 mod late;
+mod ledger;
 mod lifetime;
 mod quota;
 mod settle;
@@ -43,6 +44,8 @@ use crate::metering::ingest::Format;
 use crate::metering::ingest::Invalid;
 use crate::metering::ingest::Limits;
 use crate::store::Db;
+use crate::store::balances::AccountTotal;
+use crate::store::balances::AsOf;
 use crate::store::documents::Wanted;
 use crate::store::tests::both_engines;
 use crate::store::tests::is_sqlite;
@@ -308,10 +311,8 @@ async fn two_carriers_are_closed_to_the_cent(db: Db) {
     assert_eq!(payouts[0].holds[0].held_until, at("2013-02-15T05:00:00Z"));
     assert!(payouts.iter().all(|payout| payout.state == PayoutState::Available), "14 days have passed");
 
-    let balances = db.read().await.expect("begins").trial_balance(None).await.expect("reads");
-    let balance = |total: &crate::store::journal::AccountTotal| {
-        (total.account.to_string(), total.debit.minor() - total.credit.minor())
-    };
+    let balances = db.read().await.expect("begins").trial_balance(AsOf::NOW).await.expect("reads");
+    let balance = |total: &AccountTotal| (total.account.to_string(), total.debit.minor() - total.credit.minor());
     let expected = [
         ("1100:AA:USD", 19020),
         ("1100:UA:USD", 39241),

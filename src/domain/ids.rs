@@ -67,6 +67,10 @@ id!(
     GrantId, "cg"
 );
 id!(EntryId, "je");
+id!(
+    /// A manual journal.
+    JournalId, "mj"
+);
 id!(KeyId, "key");
 id!(QuarantineId, "quar");
 

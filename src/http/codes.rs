@@ -1,7 +1,11 @@
 //! Every code that a problem can have, and what it means: the reading page shows them, and `type` leads there.
 
 /// Never renamed: programs look at them.
-pub const CODES: [(&str, &str); 79] = [
+pub const CODES: [(&str, &str); 90] = [
+    (
+        "account_has_a_floor",
+        "What a party may be paid or may burn comes from documents alone: no manual journal is posted there.",
+    ),
     (
         "anchor_day_is_fixed",
         "The periods of the plan begin on the calendar's own boundaries, or are of days or weeks: no billing day moves them.",
@@ -28,6 +32,8 @@ pub const CODES: [(&str, &str); 79] = [
     ),
     ("closing_already", "Somebody else was closing at the same time. Closing again changes nothing that is closed."),
     ("currency_is_fixed", "A consumer with a subscription is billed in one currency for ever."),
+    ("day_has_not_ended", "Books are closed through days that are over."),
+    ("day_is_locked", "The books are closed through a later day: nothing is posted on this one."),
     ("empty_name", "A name that stands on documents cannot be empty."),
     ("ends_before_it_starts", "An end is exclusive, and comes after the start."),
     ("exists_already", "Something with this id exists already."),
@@ -38,10 +44,17 @@ pub const CODES: [(&str, &str); 79] = [
     ("invalid_address", "A part of the path is not percent-encoded UTF-8."),
     ("invalid_body", "The body is JSON, but not of the shape that this call takes."),
     ("invalid_events", "At least one event cannot be taken; each is named. Nothing of the body was stored."),
+    (
+        "invalid_journal",
+        "A manual journal needs a description, and postings that balance in each currency. Each fault is named.",
+    ),
     ("invalid_json", "The body is not JSON. The place says where it ends to be."),
     ("invalid_parameter", "A query parameter cannot be read. The place names it."),
     ("invalid_time", "Neither a date nor an RFC 3339 time."),
     ("invoice_is_settled", "The invoice is paid, void or given up, or something of it is settled already."),
+    ("journal_is_decided", "The journal was approved or rejected already, and stays as it is."),
+    ("journal_is_not_posted", "Only a journal that was approved can be taken back."),
+    ("journal_is_your_own", "Whoever drafts a journal does not decide on it."),
     ("no_price_book", "No price book applies at that time."),
     ("not_acceptable", "The answer has none of the forms that `Accept` names."),
     ("not_after_the_last", "A price book takes effect after the one before it: published prices never change."),
@@ -56,6 +69,7 @@ pub const CODES: [(&str, &str); 79] = [
         "The price book changes what must stay: a published meter keeps its meaning, and a program its account.",
     ),
     ("price_book_has_mistakes", "The price book cannot be read. Every mistake is named with its file and line."),
+    ("reason_is_missing", "Whoever opens days again that were locked, or turns a draft down, says why."),
     ("replaying_already", "One replay of history runs at a time."),
     ("simulating_already", "One simulation runs at a time. Try again when it is done."),
     ("stopping", "The server is stopping, and takes nothing new."),
@@ -66,6 +80,7 @@ pub const CODES: [(&str, &str); 79] = [
         "subscriptions_break",
         "The book would leave subscriptions that run without their plan, or in another currency. They are named.",
     ),
+    ("taken_back_already", "A journal is taken back once."),
     ("too_many_events", "The body holds more events than one may. Send them in parts."),
     ("too_many_windows", "The meter has something to say in more windows of that time than one answer holds."),
     ("unauthorized", "There is no key with the call, or it is not valid, or it was revoked."),
@@ -73,6 +88,7 @@ pub const CODES: [(&str, &str); 79] = [
         "unclear_change",
         "A change of a subscription is a plan or a billing day with the time from which it applies, or an end.",
     ),
+    ("unknown_account", "This is not the id of an account."),
     ("unknown_address", "Nothing has this address."),
     ("unknown_consumer", "Nobody has told about this consumer."),
     ("unknown_credit", "There is no such prepaid credit."),
@@ -82,6 +98,7 @@ pub const CODES: [(&str, &str); 79] = [
     ("unknown_event_type", "The catalog does not have this event type."),
     ("unknown_export", "There is no such export."),
     ("unknown_invoice", "There is no such invoice."),
+    ("unknown_journal", "There is no such manual journal."),
     ("unknown_key", "There is no such key, or it is revoked already."),
     ("unknown_line", "The document does not have so many lines; they are counted from 1."),
     ("unknown_meter", "No published price book has this meter."),

@@ -35,7 +35,7 @@ const TAGS: [(&str, &str); 13] = [
 ];
 
 /// A call, the shape of its answer, and whether it is a list of them.
-const ANSWERS: [(&str, &str, &str, bool); 41] = [
+const ANSWERS: [(&str, &str, &str, bool); 47] = [
     ("get", "/v1/consumers", "Consumer", true),
     ("get", "/v1/consumers/{id}", "Consumer", false),
     ("put", "/v1/consumers/{id}", "Consumer", false),
@@ -75,6 +75,12 @@ const ANSWERS: [(&str, &str, &str, bool); 41] = [
     ("get", "/v1/ledger/accounts", "Standing", true),
     ("get", "/v1/ledger/entries", "Entry", true),
     ("get", "/v1/ledger/head", "Head", false),
+    ("get", "/v1/ledger/journals", "Journal", true),
+    ("post", "/v1/ledger/journals", "Journal", false),
+    ("get", "/v1/ledger/journals/{id}", "Journal", false),
+    ("post", "/v1/ledger/journals/{id}/approve", "Journal", false),
+    ("post", "/v1/ledger/journals/{id}/reject", "Journal", false),
+    ("post", "/v1/ledger/journals/{id}/reverse", "Journal", false),
     ("get", "/v1/pricing/versions", "BookVersion", true),
     ("get", "/v1/keys", "Key", true),
 ];

@@ -1,7 +1,7 @@
 //! The journal: entries posted in batches, each batch chained to the one before it.
 //!
 //! What must hold of an entry is checked by the database when its batch is sealed (`0004_ledger`), whoever wrote it.
-//! There is no table of balances: a balance is the sum of its postings, so none can be wrong.
+//! A balance is the sum of its postings ([`balances`](crate::store::balances)).
 //!
 //! In Postgres the journal has one lock, taken by [`Tx::post`] until commit. Post last in a transaction.
 
@@ -64,15 +64,6 @@ pub struct JournalHead {
     pub head: Head,
 }
 
-/// One line of the trial balance.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AccountTotal {
-    pub account: Account,
-    /// Everything that was ever debited, and credited.
-    pub debit: Money,
-    pub credit: Money,
-}
-
 type EntryRow = (i64, String, String, String, String, String, i64, String, Option<String>);
 type PostingRow = (i64, String, String, String, i64);
 
@@ -116,25 +107,6 @@ impl<Mode> Tx<Mode> {
         Ok(self.booked(rows).await?.pop())
     }
 
-    /// What stands on every account at the end of a day, by accounting date; without a day, at the end of time.
-    pub async fn trial_balance(&mut self, at: Option<Date>) -> Result<Vec<AccountTotal>> {
-        const SQL: &str = "
-            select posting.account,
-                   cast(coalesce(sum(posting.amount) filter (where posting.side = 'debit'), 0) as bigint),
-                   cast(coalesce(sum(posting.amount) filter (where posting.side = 'credit'), 0) as bigint)
-            from posting join journal_entry on journal_entry.seq = posting.entry
-            where journal_entry.effective_on <= $1
-            group by posting.account order by posting.account";
-        let at = at.unwrap_or(Date::MAX).to_string();
-        let rows: Vec<(String, i64, i64)> = on!(self, conn => sqlx::query_as(SQL).bind(at).fetch_all(conn).await?);
-        let total = |(id, debit, credit): (String, i64, i64)| {
-            let account = Account::parse(&id).map_err(|error| Error::Damaged(format!("account {id}: {error}")))?;
-            let money = |minor| Money::from_minor(minor, account.currency());
-            Ok(AccountTotal { debit: money(debit), credit: money(credit), account })
-        };
-        rows.into_iter().map(total).collect()
-    }
-
     /// Goes through the whole journal and says everything that is wrong with it.
     pub async fn verify_journal(&mut self) -> Result<Vec<Difference>> {
         const BATCH: &str = "
@@ -156,7 +128,8 @@ impl<Mode> Tx<Mode> {
             after = seq;
         }
         let (entries, postings): (i64, i64) = on!(self, conn => sqlx::query_as(COUNT).fetch_one(conn).await?);
-        let mut differences = audit.finish(entries, postings);
+        let balances = self.account_balances().await?;
+        let mut differences = audit.finish(entries, postings, &balances);
         differences.extend(self.changed_accounts().await?);
         Ok(differences)
     }
@@ -248,8 +221,10 @@ impl Tx<Write> {
 
     /// Makes all others wait that post something, until this transaction ends: what is read of balances and of what is settled
     /// stays as it is. [`Tx::post`] does it too; whoever reads first what it then posts about holds the journal before. In SQLite
-    /// a transaction that writes is alone already.
+    /// a transaction that writes is alone already. In Postgres locks of the ledger come before the journal, here as in every
+    /// transaction that holds both.
     pub async fn hold_journal(&mut self) -> Result<()> {
+        self.hold_ledger_locks().await?;
         if let Engine::Postgres(tx) = &mut self.0 {
             sqlx::query("lock table journal_batch in share row exclusive mode").execute(&mut **tx).await?;
         }

@@ -11,6 +11,7 @@
 //! - there is no clock in SQL, and no constraint is matched by its name.
 
 pub mod archive;
+pub mod balances;
 pub mod batches;
 pub mod books;
 pub mod closings;
@@ -23,6 +24,8 @@ mod insert;
 pub mod journal;
 pub mod keys;
 pub mod late;
+pub mod locks;
+pub mod manual;
 pub mod naive;
 pub mod prepaid;
 pub mod quarantine;

@@ -24,7 +24,7 @@ const CONSUMERS: [&str; 3] = ["9E", "UA", "acme south:\"näh\"; (x) 100%"];
 type Balances = BTreeMap<(String, String), i64>;
 
 /// A server on which three consumers have been charged, taxed and rewarded for two months.
-fn billed(engine: Engine) -> (Server, Book) {
+pub fn billed(engine: Engine) -> (Server, Book) {
     let zone = "timezone = \"America/New_York\"\n";
     let taxed = format!("{zone}\n[[tax]]\nid = \"ny\"\njurisdiction = \"US-NY\"\nrate = \"8.875\"\n");
     let book = Book::flights().with("book.toml", zone, &taxed);

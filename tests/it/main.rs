@@ -18,6 +18,7 @@ mod journal;
 mod keys;
 mod kill;
 mod kills;
+mod ledger;
 mod models;
 mod openapi;
 mod overload;

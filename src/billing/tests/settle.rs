@@ -60,10 +60,8 @@ fn credit(id: &str, carrier: &str, minor: i64, source: Source, expires_at: Optio
 }
 
 async fn balances(db: &Db) -> BTreeMap<String, i64> {
-    let totals = db.read().await.expect("begins").trial_balance(None).await.expect("reads");
-    let balance = |total: crate::store::journal::AccountTotal| {
-        (total.account.to_string(), total.debit.minor() - total.credit.minor())
-    };
+    let totals = db.read().await.expect("begins").trial_balance(AsOf::NOW).await.expect("reads");
+    let balance = |total: AccountTotal| (total.account.to_string(), total.debit.minor() - total.credit.minor());
     totals.into_iter().map(balance).filter(|(_, minor)| *minor != 0).collect()
 }
 

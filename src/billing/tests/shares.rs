@@ -10,6 +10,8 @@ use super::late::send;
 use super::*;
 use crate::billing::simulate::Request;
 use crate::billing::simulate::simulate;
+use crate::store::balances::AccountTotal;
+use crate::store::balances::AsOf;
 use crate::store::shares::Which;
 use crate::store::tests::sqlite;
 
@@ -118,8 +120,8 @@ async fn who_publishes_gets_a_part_of_what_readers_are_charged(db: Db) {
     assert!(line.is_adjustment() && line.is_share());
     assert_eq!((line.from, line.to), (at("2013-01-01T05:00:00Z"), at("2013-02-01T05:00:00Z")));
     assert_eq!(words(&verified(&db, &metering).await), [""; 0]);
-    let balances = db.read().await.expect("begins").trial_balance(None).await.expect("reads");
-    let of = |total: &crate::store::journal::AccountTotal| total.account.to_string() == "5010:USD";
+    let balances = db.read().await.expect("begins").trial_balance(AsOf::NOW).await.expect("reads");
+    let of = |total: &AccountTotal| total.account.to_string() == "5010:USD";
     let cost = balances.iter().find(|total| of(total)).expect("an account");
     assert_eq!(cost.debit.minor() - cost.credit.minor(), 90);
 }

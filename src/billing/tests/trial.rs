@@ -18,8 +18,10 @@ use crate::domain::document::Occasion;
 use crate::domain::document::closing::Due;
 use crate::domain::document::closing::documents as made;
 use crate::domain::document::share::Sharing;
+use crate::domain::ledger::lock::Locks;
 use crate::domain::money::Money;
 use crate::domain::time::Zone;
+use crate::store::balances::AsOf;
 use crate::store::closings::ClosedPeriod;
 use crate::store::closings::Closing;
 use crate::store::subscriptions::Advance;
@@ -89,7 +91,8 @@ async fn fees_begin_after_the_trial_and_usage_from_the_first_day(db: Db) {
     assert_eq!(bodies(&db).await, [leaves, opens, "UA closing: platform 1000, miles 1010, gate 10000"]);
     let mut tx = db.read().await.expect("begins");
     for (day, booked) in [(14, false), (15, true)] {
-        let balance = tx.trial_balance(Some(jiff::civil::date(2013, 1, day))).await.expect("reads");
+        let balance =
+            tx.trial_balance(AsOf { effective_on: jiff::civil::date(2013, 1, day), ..AsOf::NOW }).await.expect("reads");
         assert_eq!(balance.iter().any(|total| total.account.to_string() == "4000:gate:USD"), booked, "{day}");
     }
     drop(tx);
@@ -281,9 +284,14 @@ async fn what_was_charged_before_the_trial_is_not_charged_again(db: Db) {
     let invoice = draft.finalize(number, NOW, date(2013, 5, 1));
     let zone = Zone::named("America/New_York").expect("a zone");
     tx.record_invoices(1, std::slice::from_ref(&invoice)).await.expect("is recorded");
-    tx.post(&booking::of_invoice(&invoice, starts, &zone).expect("is booked").into_iter().collect::<Vec<_>>())
-        .await
-        .expect("is posted");
+    tx.post(
+        &booking::of_invoice(&invoice, starts, &zone, &Locks::default())
+            .expect("is booked")
+            .into_iter()
+            .collect::<Vec<_>>(),
+    )
+    .await
+    .expect("is posted");
     tx.commit().await.expect("commits");
 
     assert_eq!(closed(&db, &metering, "2013-01-31").await, Closed::default());

@@ -1,4 +1,4 @@
-//! Makes every entry again from its document, and compares it with the journal.
+//! Makes every entry again from its document or manual journal, and compares it with the journal.
 
 use std::collections::BTreeMap;
 
@@ -7,6 +7,7 @@ use crate::billing::booking::BookingError;
 use crate::billing::verify::Difference;
 use crate::billing::verify::Verified;
 use crate::billing::verify::VerifyError;
+use crate::billing::verify::manual;
 use crate::billing::verify::settled::Payments;
 use crate::domain::book::version::BookVersion;
 use crate::domain::document::invoice::Invoice;
@@ -14,6 +15,7 @@ use crate::domain::document::payout::Payout;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::ledger::entry::Entry;
 use crate::domain::ledger::entry::EntryError;
+use crate::domain::ledger::lock::Locks;
 use crate::domain::ledger::templates::settlement::credit_note_issued;
 use crate::domain::ledger::templates::settlement::payment_received;
 use crate::domain::period::Period;
@@ -68,12 +70,12 @@ async fn expected(
 ) -> Result<Expected, VerifyError> {
     let subscriptions = tx.subscriptions(None, None, i64::MAX).await?;
     let subscriptions = subscriptions.into_iter().map(|known| (known.id.clone(), known)).collect();
-    let books = Books { versions, subscriptions };
+    let books = Books { versions, subscriptions, locks: tx.ledger_locks().await? };
     let mut expected = Expected::new();
     let mut payments = Payments::default();
     let every = store::prepaid::Wanted::Page { consumer: None, before: None, limit: i64::MAX };
     for grant in tx.prepaid(every).await? {
-        let entries = payments.of_grant(&grant).map_err(NotBookable::from);
+        let entries = payments.of_grant(&grant, &books.locks).map_err(NotBookable::from);
         keep(&mut expected, differences, format!("credit {}", grant.id), entries);
     }
     for closing in tx.closings().await? {
@@ -81,7 +83,7 @@ async fn expected(
             let document = format!("invoice {}", invoice.number);
             let finalized = books.of_invoice(&invoice, closing.due_at);
             if let Ok(finalized) = &finalized {
-                let settled = payments.of_invoice(&invoice, finalized.first());
+                let settled = payments.of_invoice(&invoice, finalized.first(), &books.locks);
                 keep(&mut expected, differences, document.clone(), settled.map_err(NotBookable::from));
             }
             keep(&mut expected, differences, document, finalized);
@@ -93,13 +95,18 @@ async fn expected(
     }
     let all = settlements::Wanted::Page { consumer: None, before: None, limit: i64::MAX };
     for payment in tx.payments(all).await? {
-        let entry = payment_received(&payment, payments.settled(payment.id.as_str(), payment.amount));
+        let entry = payment_received(&payment, payments.settled(payment.id.as_str(), payment.amount), &books.locks);
         let entries = entry.map(|entry| entry.into_iter().collect()).map_err(NotBookable::from);
         keep(&mut expected, differences, format!("payment {}", payment.id), entries);
     }
     for note in tx.credit_notes(all).await? {
-        let entries = credit_note_issued(&note).map(|entry| entry.into_iter().collect()).map_err(NotBookable::from);
+        let entries =
+            credit_note_issued(&note, &books.locks).map(|entry| entry.into_iter().collect()).map_err(NotBookable::from);
         keep(&mut expected, differences, format!("credit note {}", note.number), entries);
+    }
+    for (journal, entry) in manual::entries(tx).await? {
+        let made = entry.map(|entry| vec![entry]).map_err(NotBookable::from);
+        keep(&mut expected, differences, format!("manual journal {journal}"), made);
     }
     Ok(expected)
 }
@@ -124,6 +131,7 @@ fn keep(
 struct Books<'a> {
     versions: &'a Versions,
     subscriptions: BTreeMap<SubscriptionId, Subscription>,
+    locks: Locks,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -139,16 +147,17 @@ enum NotBookable {
 impl Books<'_> {
     fn of_invoice(&self, invoice: &Invoice, due_at: Instant) -> Result<Vec<Entry>, NotBookable> {
         let (_, zone) = self.version(&invoice.subscription, invoice.period, &invoice.book_version)?;
-        Ok(booking::of_invoice(invoice, due_at, zone)?.into_iter().collect())
+        Ok(booking::of_invoice(invoice, due_at, zone, &self.locks)?.into_iter().collect())
     }
 
     /// The reward, and the holds that have passed.
     fn of_payout(&self, payout: &Payout) -> Result<Vec<Entry>, NotBookable> {
         let (version, zone) = self.version(&payout.subscription, payout.period, &payout.book_version)?;
-        let mut entries: Vec<Entry> = booking::of_payout(payout, version, zone)?.into_iter().collect();
+        let mut entries: Vec<Entry> = booking::of_payout(payout, version, zone, &self.locks)?.into_iter().collect();
         for hold in &payout.holds {
             if let Some(passed_at) = hold.passed_at {
-                entries.extend(booking::of_hold(&payout.id, &payout.consumer, hold, zone, passed_at)?);
+                let passed = booking::of_hold(&payout.id, &payout.consumer, hold, zone, passed_at, &self.locks)?;
+                entries.extend(passed);
             }
         }
         Ok(entries)

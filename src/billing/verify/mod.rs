@@ -9,6 +9,7 @@
 mod again;
 mod entries;
 mod history;
+mod manual;
 mod settled;
 
 use std::collections::BTreeMap;

@@ -10,6 +10,7 @@ use crate::domain::document::settlement::Means;
 use crate::domain::ids::InvoiceId;
 use crate::domain::ledger::entry::Entry;
 use crate::domain::ledger::entry::EntryError;
+use crate::domain::ledger::lock::Locks;
 use crate::domain::ledger::templates;
 use crate::domain::ledger::templates::Dates;
 use crate::domain::ledger::templates::prepaid;
@@ -28,10 +29,10 @@ pub(super) struct Payments {
 
 impl Payments {
     /// The entries of a grant's own; of what was drawn of it for invoices it keeps count.
-    pub fn of_grant(&mut self, grant: &Prepaid) -> Result<Vec<Entry>, EntryError> {
-        let mut made: Vec<Entry> = prepaid::purchased(grant)?.into_iter().collect();
+    pub fn of_grant(&mut self, grant: &Prepaid, locks: &Locks) -> Result<Vec<Entry>, EntryError> {
+        let mut made: Vec<Entry> = prepaid::purchased(grant, locks)?.into_iter().collect();
         for movement in &grant.movements {
-            made.extend(prepaid::taken(grant, movement)?);
+            made.extend(prepaid::taken(grant, movement, locks)?);
             let Some(invoice) = &movement.invoice else { continue };
             let nothing = Money::zero(movement.amount.currency());
             let (bought, given) = self.drawn.entry(invoice.clone()).or_insert((nothing, nothing));
@@ -42,7 +43,12 @@ impl Payments {
     }
 
     /// The entries of an invoice's own settlements; of those by payments it keeps count. `finalized` is the entry of the invoice.
-    pub fn of_invoice(&mut self, invoice: &Invoice, finalized: Option<&Entry>) -> Result<Vec<Entry>, EntryError> {
+    pub fn of_invoice(
+        &mut self,
+        invoice: &Invoice,
+        finalized: Option<&Entry>,
+        locks: &Locks,
+    ) -> Result<Vec<Entry>, EntryError> {
         let number = invoice.number.to_string();
         let of = Settled { id: &invoice.id, number: &number, party: &invoice.consumer };
         let mut made = Vec::new();
@@ -54,12 +60,12 @@ impl Payments {
                 Means::Prepaid => {
                     let nothing = Money::zero(settlement.amount.currency());
                     let drawn = self.drawn.get(&invoice.id).copied().unwrap_or((nothing, nothing));
-                    made.extend(prepaid::used(of, seq, settlement, drawn)?);
+                    made.extend(prepaid::used(of, seq, settlement, drawn, locks)?);
                 }
-                Means::Credit => made.extend(of_credit(of, seq, settlement)?),
-                Means::Uncollectible => made.extend(entries::invoice_uncollectible(of, settlement)?),
+                Means::Credit => made.extend(of_credit(of, seq, settlement, locks)?),
+                Means::Uncollectible => made.extend(entries::invoice_uncollectible(of, settlement, locks)?),
                 Means::Void => {
-                    let dates = Dates { effective_on: settlement.effective_on, recorded_at: settlement.recorded_at };
+                    let dates = Dates::open(settlement.effective_on, settlement.recorded_at, locks);
                     made.extend(finalized.map(|entry| templates::invoice_voided(&invoice.id, entry, dates)));
                 }
             }

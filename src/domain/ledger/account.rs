@@ -194,7 +194,7 @@ impl Chart {
     /// Whether the database refuses a balance below zero: nobody is paid, and nothing is burned, that is not there.
     /// The same list stands in the migrations of both engines.
     pub const fn has_floor(self) -> bool {
-        matches!(self, Self::RewardsAvailable | Self::PrepaidCredit)
+        matches!(self, Self::RewardsAvailable | Self::PrepaidCredit | Self::CustomerCredit)
     }
 }
 
@@ -366,7 +366,7 @@ mod tests {
             assert_eq!(Chart::from_code(code).map(Chart::code), Some(code));
         }
         let floors: Vec<_> = Chart::ALL.into_iter().filter(|chart| chart.has_floor()).map(Chart::code).collect();
-        assert_eq!(floors, [2010, 2100]);
+        assert_eq!(floors, [2010, 2100, 2110]);
     }
 
     proptest! {

@@ -1,9 +1,11 @@
 //! Goes through a journal from its first batch to its last and says everything that is wrong with it.
 //!
 //! What is checked: batches and entry numbers have no gaps, every entry reads back as one that balances and still is
-//! what was asked for, every batch hashes to its head, and no account with a floor is below it.
+//! what was asked for, every batch hashes to its head, no account with a floor is below it, and the balances that are kept of
+//! those are the sums of their postings.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use thiserror::Error;
 
@@ -66,6 +68,27 @@ pub enum Difference {
     AccountChanged(String),
     #[error("account {account} is below its floor: {balance} in the minor unit")]
     BelowFloor { account: Account, balance: i128 },
+    #[error("the balance of account {account} is kept as {kept}, recomputed {recomputed}")]
+    BalanceDiffers { account: String, kept: Sums, recomputed: Sums },
+}
+
+/// A balance of an account with a floor, as it was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundBalance {
+    pub account: String,
+    pub debit: i64,
+    pub credit: i64,
+    pub version: i64,
+}
+
+/// What was ever debited and credited, and by how many batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sums {
+    pub debit: i128,
+    pub credit: i128,
+    pub version: i64,
+    /// The last batch that was counted.
+    batch: i64,
 }
 
 /// A walk through the journal.
@@ -76,7 +99,7 @@ pub struct Audit {
     head: String,
     entries: i64,
     postings: i64,
-    floors: BTreeMap<Account, i128>,
+    floors: BTreeMap<Account, Sums>,
     differences: Vec<Difference>,
 }
 
@@ -109,7 +132,7 @@ impl Audit {
             }
             self.differences.extend(gap(due, found.seq).map(|(from, to)| Difference::EntriesMissing { from, to }));
             due = found.seq.saturating_add(1);
-            if let (Some(entry), Some(link)) = (self.entry(found), link.as_mut()) {
+            if let (Some(entry), Some(link)) = (self.entry(found, batch.seq), link.as_mut()) {
                 link.push(entry);
             }
         }
@@ -122,14 +145,38 @@ impl Audit {
         }
     }
 
-    /// Says what was found, given how many entries and postings there are in all.
-    pub fn finish(mut self, entries: i64, postings: i64) -> Vec<Difference> {
+    /// Says what was found, given how many entries and postings there are in all, and what balances are kept.
+    pub fn finish(mut self, entries: i64, postings: i64, balances: &[FoundBalance]) -> Vec<Difference> {
         let counts = [("entries", entries, self.entries), ("postings", postings, self.postings)];
         let strays = counts.into_iter().filter(|(_, found, reached)| found != reached);
         self.differences.extend(strays.map(|(what, found, reached)| Difference::Stray { what, found, reached }));
-        let below = self.floors.into_iter().filter(|(_, balance)| *balance < 0);
-        self.differences.extend(below.map(|(account, balance)| Difference::BelowFloor { account, balance }));
+        let balance = |sums: &Sums| sums.credit.saturating_sub(sums.debit);
+        let below = self.floors.iter().filter(|(_, sums)| balance(sums) < 0);
+        let below =
+            below.map(|(account, sums)| Difference::BelowFloor { account: account.clone(), balance: balance(sums) });
+        self.differences.extend(below);
+        self.balances(balances);
         self.differences
+    }
+
+    fn balances(&mut self, found: &[FoundBalance]) {
+        let recomputed = std::mem::take(&mut self.floors).into_iter();
+        let mut recomputed: BTreeMap<String, Sums> =
+            recomputed.map(|(account, sums)| (account.to_string(), Sums { batch: 0, ..sums })).collect();
+        for FoundBalance { account, debit, credit, version } in found {
+            let (debit, credit) = (i128::from(*debit), i128::from(*credit));
+            let kept = Sums { debit, credit, version: *version, batch: 0 };
+            let recomputed = recomputed.remove(account).unwrap_or_default();
+            if kept != recomputed {
+                self.differences.push(Difference::BalanceDiffers { account: account.clone(), kept, recomputed });
+            }
+        }
+        let unkept = recomputed.into_iter().map(|(account, recomputed)| Difference::BalanceDiffers {
+            account,
+            kept: Sums::default(),
+            recomputed,
+        });
+        self.differences.extend(unkept);
     }
 
     fn place(&mut self, batch: &FoundBatch) {
@@ -144,7 +191,7 @@ impl Audit {
         self.head.clone_from(&batch.head);
     }
 
-    fn entry<'a>(&mut self, found: &'a FoundEntry) -> Option<&'a Entry> {
+    fn entry<'a>(&mut self, found: &'a FoundEntry, batch: i64) -> Option<&'a Entry> {
         let entry = match &found.entry {
             Ok(entry) => entry,
             Err(why) => {
@@ -158,14 +205,25 @@ impl Audit {
         for posting in entry.postings() {
             if posting.account.chart().has_floor() {
                 let amount = i128::from(posting.amount.minor());
-                let balance = self.floors.entry(posting.account.clone()).or_insert(0);
-                *balance = match posting.side {
-                    Side::Credit => balance.saturating_add(amount),
-                    Side::Debit => balance.saturating_sub(amount),
-                };
+                let sums = self.floors.entry(posting.account.clone()).or_default();
+                match posting.side {
+                    Side::Debit => sums.debit = sums.debit.saturating_add(amount),
+                    Side::Credit => sums.credit = sums.credit.saturating_add(amount),
+                }
+                if sums.batch != batch {
+                    sums.version = sums.version.saturating_add(1);
+                    sums.batch = batch;
+                }
             }
         }
         Some(entry)
+    }
+}
+
+impl fmt::Display for Sums {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { debit, credit, version, batch: _ } = self;
+        write!(f, "{debit} debited and {credit} credited by {version} batches")
     }
 }
 

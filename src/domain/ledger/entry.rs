@@ -36,6 +36,8 @@ pub enum EntryKind {
     CreditVoided,
     RewardsEarned,
     HoldPassed,
+    ManualJournal,
+    ManualReversal,
 }
 
 /// One debit or credit.
@@ -90,7 +92,7 @@ pub enum EntryError {
 }
 
 impl EntryKind {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::InvoiceFinalized,
         Self::InvoiceVoided,
         Self::PaymentReceived,
@@ -104,6 +106,8 @@ impl EntryKind {
         Self::CreditVoided,
         Self::RewardsEarned,
         Self::HoldPassed,
+        Self::ManualJournal,
+        Self::ManualReversal,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -121,6 +125,8 @@ impl EntryKind {
             Self::CreditVoided => "credit_voided",
             Self::RewardsEarned => "rewards_earned",
             Self::HoldPassed => "hold_passed",
+            Self::ManualJournal => "manual_journal",
+            Self::ManualReversal => "manual_reversal",
         }
     }
 

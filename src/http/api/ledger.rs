@@ -13,15 +13,19 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::domain::ledger::account::Side;
+use crate::domain::time::Instant;
+use crate::domain::time::Zone;
 use crate::http::App;
 use crate::http::auth::Caller;
 use crate::http::auth::Role;
 use crate::http::problem::Problem;
 use crate::http::query::Page;
 use crate::http::query::Query;
+use crate::http::query::instant;
 use crate::http::query::invalid;
 use crate::http::query::limit;
-use crate::store::journal::AccountTotal;
+use crate::store::balances::AccountTotal;
+use crate::store::balances::AsOf;
 use crate::store::journal::Booked;
 
 pub fn routes() -> OpenApiRouter<App> {
@@ -37,6 +41,8 @@ pub fn routes() -> OpenApiRouter<App> {
 struct AtQuery {
     /// The end of this day, by accounting date; without it, everything.
     at: Option<String>,
+    /// What was written down by this time: RFC 3339, or a date, which stands for its end in UTC; without it, everything.
+    recorded_by: Option<String>,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -48,10 +54,11 @@ struct PageQuery {
     cursor: Option<String>,
 }
 
-/// What stands on each account at the end of a day.
+/// What stands on each account at the end of a day, as far as it was written down by some time.
 #[derive(Serialize, ToSchema)]
 struct TrialBalance {
     at: Option<String>,
+    recorded_by: Option<String>,
     accounts: Vec<Standing>,
 }
 
@@ -83,7 +90,7 @@ struct Standing {
 )]
 async fn accounts(State(app): State<App>, caller: Caller) -> Result<Json<Page<Standing>>, Problem> {
     caller.require(&[Role::Finance])?;
-    let totals = app.db.read().await?.trial_balance(None).await?;
+    let totals = app.db.read().await?.trial_balance(AsOf::NOW).await?;
     let data = totals.into_iter().map(|total| {
         let (debit, credit) = (total.debit.decimal().to_string(), total.credit.decimal().to_string());
         standing(&total, debit, credit)
@@ -105,9 +112,15 @@ async fn trial_balance(
     Query(query): Query<AtQuery>,
 ) -> Result<Json<TrialBalance>, Problem> {
     caller.require(&[Role::Finance])?;
-    let at = query.at.as_deref().map(|text| date("at", text)).transpose()?;
+    let mut as_of = AsOf::NOW;
+    if let Some(at) = &query.at {
+        as_of.effective_on = date("at", at)?;
+    }
+    if let Some(by) = &query.recorded_by {
+        as_of.recorded_before = after(by)?;
+    }
     let mut accounts = Vec::new();
-    for total in app.db.read().await?.trial_balance(at).await? {
+    for total in app.db.read().await?.trial_balance(as_of).await? {
         let balance = total.debit.checked_sub(total.credit).map_err(|_| Problem::internal())?;
         let zero = crate::domain::money::Money::zero(balance.currency());
         let (debit, credit) = match balance.is_negative() {
@@ -116,7 +129,7 @@ async fn trial_balance(
         };
         accounts.push(standing(&total, debit.decimal().to_string(), credit.decimal().to_string()));
     }
-    Ok(Json(TrialBalance { at: query.at, accounts }))
+    Ok(Json(TrialBalance { at: query.at, recorded_by: query.recorded_by, accounts }))
 }
 
 fn standing(total: &AccountTotal, debit: String, credit: String) -> Standing {
@@ -195,6 +208,18 @@ async fn head(State(app): State<App>, caller: Caller) -> Result<Json<serde_json:
     caller.require(&[Role::Finance])?;
     let head = app.db.read().await?.journal_head().await?;
     Ok(Json(json!({ "batch": head.batch, "last_entry": head.last_entry, "head": head.head.to_string() })))
+}
+
+/// The first moment after a time, or after a day in UTC.
+fn after(text: &str) -> Result<Instant, Problem> {
+    let next = text.parse::<Date>().ok().and_then(|day| day.tomorrow().ok());
+    match next.and_then(|next| Instant::start_of(next, &Zone::utc())) {
+        Some(after) => Ok(after),
+        None => {
+            let by = instant("recorded_by", text, &Zone::utc())?;
+            Ok(Instant::from_micros(by.micros().saturating_add(1)))
+        }
+    }
 }
 
 /// Reads a date of a query.

@@ -9,9 +9,12 @@ pub mod dunning;
 pub mod events;
 pub mod explain;
 pub mod exports;
+pub mod general_ledger;
 pub mod health;
+pub mod journals;
 pub mod keys;
 pub mod ledger;
+pub mod lock;
 pub mod metrics;
 mod paper;
 pub mod pricing;
@@ -47,6 +50,9 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(explain::routes())
         .merge(close::routes())
         .merge(ledger::routes())
+        .merge(general_ledger::routes())
+        .merge(lock::routes())
+        .merge(journals::routes())
         .merge(exports::routes())
         .merge(pricing::routes())
         .merge(simulate::routes())

@@ -469,6 +469,9 @@ impl From<settle::Error> for Problem {
                     .fix("use a new key for a new request")
             }
             settle::Error::Future(_) => unprocessable("", "invalid_time", detail, "name the day on which it happened"),
+            settle::Error::Locked => {
+                Self::new(StatusCode::CONFLICT, "changed_meanwhile", detail).fix("try again; nothing was changed")
+            }
             settle::Error::Store(error) => error.into(),
             settle::Error::Credit(_) | settle::Error::Entry(_) | settle::Error::Money(_) => {
                 tracing::error!("settling: {detail}");

@@ -5,12 +5,16 @@
 //! own, with [`sent`] and [`refused`]. That no function is left out is checked by `tests/tidy.rs`.
 
 mod archive;
+mod balances;
+mod chain;
 mod closings;
 mod consumers;
 mod engine;
 mod journal;
 mod keys;
 mod late;
+mod locks;
+mod manual;
 mod metering;
 #[path = "../../../tests/it/support/postgres.rs"]
 mod postgres;

@@ -8,11 +8,13 @@
 //! | prepaid credit bought, used, expired, voided | [`prepaid`] | |
 //! | [`rewards_earned`] | 4090, 5000 or 5010, by the program's class | 2000 |
 //! | [`hold_passed`] | 2000 | 2010 |
+//! | [`manual::manual_journal`] | as one person drafted and another approved | |
 //!
 //! Amounts may be negative where a document takes something back: they then go to the other side, so an adjustment
 //! that claws back a held reward debits 2000. What comes to zero is not posted, and a document of nothing but zeros
 //! makes no entry at all. Each function names its own idempotency key, so that a document is booked once.
 
+pub mod manual;
 pub mod prepaid;
 pub mod settlement;
 
@@ -32,6 +34,7 @@ use crate::domain::ledger::entry::EntryError;
 use crate::domain::ledger::entry::EntryKind;
 use crate::domain::ledger::entry::Heading;
 use crate::domain::ledger::entry::Posting;
+use crate::domain::ledger::lock::Locks;
 use crate::domain::money::Money;
 use crate::domain::money::MoneyError;
 use crate::domain::time::Instant;
@@ -41,6 +44,13 @@ use crate::domain::time::Instant;
 pub struct Dates {
     pub effective_on: Date,
     pub recorded_at: Instant,
+}
+
+impl Dates {
+    /// Of what is of `day`: that day, or the first one that is open when it is written down.
+    pub fn open(day: Date, recorded_at: Instant, locks: &Locks) -> Self {
+        Self { effective_on: locks.open_day(day, recorded_at), recorded_at }
+    }
 }
 
 /// What an invoice comes to, apart from the tax by component, and the tax by jurisdiction.

@@ -1,4 +1,4 @@
-//! Posting rules of prepaid credit.
+//! Posting rules of prepaid credit. Where its day is locked, it counts on the first day that is open.
 //!
 //! | what happens | debit | credit |
 //! |---|---|---|
@@ -18,6 +18,7 @@ use crate::domain::ledger::account::Chart;
 use crate::domain::ledger::entry::Entry;
 use crate::domain::ledger::entry::EntryError;
 use crate::domain::ledger::entry::EntryKind;
+use crate::domain::ledger::lock::Locks;
 use crate::domain::ledger::templates::Dates;
 use crate::domain::ledger::templates::Postings;
 use crate::domain::ledger::templates::heading;
@@ -25,7 +26,7 @@ use crate::domain::ledger::templates::settlement::Settled;
 use crate::domain::money::Money;
 
 /// The consumer bought credit; none of what was given.
-pub fn purchased(prepaid: &Prepaid) -> Result<Option<Entry>, EntryError> {
+pub fn purchased(prepaid: &Prepaid, locks: &Locks) -> Result<Option<Entry>, EntryError> {
     if prepaid.source == Source::Granted {
         return Ok(None);
     }
@@ -33,7 +34,7 @@ pub fn purchased(prepaid: &Prepaid) -> Result<Option<Entry>, EntryError> {
     postings.debit(Chart::Bank, None, prepaid.amount)?;
     postings.credit(Chart::PrepaidCredit, Some(&prepaid.consumer), prepaid.amount)?;
     let description = format!("Credit {} bought by {}", prepaid.id, prepaid.consumer);
-    let dates = Dates { effective_on: prepaid.effective_on, recorded_at: prepaid.recorded_at };
+    let dates = Dates::open(prepaid.effective_on, prepaid.recorded_at, locks);
     postings.entry(heading(EntryKind::CreditPurchased, format!("credit:{}:purchased", prepaid.id), description, dates))
 }
 
@@ -43,18 +44,19 @@ pub fn used(
     seq: i64,
     settlement: &Settlement,
     (bought, given): (Money, Money),
+    locks: &Locks,
 ) -> Result<Option<Entry>, EntryError> {
     let mut postings = Postings::default();
     postings.debit(Chart::PrepaidCredit, Some(of.party), bought)?;
     postings.debit(Chart::Concessions, None, given)?;
     postings.credit(Chart::Receivable, Some(of.party), settlement.amount)?;
     let description = format!("Prepaid credit of {} used for invoice {}", of.party, of.number);
-    let dates = Dates { effective_on: settlement.effective_on, recorded_at: settlement.recorded_at };
+    let dates = Dates::open(settlement.effective_on, settlement.recorded_at, locks);
     postings.entry(heading(EntryKind::PrepaidUsed, format!("invoice:{}:prepaid:{seq}", of.id), description, dates))
 }
 
 /// What is left of credit that was bought goes when it expires or is voided; none of what was given, and none of what was drawn.
-pub fn taken(prepaid: &Prepaid, movement: &Movement) -> Result<Option<Entry>, EntryError> {
+pub fn taken(prepaid: &Prepaid, movement: &Movement, locks: &Locks) -> Result<Option<Entry>, EntryError> {
     let (kind, to, word) = match movement.kind {
         MovementKind::Drawn => return Ok(None),
         MovementKind::Expired => (EntryKind::CreditExpired, Chart::Breakage, "expired"),
@@ -67,6 +69,6 @@ pub fn taken(prepaid: &Prepaid, movement: &Movement) -> Result<Option<Entry>, En
     postings.debit(Chart::PrepaidCredit, Some(&prepaid.consumer), movement.amount)?;
     postings.credit(to, None, movement.amount)?;
     let description = format!("Credit {} of {} {word}", prepaid.id, prepaid.consumer);
-    let dates = Dates { effective_on: movement.effective_on, recorded_at: movement.recorded_at };
+    let dates = Dates::open(movement.effective_on, movement.recorded_at, locks);
     postings.entry(heading(kind, format!("credit:{}:{word}", prepaid.id), description, dates))
 }

@@ -1,4 +1,4 @@
-//! Posting rules of what settles an invoice.
+//! Posting rules of what settles an invoice. Where its day is locked, it counts on the first day that is open.
 //!
 //! | what happens | debit | credit |
 //! |---|---|---|
@@ -16,6 +16,7 @@ use crate::domain::ledger::account::Chart;
 use crate::domain::ledger::entry::Entry;
 use crate::domain::ledger::entry::EntryError;
 use crate::domain::ledger::entry::EntryKind;
+use crate::domain::ledger::lock::Locks;
 use crate::domain::ledger::templates::Dates;
 use crate::domain::ledger::templates::Postings;
 use crate::domain::ledger::templates::heading;
@@ -30,19 +31,19 @@ pub struct Settled<'a> {
 }
 
 /// Money came in. `settled` is what of it pays for invoices; the rest is the consumer's to use later.
-pub fn payment_received(payment: &Payment, settled: Money) -> Result<Option<Entry>, EntryError> {
+pub fn payment_received(payment: &Payment, settled: Money, locks: &Locks) -> Result<Option<Entry>, EntryError> {
     let party = Some(payment.consumer.as_str());
     let mut postings = Postings::default();
     postings.debit(Chart::Bank, None, payment.amount)?;
     postings.credit(Chart::Receivable, party, settled)?;
     postings.credit(Chart::CustomerCredit, party, payment.amount.checked_sub(settled)?)?;
     let description = format!("Payment {} of {}", payment.id, payment.consumer);
-    let dates = Dates { effective_on: payment.received_on, recorded_at: payment.recorded_at };
+    let dates = Dates::open(payment.received_on, payment.recorded_at, locks);
     postings.entry(heading(EntryKind::PaymentReceived, format!("payment:{}", payment.id), description, dates))
 }
 
 /// Some of an invoice is taken back.
-pub fn credit_note_issued(note: &CreditNote) -> Result<Option<Entry>, EntryError> {
+pub fn credit_note_issued(note: &CreditNote, locks: &Locks) -> Result<Option<Entry>, EntryError> {
     let party = Some(note.consumer.as_str());
     let mut postings = Postings::default();
     postings.debit(Chart::Concessions, None, note.net)?;
@@ -53,22 +54,27 @@ pub fn credit_note_issued(note: &CreditNote) -> Result<Option<Entry>, EntryError
     postings.credit(Chart::CustomerCredit, party, note.credited)?;
     postings.credit(Chart::Bank, None, note.refunded)?;
     let description = format!("Credit note {} to {}", note.number, note.consumer);
-    let dates = Dates { effective_on: note.effective_on, recorded_at: note.recorded_at };
+    let dates = Dates::open(note.effective_on, note.recorded_at, locks);
     postings.entry(heading(EntryKind::CreditNoteIssued, format!("credit_note:{}", note.id), description, dates))
 }
 
 /// The consumer's credit pays for an invoice, or a part of it.
-pub fn credit_used(of: Settled<'_>, seq: i64, settlement: &Settlement) -> Result<Option<Entry>, EntryError> {
+pub fn credit_used(
+    of: Settled<'_>,
+    seq: i64,
+    settlement: &Settlement,
+    locks: &Locks,
+) -> Result<Option<Entry>, EntryError> {
     let mut postings = Postings::default();
     postings.debit(Chart::CustomerCredit, Some(of.party), settlement.amount)?;
     postings.credit(Chart::Receivable, Some(of.party), settlement.amount)?;
     let description = format!("Credit of {} used for invoice {}", of.party, of.number);
     let key = format!("invoice:{}:credit_used:{seq}", of.id);
-    postings.entry(heading(EntryKind::CreditUsed, key, description, dates(settlement)))
+    postings.entry(heading(EntryKind::CreditUsed, key, description, dates(settlement, locks)))
 }
 
 /// An invoice that came to less than zero becomes the consumer's credit.
-pub fn invoice_credited(of: Settled<'_>, settlement: &Settlement) -> Result<Option<Entry>, EntryError> {
+pub fn invoice_credited(of: Settled<'_>, settlement: &Settlement, locks: &Locks) -> Result<Option<Entry>, EntryError> {
     let mut postings = Postings::default();
     postings.credit(Chart::Receivable, Some(of.party), settlement.amount)?;
     postings.debit(Chart::CustomerCredit, Some(of.party), settlement.amount)?;
@@ -77,22 +83,26 @@ pub fn invoice_credited(of: Settled<'_>, settlement: &Settlement) -> Result<Opti
         EntryKind::InvoiceCredited,
         format!("invoice:{}:credited", of.id),
         description,
-        dates(settlement),
+        dates(settlement, locks),
     ))
 }
 
 /// Nobody expects the money any more.
-pub fn invoice_uncollectible(of: Settled<'_>, settlement: &Settlement) -> Result<Option<Entry>, EntryError> {
+pub fn invoice_uncollectible(
+    of: Settled<'_>,
+    settlement: &Settlement,
+    locks: &Locks,
+) -> Result<Option<Entry>, EntryError> {
     let mut postings = Postings::default();
     postings.debit(Chart::BadDebt, None, settlement.amount)?;
     postings.credit(Chart::Receivable, Some(of.party), settlement.amount)?;
     let description = format!("Invoice {} to {} given up", of.number, of.party);
     let key = format!("invoice:{}:uncollectible", of.id);
-    postings.entry(heading(EntryKind::InvoiceUncollectible, key, description, dates(settlement)))
+    postings.entry(heading(EntryKind::InvoiceUncollectible, key, description, dates(settlement, locks)))
 }
 
-fn dates(settlement: &Settlement) -> Dates {
-    Dates { effective_on: settlement.effective_on, recorded_at: settlement.recorded_at }
+fn dates(settlement: &Settlement, locks: &Locks) -> Dates {
+    Dates::open(settlement.effective_on, settlement.recorded_at, locks)
 }
 
 #[cfg(test)]
@@ -139,10 +149,16 @@ mod tests {
             recorded_at: Instant::from_micros(0),
             recorded_by: "key_1".to_owned(),
         };
-        let some = payment_received(&payment, usd(420));
+        let some = payment_received(&payment, usd(420), &Locks::default());
         assert_eq!(lines(some), ["debit 1000:USD 500", "credit 1100:UA:USD 420", "credit 2110:UA:USD 80"]);
-        assert_eq!(lines(payment_received(&payment, usd(500))), ["debit 1000:USD 500", "credit 1100:UA:USD 500"]);
-        assert_eq!(lines(payment_received(&payment, usd(0))), ["debit 1000:USD 500", "credit 2110:UA:USD 500"]);
+        assert_eq!(
+            lines(payment_received(&payment, usd(500), &Locks::default())),
+            ["debit 1000:USD 500", "credit 1100:UA:USD 500"]
+        );
+        assert_eq!(
+            lines(payment_received(&payment, usd(0), &Locks::default())),
+            ["debit 1000:USD 500", "credit 2110:UA:USD 500"]
+        );
     }
 
     #[test]
@@ -168,7 +184,7 @@ mod tests {
             recorded_by: "key_1".to_owned(),
         };
         assert_eq!(
-            lines(credit_note_issued(&note)),
+            lines(credit_note_issued(&note, &Locks::default())),
             [
                 "debit 2200:NL:USD 21",
                 "debit 4095:USD 100",
@@ -183,11 +199,11 @@ mod tests {
     fn credit_pays_invoices_an_invoice_below_zero_becomes_credit_and_bad_debt_is_a_cost() {
         let id = InvoiceId::parse("inv_1").expect("an id");
         let of = Settled { id: &id, number: "INV-7", party: "UA" };
-        let used = credit_used(of, 2, &settlement(Means::Credit, 30));
+        let used = credit_used(of, 2, &settlement(Means::Credit, 30), &Locks::default());
         assert_eq!(lines(used), ["debit 2110:UA:USD 30", "credit 1100:UA:USD 30"]);
-        let credited = invoice_credited(of, &settlement(Means::Credit, -30));
+        let credited = invoice_credited(of, &settlement(Means::Credit, -30), &Locks::default());
         assert_eq!(lines(credited), ["debit 1100:UA:USD 30", "credit 2110:UA:USD 30"]);
-        let given_up = invoice_uncollectible(of, &settlement(Means::Uncollectible, 30));
+        let given_up = invoice_uncollectible(of, &settlement(Means::Uncollectible, 30), &Locks::default());
         assert_eq!(lines(given_up), ["debit 5200:USD 30", "credit 1100:UA:USD 30"]);
     }
 }
