@@ -6,6 +6,7 @@ pub mod explain;
 pub mod export;
 mod holds;
 mod late;
+pub mod payouts;
 pub mod pdf;
 pub mod prepaid;
 pub mod quota;

@@ -135,6 +135,17 @@ impl<Mode> Tx<Mode> {
         rows.into_iter().map(total).collect()
     }
 
+    /// What stands on an account, counted on the side on which it grows. Whoever posts because of it waits for the journal first.
+    pub async fn balance(&mut self, account: &Account) -> Result<Money> {
+        const SQL: &str = "
+            select cast(coalesce(sum(case side when 'credit' then amount else -amount end), 0) as bigint)
+            from posting where account = $1";
+        let (credit,): (i64,) =
+            on!(self, conn => sqlx::query_as(SQL).bind(account.to_string()).fetch_one(conn).await?);
+        let minor = if account.chart().normal_side() == Side::Credit { credit } else { -credit };
+        Ok(Money::from_minor(minor, account.currency()))
+    }
+
     /// Goes through the whole journal and says everything that is wrong with it.
     pub async fn verify_journal(&mut self) -> Result<Vec<Difference>> {
         const BATCH: &str = "

@@ -13,6 +13,7 @@
 pub mod archive;
 pub mod batches;
 pub mod books;
+pub mod clawbacks;
 pub mod closings;
 mod columns;
 pub mod consumers;
@@ -24,6 +25,8 @@ pub mod journal;
 pub mod keys;
 pub mod late;
 pub mod naive;
+pub mod payees;
+pub mod payouts;
 pub mod prepaid;
 pub mod quarantine;
 pub mod recording;

@@ -8,6 +8,7 @@ use crate::billing::verify::Difference;
 use crate::billing::verify::Verified;
 use crate::billing::verify::VerifyError;
 use crate::billing::verify::settled::Payments;
+use crate::billing::verify::payouts;
 use crate::domain::book::version::BookVersion;
 use crate::domain::document::invoice::Invoice;
 use crate::domain::document::payout::Payout;
@@ -16,6 +17,7 @@ use crate::domain::ledger::entry::Entry;
 use crate::domain::ledger::entry::EntryError;
 use crate::domain::ledger::templates::settlement::credit_note_issued;
 use crate::domain::ledger::templates::settlement::payment_received;
+use crate::domain::money::Money;
 use crate::domain::period::Period;
 use crate::domain::subscription::Subscription;
 use crate::domain::time::Instant;
@@ -68,7 +70,7 @@ async fn expected(
 ) -> Result<Expected, VerifyError> {
     let subscriptions = tx.subscriptions(None, None, i64::MAX).await?;
     let subscriptions = subscriptions.into_iter().map(|known| (known.id.clone(), known)).collect();
-    let books = Books { versions, subscriptions };
+    let books = Books { versions, subscriptions, clawbacks: tx.clawbacks().await? };
     let mut expected = Expected::new();
     let mut payments = Payments::default();
     let every = store::prepaid::Wanted::Page { consumer: None, before: None, limit: i64::MAX };
@@ -101,6 +103,10 @@ async fn expected(
         let entries = credit_note_issued(&note).map(|entry| entry.into_iter().collect()).map_err(NotBookable::from);
         keep(&mut expected, differences, format!("credit note {}", note.number), entries);
     }
+    let mut keep = |document, made: Result<_, BookingError>| {
+        keep(&mut expected, differences, document, made.map_err(NotBookable::from));
+    };
+    payouts::entries(tx, versions, &mut keep).await?;
     Ok(expected)
 }
 
@@ -124,6 +130,8 @@ fn keep(
 struct Books<'a> {
     versions: &'a Versions,
     subscriptions: BTreeMap<SubscriptionId, Subscription>,
+    /// What was owed for what statements took back, by statement and program.
+    clawbacks: BTreeMap<(String, String), i64>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -148,7 +156,9 @@ impl Books<'_> {
         let mut entries: Vec<Entry> = booking::of_payout(payout, version, zone)?.into_iter().collect();
         for hold in &payout.holds {
             if let Some(passed_at) = hold.passed_at {
-                entries.extend(booking::of_hold(&payout.id, &payout.consumer, hold, zone, passed_at)?);
+                let owed = self.clawbacks.get(&(payout.id.to_string(), hold.program.clone())).copied();
+                let owed = Money::from_minor(owed.unwrap_or_default(), hold.amount.currency());
+                entries.extend(booking::of_hold(&payout.id, &payout.consumer, (hold, owed), zone, passed_at)?);
             }
         }
         Ok(entries)

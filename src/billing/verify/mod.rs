@@ -10,6 +10,7 @@ mod again;
 mod entries;
 mod history;
 mod settled;
+mod payouts;
 
 use std::collections::BTreeMap;
 

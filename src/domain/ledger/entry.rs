@@ -36,6 +36,13 @@ pub enum EntryKind {
     CreditVoided,
     RewardsEarned,
     HoldPassed,
+    PayoutReserved,
+    PayoutSent,
+    PayoutPaid,
+    PayoutRetried,
+    PayoutFailed,
+    PayoutCancelled,
+    ClawbackRepaid,
 }
 
 /// One debit or credit.
@@ -90,7 +97,7 @@ pub enum EntryError {
 }
 
 impl EntryKind {
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 20] = [
         Self::InvoiceFinalized,
         Self::InvoiceVoided,
         Self::PaymentReceived,
@@ -104,6 +111,13 @@ impl EntryKind {
         Self::CreditVoided,
         Self::RewardsEarned,
         Self::HoldPassed,
+        Self::PayoutReserved,
+        Self::PayoutSent,
+        Self::PayoutPaid,
+        Self::PayoutRetried,
+        Self::PayoutFailed,
+        Self::PayoutCancelled,
+        Self::ClawbackRepaid,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -121,6 +135,13 @@ impl EntryKind {
             Self::CreditVoided => "credit_voided",
             Self::RewardsEarned => "rewards_earned",
             Self::HoldPassed => "hold_passed",
+            Self::PayoutReserved => "payout_reserved",
+            Self::PayoutSent => "payout_sent",
+            Self::PayoutPaid => "payout_paid",
+            Self::PayoutRetried => "payout_retried",
+            Self::PayoutFailed => "payout_failed",
+            Self::PayoutCancelled => "payout_cancelled",
+            Self::ClawbackRepaid => "clawback_repaid",
         }
     }
 

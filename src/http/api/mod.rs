@@ -14,6 +14,7 @@ pub mod keys;
 pub mod ledger;
 pub mod metrics;
 mod paper;
+pub mod payouts;
 pub mod pricing;
 pub mod quarantine;
 pub mod quota;
@@ -44,6 +45,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(settle::routes())
         .merge(credits::routes())
         .merge(dunning::routes())
+        .merge(payouts::routes())
         .merge(explain::routes())
         .merge(close::routes())
         .merge(ledger::routes())

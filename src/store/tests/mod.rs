@@ -12,6 +12,7 @@ mod journal;
 mod keys;
 mod late;
 mod metering;
+mod payouts;
 #[path = "../../../tests/it/support/postgres.rs"]
 mod postgres;
 mod prepaid;
