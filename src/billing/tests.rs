@@ -8,6 +8,7 @@ mod carry;
 mod changes;
 mod late;
 mod lifetime;
+mod payouts;
 mod quota;
 mod settle;
 mod shares;
