@@ -157,14 +157,17 @@ mod tests {
 
     #[test]
     fn an_iban_is_right_to_the_last_digit() {
-        for good in ["NL91ABNA0417164300", "de89 3704 0044 0532 0130 00", "NO9386011117947", "MT84MALT011000012345MTLCAST001S"] {
+        for good in
+            ["NL91ABNA0417164300", "de89 3704 0044 0532 0130 00", "NO9386011117947", "MT84MALT011000012345MTLCAST001S"]
+        {
             let iban = Iban::parse(good).unwrap_or_else(|why| panic!("{good}: {why}"));
             assert_eq!(iban.as_str(), good.replace(' ', "").to_uppercase());
         }
         for wrong in ["DE88370400440532013000", "DE89370400440532013001", "NL19ABNA0417164300"] {
             assert_eq!(Iban::parse(wrong), Err(NotAnAccount::CheckDigits), "{wrong}");
         }
-        for none in ["", "DE89", "89DE370400440532013000", "DEXX370400440532013000", "DE89-3704-0044-0532-0130-00", "é"] {
+        for none in ["", "DE89", "89DE370400440532013000", "DEXX370400440532013000", "DE89-3704-0044-0532-0130-00", "é"]
+        {
             assert_eq!(Iban::parse(none), Err(NotAnAccount::NotAnIban), "{none}");
         }
         assert_eq!(Iban::parse("NL91ABNA0417164300").map(|iban| iban.shortened()).as_deref(), Ok("NL91…4300"));

@@ -50,29 +50,17 @@ pub const CODES: [(&str, &str); 88] = [
     ("invalid_parameter", "A query parameter cannot be read. The place names it."),
     ("invalid_time", "Neither a date nor an RFC 3339 time."),
     ("invoice_is_settled", "The invoice is paid, void or given up, or something of it is settled already."),
-    (
-        "needs_another_key",
-        "Whoever proposes a payout does not approve it: that takes another key.",
-    ),
-    (
-        "no_debtor",
-        "The price book does not name the account that payouts are drawn on.",
-    ),
+    ("needs_another_key", "Whoever proposes a payout does not approve it: that takes another key."),
+    ("no_debtor", "The price book does not name the account that payouts are drawn on."),
     ("no_price_book", "No price book applies at that time."),
     ("not_acceptable", "The answer has none of the forms that `Accept` names."),
     ("not_after_the_last", "A price book takes effect after the one before it: published prices never change."),
     ("not_found", "There is no such thing."),
     ("not_on_the_hour", "Usage is kept by the hour, so prices and subscriptions begin and end on one."),
     ("not_yours", "A consumer's key sees this consumer only, whether another one exists or not."),
-    (
-        "nothing_to_send",
-        "No approved payout waits for a bank file.",
-    ),
+    ("nothing_to_send", "No approved payout waits for a bank file."),
     ("other_currency", "A consumer and its plans have one currency."),
-    (
-        "payout_blocked",
-        "Something keeps the consumer from being paid out. Every reason is named.",
-    ),
+    ("payout_blocked", "Something keeps the consumer from being paid out. Every reason is named."),
     (
         "payout_not_covered",
         "Something was taken back since the payout was proposed, so that less is available than it pays.",

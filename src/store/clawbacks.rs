@@ -50,7 +50,8 @@ impl<Mode> Tx<Mode> {
         let rows: Vec<(String, String, i64)> = on!(self, conn => sqlx::query_as(SQL).fetch_all(conn).await?);
         let owed = |(consumer, code, amount): (String, String, i64)| {
             let currency = Currency::from_code(&code);
-            let currency = currency.ok_or_else(|| Error::Damaged(format!("the currency of a clawback of {consumer}")))?;
+            let currency =
+                currency.ok_or_else(|| Error::Damaged(format!("the currency of a clawback of {consumer}")))?;
             Ok(((consumer, currency.code()), Money::from_minor(amount, currency)))
         };
         rows.into_iter().map(owed).collect()

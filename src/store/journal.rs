@@ -140,8 +140,7 @@ impl<Mode> Tx<Mode> {
         const SQL: &str = "
             select cast(coalesce(sum(case side when 'credit' then amount else -amount end), 0) as bigint)
             from posting where account = $1";
-        let (credit,): (i64,) =
-            on!(self, conn => sqlx::query_as(SQL).bind(account.to_string()).fetch_one(conn).await?);
+        let (credit,): (i64,) = on!(self, conn => sqlx::query_as(SQL).bind(account.to_string()).fetch_one(conn).await?);
         let minor = if account.chart().normal_side() == Side::Credit { credit } else { -credit };
         Ok(Money::from_minor(minor, account.currency()))
     }

@@ -34,7 +34,10 @@ pub enum Sought<'a> {
     /// Those that ever took something of a payout statement.
     OfStatement(&'a PayoutId),
     /// A page, from the first one after this id.
-    Page { after: Option<&'a str>, limit: i64 },
+    Page {
+        after: Option<&'a str>,
+        limit: i64,
+    },
     /// Approved, by SEPA, and in no bank file.
     ForBank,
 }
@@ -70,18 +73,8 @@ type Row = (
     Option<i64>,
     Option<String>,
 );
-type AttemptRow = (
-    String,
-    i64,
-    String,
-    String,
-    Option<String>,
-    Option<String>,
-    i64,
-    Option<i64>,
-    Option<i64>,
-    Option<String>,
-);
+type AttemptRow =
+    (String, i64, String, String, Option<String>, Option<String>, i64, Option<i64>, Option<i64>, Option<String>);
 
 impl<Mode> Tx<Mode> {
     pub async fn payouts_of_money(&mut self, sought: Sought<'_>) -> Result<Vec<Payout>> {
@@ -238,12 +231,17 @@ impl Tx<Write> {
     /// Records payouts that are proposed, with their parts. `Taken` if another payout took one of them.
     pub async fn propose_payouts(&mut self, payouts: &[Payout]) -> Result<()> {
         let parts = payouts.iter().flat_map(|payout| payout.parts.iter().map(move |part| Ok((&payout.id, part))));
-        insert_rows!(self, "insert into payout_part (payout, document, program, amount) ", parts, |mut row, (id, part)| {
-            row.push_bind(id.as_str())
-                .push_bind(part.statement.as_str())
-                .push_bind(&part.program)
-                .push_bind(part.amount.minor());
-        });
+        insert_rows!(
+            self,
+            "insert into payout_part (payout, document, program, amount) ",
+            parts,
+            |mut row, (id, part)| {
+                row.push_bind(id.as_str())
+                    .push_bind(part.statement.as_str())
+                    .push_bind(&part.program)
+                    .push_bind(part.amount.minor());
+            }
+        );
         let rows = payouts.iter().map(|payout| Ok((payout, method_json(&payout.id, &payout.destination)?)));
         insert_rows!(
             self,
@@ -355,7 +353,8 @@ fn method_of(payout: &str, json: &str) -> Result<Method> {
 }
 
 fn method_json(payout: &PayId, method: &Method) -> Result<String> {
-    serde_json::to_string(method).map_err(|error| Error::Refused(format!("the destination of payout {payout}: {error}")))
+    serde_json::to_string(method)
+        .map_err(|error| Error::Refused(format!("the destination of payout {payout}: {error}")))
 }
 
 fn payout(row: Row) -> Result<Payout> {

@@ -82,9 +82,10 @@ pub fn text(message: &Message<'_>) -> String {
 
 fn write(xml: &mut String, transfer: &Transfer<'_>) {
     let Transfer { end_to_end, amount, creditor, remittance } = transfer;
-    let agent = creditor.bic.as_ref().map(|bic| {
-        format!("\n    <CdtrAgt><FinInstnId><BICFI>{}</BICFI></FinInstnId></CdtrAgt>", bic.as_str())
-    });
+    let agent = creditor
+        .bic
+        .as_ref()
+        .map(|bic| format!("\n    <CdtrAgt><FinInstnId><BICFI>{}</BICFI></FinInstnId></CdtrAgt>", bic.as_str()));
     let _ = writeln!(
         xml,
         "   <CdtTrfTxInf>

@@ -48,7 +48,9 @@ pub enum PayoutError {
     Blocked { consumer: String, why: Vec<Why> },
     #[error(transparent)]
     Refused(#[from] Refusal),
-    #[error("{available} is available to {consumer}, and payout {id} is of {amount}: something was taken back since it was proposed")]
+    #[error(
+        "{available} is available to {consumer}, and payout {id} is of {amount}: something was taken back since it was proposed"
+    )]
     NotCovered { id: PayId, consumer: String, amount: Money, available: Money },
     #[error("no price book is in effect, whose zone would date the payout")]
     NoBook,

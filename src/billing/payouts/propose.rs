@@ -48,12 +48,7 @@ pub struct Waiting {
 
 /// Proposes a payout of everything that is available to each consumer who is due, or to one. Asking again proposes nothing
 /// more. Each payout waits for a second key.
-pub async fn run(
-    db: &Db,
-    versions: &Versions,
-    consumer: Option<&str>,
-    signed: &Signed,
-) -> Result<Run, PayoutError> {
+pub async fn run(db: &Db, versions: &Versions, consumer: Option<&str>, signed: &Signed) -> Result<Run, PayoutError> {
     let version = versions.at(signed.at).ok_or(PayoutError::NoBook)?;
     let (terms, zone) = (&version.book.payouts, &version.book.zone);
     let mut tx = db.read().await?;

@@ -9,8 +9,8 @@
 mod again;
 mod entries;
 mod history;
-mod settled;
 mod payouts;
+mod settled;
 
 use std::collections::BTreeMap;
 

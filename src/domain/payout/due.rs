@@ -8,10 +8,10 @@ use crate::domain::money::Money;
 use crate::domain::payee::Gate;
 use crate::domain::payee::Payee;
 use crate::domain::payout::State;
-use crate::domain::period::Calendar;
-use crate::domain::period::Rhythm;
 use crate::domain::period::Anchor;
+use crate::domain::period::Calendar;
 use crate::domain::period::PeriodError;
+use crate::domain::period::Rhythm;
 use crate::domain::time::Instant;
 use crate::domain::time::Zone;
 
@@ -20,15 +20,28 @@ use crate::domain::time::Zone;
 pub enum Why {
     Gate(Gate),
     /// Not above zero: what was paid out before is owed back first.
-    Nothing { available: Money },
+    Nothing {
+        available: Money,
+    },
     /// Too little: it waits for what comes to it.
-    Below { available: Money, threshold: Money },
+    Below {
+        available: Money,
+        threshold: Money,
+    },
     /// SEPA moves euros only.
-    NotInEuros { available: Money },
+    NotInEuros {
+        available: Money,
+    },
     /// There is a payout in this interval already.
-    NotYet { next: Instant, zone: Zone },
+    NotYet {
+        next: Instant,
+        zone: Zone,
+    },
     /// One at a time: another payout of the consumer is not at its end.
-    UnderWay { payout: PayId, state: State },
+    UnderWay {
+        payout: PayId,
+        state: State,
+    },
 }
 
 /// What is in the way of a payout of what is available, whoever asks for it.
@@ -68,7 +81,9 @@ impl fmt::Display for Why {
             Self::NotInEuros { available } => {
                 write!(f, "SEPA moves euros, not {}: another payout method is needed", available.currency())
             }
-            Self::NotYet { next, zone } => write!(f, "there was a payout in this interval: the next is due on {}", next.date_in(zone)),
+            Self::NotYet { next, zone } => {
+                write!(f, "there was a payout in this interval: the next is due on {}", next.date_in(zone))
+            }
             Self::UnderWay { payout, state: State::Proposed } => {
                 write!(f, "payout {payout} is proposed and waits for a second key")
             }

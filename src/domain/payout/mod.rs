@@ -142,8 +142,7 @@ pub enum Refusal {
 }
 
 impl State {
-    pub const ALL: [Self; 6] =
-        [Self::Proposed, Self::Approved, Self::Sent, Self::Paid, Self::Failed, Self::Cancelled];
+    pub const ALL: [Self; 6] = [Self::Proposed, Self::Approved, Self::Sent, Self::Paid, Self::Failed, Self::Cancelled];
 
     /// Where an action leads from here, if it can be done. The database allows these steps, and no others.
     pub const fn after(self, action: Action) -> Option<Self> {
@@ -224,7 +223,8 @@ impl Payout {
         if matches!(action, Action::Approve | Action::Send) {
             self.may_go(action, payee)?;
         }
-        if let Some(file) = self.attempts.last().and_then(|last| last.file.clone()).filter(|_| action == Action::Cancel) {
+        if let Some(file) = self.attempts.last().and_then(|last| last.file.clone()).filter(|_| action == Action::Cancel)
+        {
             return Err(Refusal::InFile { id, file });
         }
         let mut after = Self { state, ..self.clone() };
@@ -378,7 +378,8 @@ pub(in crate::domain) mod tests {
 
     #[test]
     fn a_try_that_failed_is_followed_by_another_attempt() {
-        let sent = step(&step(&proposed(), Action::Approve, 2).expect("is approved"), Action::Send, 3).expect("is sent");
+        let sent =
+            step(&step(&proposed(), Action::Approve, 2).expect("is approved"), Action::Send, 3).expect("is sent");
         let note = Note { reference: Some("B1".to_owned()), reason: Some("bank closed".to_owned()) };
         let again = sent.after(Action::Retry, signed("maker", 4), note, &open()).expect("may");
         let [failed, ready] = &*again.attempts else { panic!("two attempts: {again:?}") };

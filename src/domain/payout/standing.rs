@@ -61,7 +61,9 @@ impl Known<'_> {
                     self.taken(taken)
                 }
                 None if hold.passed_at.is_some() => (Place::Pending, self.pending(hold)),
-                None if hold.held_until > self.now => (Place::Held, format!("held until {}", self.day(hold.held_until))),
+                None if hold.held_until > self.now => {
+                    (Place::Held, format!("held until {}", self.day(hold.held_until)))
+                }
                 None => {
                     let day = self.day(hold.held_until);
                     (Place::Held, format!("its hold ended on {day}: the next closing makes it available"))

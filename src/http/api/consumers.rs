@@ -178,9 +178,8 @@ fn checked_method(method: &PayoutMethod, currency: Currency) -> Result<Method, P
         }
         "sepa" => {
             let name = method.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
-            let name = name.ok_or_else(|| {
-                wrong("/name", "the account has no name".to_owned(), "write whose account it is")
-            })?;
+            let name =
+                name.ok_or_else(|| wrong("/name", "the account has no name".to_owned(), "write whose account it is"))?;
             let iban = method.iban.as_deref().unwrap_or_default();
             let iban = Iban::parse(iban).map_err(|why| wrong("/iban", why.to_string(), "ask for it again"))?;
             let bic = method.bic.as_deref().map(Bic::parse).transpose();

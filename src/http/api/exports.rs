@@ -50,11 +50,7 @@ struct Message {
         (status = 409, description = "Nothing is approved, or the price book has no account to pay from", body = Problem),
     ),
 )]
-async fn bank_file(
-    State(app): State<App>,
-    caller: Caller,
-    Query(asked): Query<Message>,
-) -> Result<Response, Problem> {
+async fn bank_file(State(app): State<App>, caller: Caller, Query(asked): Query<Message>) -> Result<Response, Problem> {
     caller.require(&[Role::Finance])?;
     for (name, text) in [("from", &asked.from), ("to", &asked.to)] {
         text.as_deref().map(|text| date(name, text)).transpose()?;
@@ -73,11 +69,10 @@ impl From<BankFileError> for Problem {
                 .fix("approve payouts whose method is sepa; those whose destination changed are proposed again"),
             BankFileError::NoDebtor => Self::new(StatusCode::CONFLICT, "no_debtor", detail)
                 .fix("write [payouts.debtor] with name and iban into book.toml, and publish it"),
-            BankFileError::Unknown(_) => Self::new(StatusCode::NOT_FOUND, "unknown_export", detail)
-                .fix("leave `message` out for the last file"),
-            BankFileError::Overtaken => {
-                Self::new(StatusCode::CONFLICT, "changed_meanwhile", detail).fix("try again")
+            BankFileError::Unknown(_) => {
+                Self::new(StatusCode::NOT_FOUND, "unknown_export", detail).fix("leave `message` out for the last file")
             }
+            BankFileError::Overtaken => Self::new(StatusCode::CONFLICT, "changed_meanwhile", detail).fix("try again"),
             BankFileError::Store(error) => error.into(),
         }
     }

@@ -235,9 +235,10 @@ impl From<PayoutError> for Problem {
             PayoutError::Refused(Refusal::OtherDestination { .. }) => {
                 conflict_problem("destination_changed", "cancel it, and propose it again")
             }
-            PayoutError::Refused(Refusal::InFile { .. }) => {
-                conflict_problem("in_bank_file", "say that it was sent, and that it failed if the bank does not take it")
-            }
+            PayoutError::Refused(Refusal::InFile { .. }) => conflict_problem(
+                "in_bank_file",
+                "say that it was sent, and that it failed if the bank does not take it",
+            ),
             PayoutError::NotCovered { .. } => conflict_problem("payout_not_covered", "cancel it, and propose it again"),
             PayoutError::Overtaken => conflict_problem("changed_meanwhile", "look at it, and try again"),
             PayoutError::NoBook => Self::new(StatusCode::UNPROCESSABLE_ENTITY, "no_price_book", detail)

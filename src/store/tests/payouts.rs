@@ -176,9 +176,7 @@ async fn a_payout_stands_in_one_bank_file(db: Db) {
     granted(&db).await;
     let payout = pay("1", &available(&db, Some("UA")).await[0]);
     propose(&db, &payout).await.expect("is proposed");
-    let for_bank = async || {
-        db.read().await.expect("begins").payouts_of_money(Sought::ForBank).await.expect("reads")
-    };
+    let for_bank = async || db.read().await.expect("begins").payouts_of_money(Sought::ForBank).await.expect("reads");
     assert_eq!(for_bank().await, []);
     let approved = step(&db, &payout, Action::Approve, 41).await;
     assert_eq!(for_bank().await, std::slice::from_ref(&approved));
@@ -212,7 +210,9 @@ async fn the_database_keeps_payouts_as_they_were_approved(db: Db) {
     let wrong = Payout { amount: usd(101), ..pay("1", &of_ua) };
     assert!(matches!(propose(&db, &wrong).await, Err(Error::Refused(why)) if why.contains("add up")));
     let of_other = Payout { consumer: "AA".to_owned(), ..pay("1", &of_ua) };
-    assert!(matches!(propose(&db, &of_other).await, Err(Error::Refused(why)) if why.contains("available to its consumer")));
+    assert!(
+        matches!(propose(&db, &of_other).await, Err(Error::Refused(why)) if why.contains("available to its consumer"))
+    );
     let ahead = Payout { state: State::Approved, approved: Some(signed("checker", 1)), ..pay("1", &of_ua) };
     assert!(propose(&db, &ahead).await.is_err());
 

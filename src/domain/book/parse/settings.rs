@@ -73,7 +73,8 @@ impl Settings {
                 Some(())
             })
         });
-        let payouts = root.optional("payouts", |value| value.table("payouts table", |table| Some(payouts::read(table))));
+        let payouts =
+            root.optional("payouts", |value| value.table("payouts table", |table| Some(payouts::read(table))));
         settings.payouts = payouts.unwrap_or_default();
         root.not_yet(&["grace", "ledger"]);
         settings

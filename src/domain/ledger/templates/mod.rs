@@ -16,9 +16,9 @@
 //! that claws back a held reward debits 2000. What comes to zero is not posted, and a document of nothing but zeros
 //! makes no entry at all. Each function names its own idempotency key, so that a document is booked once.
 
+pub mod payouts;
 pub mod prepaid;
 pub mod settlement;
-pub mod payouts;
 
 use std::collections::BTreeMap;
 

@@ -48,7 +48,13 @@ pub fn paid(payout: Moved<'_>, dates: Dates) -> Booked {
 
 pub fn retried(payout: Moved<'_>, n: i64, dates: Dates) -> Booked {
     let key = format!("payout:{}:retried:{n}", payout.id);
-    payout.entry(EntryKind::PayoutRetried, "to be sent again", key, (Chart::PayoutsInTransit, Chart::PayoutsInFlight), dates)
+    payout.entry(
+        EntryKind::PayoutRetried,
+        "to be sent again",
+        key,
+        (Chart::PayoutsInTransit, Chart::PayoutsInFlight),
+        dates,
+    )
 }
 
 /// The key under which a payout's failure is booked.
