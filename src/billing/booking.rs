@@ -22,9 +22,15 @@ use crate::domain::ledger::templates;
 use crate::domain::ledger::templates::Dates;
 use crate::domain::ledger::templates::InvoiceTotals;
 use crate::domain::ledger::templates::RewardTotals;
+use crate::domain::ledger::templates::payouts;
+use crate::domain::ledger::templates::payouts::Moved;
+use crate::domain::money::Money;
+use crate::domain::payout;
+use crate::domain::payout::AttemptState;
 use crate::domain::period::Period;
 use crate::domain::time::Instant;
 use crate::domain::time::Zone;
+use crate::store::clawbacks::Repaid;
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum BookingError {
@@ -91,16 +97,48 @@ pub fn of_payout(
         .map_err(|source| BookingError::Entry { document: document(), source })
 }
 
-/// The passing of a hold, written down at `recorded_at`.
+/// The passing of a hold, written down at `recorded_at`. Of what it takes back, `owed` was not there to be taken.
 pub fn of_hold(
     payout: &PayoutId,
     party: &str,
-    hold: &Hold,
+    (hold, owed): (&Hold, Money),
     zone: &Zone,
     recorded_at: Instant,
     locks: &Locks,
 ) -> Result<Option<Entry>, BookingError> {
     let dates = Dates::open(hold.held_until.date_in(zone), recorded_at, locks);
-    templates::hold_passed(payout, party, &hold.program, hold.amount, dates)
+    templates::hold_passed(payout, party, &hold.program, (hold.amount, owed), dates)
         .map_err(|source| BookingError::Entry { document: format!("the hold of payout {payout}"), source })
+}
+
+/// Everything that is booked of a payout of money, however far it is: its steps, each dated by the day on which it was taken.
+pub fn of_money_out(payout: &payout::Payout, zone: &Zone, locks: &Locks) -> Result<Vec<Entry>, BookingError> {
+    let on = |at: Instant| Dates::open(at.date_in(zone), at, locks);
+    let moved = Moved { id: &payout.id, party: &payout.consumer, amount: payout.amount };
+    let mut booked = Vec::new();
+    if let Some(approved) = &payout.approved {
+        booked.push(payouts::reserved(moved, on(approved.at)));
+    }
+    let attempts = payout.attempts.iter().map(|attempt| (attempt.n, attempt.sent_at, attempt.state, attempt.ended_at));
+    let last = payout.attempts.last().map(|last| last.n);
+    for (n, sent_at, state, ended_at) in attempts {
+        booked.extend(sent_at.map(|at| payouts::sent(moved, n, on(at))));
+        let ends_it = Some(n) == last;
+        booked.extend(ended_at.and_then(|at| match state {
+            AttemptState::Paid => Some(payouts::paid(moved, on(at))),
+            AttemptState::Failed if ends_it => Some(payouts::failed(moved, on(at))),
+            AttemptState::Failed => Some(payouts::retried(moved, n, on(at))),
+            AttemptState::Cancelled => Some(payouts::cancelled(moved, on(at))),
+            AttemptState::Ready | AttemptState::Sent => None,
+        }));
+    }
+    let entries = booked.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>();
+    entries.map_err(|source| BookingError::Entry { document: format!("payout {}", payout.id), source })
+}
+
+/// What was paid back out of what another entry made available.
+pub fn of_repaid(repaid: &Repaid) -> Result<Option<Entry>, BookingError> {
+    let dates = Dates { effective_on: repaid.effective_on, recorded_at: repaid.at };
+    payouts::clawback_repaid(&repaid.cause, &repaid.consumer, repaid.amount, dates)
+        .map_err(|source| BookingError::Entry { document: format!("what {} owed", repaid.consumer), source })
 }

@@ -8,6 +8,7 @@ mod holds;
 mod late;
 pub mod lock;
 pub mod manual;
+pub mod payouts;
 pub mod pdf;
 pub mod prepaid;
 pub mod quota;

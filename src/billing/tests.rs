@@ -9,6 +9,7 @@ mod changes;
 mod late;
 mod ledger;
 mod lifetime;
+mod payouts;
 mod quota;
 mod settle;
 mod shares;

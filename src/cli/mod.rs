@@ -10,6 +10,7 @@ mod export;
 mod import;
 mod key;
 mod limits;
+mod payouts;
 mod place;
 mod pricing;
 mod quarantine;
@@ -53,7 +54,10 @@ enum Command {
     Close(close::Args),
     /// Recompute usage, documents and journal from the log, check the chain, and name every difference
     Verify(verify::Args),
-    /// Export the journal
+    /// Payouts: propose them for everybody who is due
+    #[command(subcommand)]
+    Payouts(payouts::Command),
+    /// Export the journal, or approved payouts for the bank
     Export(export::Args),
     /// API keys: create, list, revoke
     #[command(subcommand)]
@@ -89,6 +93,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Events(command) => events::run(command).await,
         Command::Close(args) => close::run(args).await,
         Command::Verify(args) => verify::run(args).await,
+        Command::Payouts(command) => payouts::run(command).await,
         Command::Export(args) => export::run(args).await,
         Command::Key(command) => key::run(command).await,
         Command::Bench(command) => bench::run(command).await,

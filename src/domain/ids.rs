@@ -66,6 +66,10 @@ id!(
     /// A grant of prepaid credit.
     GrantId, "cg"
 );
+id!(
+    /// A payout: money to be sent. A payout statement has a [`PayoutId`].
+    PayId, "pay"
+);
 id!(EntryId, "je");
 id!(
     /// A manual journal.

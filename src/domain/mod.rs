@@ -1,10 +1,11 @@
 //! The pure half: values in, values out. Nothing here waits, reads a clock, draws a random number or touches a disk.
 //!
-//! From the ground up: [`money`], [`time`], [`ids`], [`hex`], [`walk`], [`cores`] → [`period`], [`days`], [`event`] → [`shape`] → [`book`] → [`measure`], [`rating`]
-//! → [`document`] → [`ledger`], [`simulation`]; [`show`] writes values for people. Beside them stand [`credit`] and [`spend`], which need no price book.
+//! From the ground up: [`money`], [`time`], [`ids`], [`hex`], [`bank`], [`walk`], [`cores`] → [`period`], [`days`], [`event`] → [`shape`] → [`book`] → [`measure`], [`rating`]
+//! → [`document`] → [`payee`], [`payout`] → [`ledger`], [`simulation`]; [`show`] writes values for people. Beside them stand [`credit`] and [`spend`], which need no price book.
 
 #![cfg_attr(not(test), deny(clippy::arithmetic_side_effects, clippy::float_arithmetic, clippy::panic))]
 
+pub mod bank;
 pub mod book;
 pub mod consumer;
 pub mod cores;
@@ -19,6 +20,8 @@ pub mod ids;
 pub mod ledger;
 pub mod measure;
 pub mod money;
+pub mod payee;
+pub mod payout;
 pub mod period;
 pub mod rating;
 pub mod shape;

@@ -1,7 +1,7 @@
 //! Every code that a problem can have, and what it means: the reading page shows them, and `type` leads there.
 
 /// Never renamed: programs look at them.
-pub const CODES: [(&str, &str); 90] = [
+pub const CODES: [(&str, &str); 99] = [
     (
         "account_has_a_floor",
         "What a party may be paid or may burn comes from documents alone: no manual journal is posted there.",
@@ -34,12 +34,20 @@ pub const CODES: [(&str, &str); 90] = [
     ("currency_is_fixed", "A consumer with a subscription is billed in one currency for ever."),
     ("day_has_not_ended", "Books are closed through days that are over."),
     ("day_is_locked", "The books are closed through a later day: nothing is posted on this one."),
+    (
+        "destination_changed",
+        "What is on file of a consumer is not where its payout was approved to go. Cancel it, and propose it again.",
+    ),
     ("empty_name", "A name that stands on documents cannot be empty."),
     ("ends_before_it_starts", "An end is exclusive, and comes after the start."),
     ("exists_already", "Something with this id exists already."),
     ("forbidden", "The key's role does not allow this call."),
     ("from_elsewhere", "A page of another site tried to use the session of this browser."),
     ("idempotency_key_reused", "This idempotency key was used for another request. A new request needs a new key."),
+    (
+        "in_bank_file",
+        "The bank may have this payout already, so it is not cancelled: it is sent, and fails if the bank does not take it.",
+    ),
     ("internal", "The server met something that it did not expect. Its log says more."),
     ("invalid_address", "A part of the path is not percent-encoded UTF-8."),
     ("invalid_body", "The body is JSON, but not of the shape that this call takes."),
@@ -55,13 +63,25 @@ pub const CODES: [(&str, &str); 90] = [
     ("journal_is_decided", "The journal was approved or rejected already, and stays as it is."),
     ("journal_is_not_posted", "Only a journal that was approved can be taken back."),
     ("journal_is_your_own", "Whoever drafts a journal does not decide on it."),
+    ("needs_another_key", "Whoever proposes a payout does not approve it: that takes another key."),
+    ("no_debtor", "The price book does not name the account that payouts are drawn on."),
     ("no_price_book", "No price book applies at that time."),
     ("not_acceptable", "The answer has none of the forms that `Accept` names."),
     ("not_after_the_last", "A price book takes effect after the one before it: published prices never change."),
     ("not_found", "There is no such thing."),
     ("not_on_the_hour", "Usage is kept by the hour, so prices and subscriptions begin and end on one."),
     ("not_yours", "A consumer's key sees this consumer only, whether another one exists or not."),
+    ("nothing_to_send", "No approved payout waits for a bank file."),
     ("other_currency", "A consumer and its plans have one currency."),
+    ("payout_blocked", "Something keeps the consumer from being paid out. Every reason is named."),
+    (
+        "payout_not_covered",
+        "Something was taken back since the payout was proposed, so that less is available than it pays.",
+    ),
+    (
+        "payout_not_ready",
+        "The payout is not in the state for this step, or the statement is in no payout. The detail says how far it is.",
+    ),
     ("period_is_closed", "What is closed of a subscription stays as it is; a change comes after it."),
     ("plan_goes", "A later price book has no such plan, and the subscription would still run on it then."),
     (
@@ -120,6 +140,10 @@ pub const CODES: [(&str, &str); 90] = [
     ("unusable_amount", "An amount is above zero, and has no more decimals than its currency."),
     ("unusable_anchor_day", "A billing day is a day of the month, from 1 to 31."),
     ("unusable_id", "An id is at most 512 bytes long, and has no control characters."),
+    (
+        "unusable_payout_method",
+        "A payout method is `manual`, or `sepa` with a name and an IBAN whose check digits are right, in euros.",
+    ),
     ("unusable_text", "A text is empty that says why something was done, or one is longer than 1,000 bytes."),
     ("wrong_method", "This address takes other methods."),
 ];
@@ -163,7 +187,7 @@ mod tests {
             used.extend(text.split(before).skip(1).filter_map(|rest| code(before, rest)));
         }
         // Chosen by a condition, so that they do not stand behind a status.
-        used.extend(["invalid_body", "invalid_json", "unknown_invoice", "unknown_payout"]);
+        used.extend(["invalid_body", "invalid_json", "unknown_invoice", "unknown_payout", "unusable_payout_method"]);
         used.extend(["unknown_credit", "unknown_credit_note", "unknown_payment"]);
         let explained: Vec<&str> = CODES.iter().map(|(code, _)| *code).collect();
         assert_eq!(explained, used.into_iter().collect::<Vec<_>>());

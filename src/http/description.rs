@@ -15,7 +15,7 @@ use utoipa::openapi::OpenApi;
 const DEPTH_MAX: usize = 8;
 
 /// What is found under each tag, in the order in which one meets it.
-const TAGS: [(&str, &str); 13] = [
+const TAGS: [(&str, &str); 14] = [
     ("events", "Events come in as CloudEvents. When the answer comes they are durable, and counted once."),
     ("quarantine", "Events that could not be taken and came with `?invalid=quarantine`: mend them, or try them again."),
     ("usage", "What meters measured, current to the last event that was acknowledged."),
@@ -27,15 +27,16 @@ const TAGS: [(&str, &str); 13] = [
         "Closing turns a finished period into invoices and payout statements. They are final; payments and credit notes settle them.",
     ),
     ("credits", "Prepaid credit, bought or given, which closings use to pay invoices."),
+    ("payouts", "Money that leaves: proposed with one key, approved with another, sent, and booked."),
     ("ledger", "The double-entry journal that every document is booked in."),
-    ("exports", "The journal in the formats of other tools."),
+    ("exports", "The journal in the formats of other tools, and payouts in that of banks."),
     ("pricing", "Price books: published as versions that never change."),
     ("keys", "API keys. Only their hashes are kept."),
     ("health", "For whatever watches over the process."),
 ];
 
 /// A call, the shape of its answer, and whether it is a list of them.
-const ANSWERS: [(&str, &str, &str, bool); 47] = [
+const ANSWERS: [(&str, &str, &str, bool); 53] = [
     ("get", "/v1/consumers", "Consumer", true),
     ("get", "/v1/consumers/{id}", "Consumer", false),
     ("put", "/v1/consumers/{id}", "Consumer", false),
@@ -68,6 +69,12 @@ const ANSWERS: [(&str, &str, &str, bool); 47] = [
     ("get", "/v1/payouts/{id}", "Payout", false),
     ("get", "/v1/invoices/{id}/lines/{n}/explain", "Explained", false),
     ("get", "/v1/payouts/{id}/lines/{n}/explain", "Explained", false),
+    ("post", "/v1/payouts/run", "PayoutRun", false),
+    ("post", "/v1/payouts/{id}/approve", "MoneyOut", false),
+    ("post", "/v1/payouts/{id}/send", "MoneyOut", false),
+    ("post", "/v1/payouts/{id}/paid", "MoneyOut", false),
+    ("post", "/v1/payouts/{id}/fail", "MoneyOut", false),
+    ("post", "/v1/payouts/{id}/cancel", "MoneyOut", false),
     ("post", "/v1/close", "Closed", false),
     ("get", "/v1/event-types", "EventType", true),
     ("get", "/v1/event-types/{type}", "EventType", false),

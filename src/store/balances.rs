@@ -147,6 +147,14 @@ impl<Mode> Tx<Mode> {
         rows.into_iter().map(posting).collect()
     }
 
+    /// What stands on an account with a floor, of which the sum is kept. Whoever posts because of it holds the journal first.
+    pub async fn balance(&mut self, account: &Account) -> Result<Money> {
+        const SQL: &str = "select credit - debit from account_balance where account = $1";
+        let row: Option<(i64,)> =
+            on!(self, conn => sqlx::query_as(SQL).bind(account.to_string()).fetch_optional(conn).await?);
+        Ok(Money::from_minor(row.map_or(0, |(minor,)| minor), account.currency()))
+    }
+
     /// The sums that are kept of accounts with a floor, as they are kept.
     pub async fn account_balances(&mut self) -> Result<Vec<FoundBalance>> {
         const SQL: &str = "select account, debit, credit, version from account_balance order by account";

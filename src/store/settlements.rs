@@ -211,11 +211,10 @@ impl<Mode> Tx<Mode> {
     /// The credit of everybody who has some, or of one consumer: what was paid too much or credited, and is not used.
     pub async fn customer_credit(&mut self, consumer: Option<&str>) -> Result<Vec<(String, Money)>> {
         const SQL: &str = "
-            select posting.account,
-                   cast(sum(case posting.side when 'credit' then posting.amount else -posting.amount end) as bigint)
-            from account join posting on posting.account = account.id
+            select account.id, account_balance.credit - account_balance.debit
+            from account join account_balance on account_balance.account = account.id
             where account.code = $1 and (cast($2 as text) is null or account.party = $2)
-            group by posting.account order by posting.account";
+            order by account.id";
         let code = Chart::CustomerCredit.code();
         let rows: Vec<(String, i64)> =
             on!(self, conn => sqlx::query_as(SQL).bind(code).bind(consumer).fetch_all(conn).await?);

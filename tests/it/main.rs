@@ -23,6 +23,7 @@ mod models;
 mod openapi;
 mod overload;
 mod paper;
+mod payouts;
 mod quarantine;
 mod quota;
 mod replay;

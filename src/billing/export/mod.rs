@@ -6,6 +6,7 @@
 mod beancount;
 mod csv;
 mod hledger;
+pub mod pain;
 
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;

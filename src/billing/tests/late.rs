@@ -162,7 +162,7 @@ async fn what_waits_for_others_is_not_given_twice(db: Db) {
 }
 
 /// Where the hold has become shorter, what is taken back is due before what it is taken from is available.
-async fn what_is_taken_back_waits_until_there_is_something_to_take(db: Db) {
+async fn what_is_taken_back_before_there_is_something_to_take_is_owed(db: Db) {
     let held = |days: &str| {
         let hold = format!("hold = \"{days}\"");
         BOOK.map(|(path, text)| SourceFile { path: path.to_owned(), text: text.replace("hold = \"14d\"", &hold) })
@@ -176,10 +176,11 @@ async fn what_is_taken_back_waits_until_there_is_something_to_take(db: Db) {
     send(&metering, &[flight("UA", 1, "2013-01-10T12:00:00Z", 1), flight("AA", 1, "2013-02-10T12:00:00Z", 1)]).await;
     closed(&db, &metering, "2013-02-01").await;
     send(&metering, &[retraction("UA", 1)]).await;
-    assert_eq!(closed(&db, &metering, "2013-03-01").await.holds_passed, 1, "that of AA");
+    assert_eq!(closed(&db, &metering, "2013-03-01").await.holds_passed, 2, "that of AA, and what is taken back");
     assert_eq!(closed(&db, &metering, "2013-03-10").await.holds_passed, 0);
-    // On 2 April what UA has from January is available, and so is what was taken back of it.
-    assert_eq!(closed(&db, &metering, "2013-05-01").await.holds_passed, 2);
+    assert_eq!(words(&verified(&db, &metering).await), [""; 0]);
+    // On 2 April what UA has from January is available, and pays for what was taken back of it.
+    assert_eq!(closed(&db, &metering, "2013-05-01").await.holds_passed, 1);
     assert_eq!(words(&verified(&db, &metering).await), [""; 0]);
 }
 
@@ -241,5 +242,5 @@ both_engines!(
     a_budget_is_shared_again_and_whoever_is_not_due_waits_for_the_own_document,
     what_comes_after_a_subscription_has_ended_gets_a_document_of_its_own,
     what_waits_for_others_is_not_given_twice,
-    what_is_taken_back_waits_until_there_is_something_to_take,
+    what_is_taken_back_before_there_is_something_to_take_is_owed,
 );

@@ -8,6 +8,7 @@ use crate::billing::verify::Difference;
 use crate::billing::verify::Verified;
 use crate::billing::verify::VerifyError;
 use crate::billing::verify::manual;
+use crate::billing::verify::payouts;
 use crate::billing::verify::settled::Payments;
 use crate::domain::book::version::BookVersion;
 use crate::domain::document::invoice::Invoice;
@@ -18,6 +19,7 @@ use crate::domain::ledger::entry::EntryError;
 use crate::domain::ledger::lock::Locks;
 use crate::domain::ledger::templates::settlement::credit_note_issued;
 use crate::domain::ledger::templates::settlement::payment_received;
+use crate::domain::money::Money;
 use crate::domain::period::Period;
 use crate::domain::subscription::Subscription;
 use crate::domain::time::Instant;
@@ -70,7 +72,7 @@ async fn expected(
 ) -> Result<Expected, VerifyError> {
     let subscriptions = tx.subscriptions(None, None, i64::MAX).await?;
     let subscriptions = subscriptions.into_iter().map(|known| (known.id.clone(), known)).collect();
-    let books = Books { versions, subscriptions, locks: tx.ledger_locks().await? };
+    let books = Books { versions, subscriptions, locks: tx.ledger_locks().await?, clawbacks: tx.clawbacks().await? };
     let mut expected = Expected::new();
     let mut payments = Payments::default();
     let every = store::prepaid::Wanted::Page { consumer: None, before: None, limit: i64::MAX };
@@ -108,6 +110,10 @@ async fn expected(
         let made = entry.map(|entry| vec![entry]).map_err(NotBookable::from);
         keep(&mut expected, differences, format!("manual journal {journal}"), made);
     }
+    let mut keep = |document, made: Result<_, BookingError>| {
+        keep(&mut expected, differences, document, made.map_err(NotBookable::from));
+    };
+    payouts::entries(tx, versions, &books.locks, &mut keep).await?;
     Ok(expected)
 }
 
@@ -132,6 +138,8 @@ struct Books<'a> {
     versions: &'a Versions,
     subscriptions: BTreeMap<SubscriptionId, Subscription>,
     locks: Locks,
+    /// What was owed for what statements took back, by statement and program.
+    clawbacks: BTreeMap<(String, String), i64>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -156,8 +164,16 @@ impl Books<'_> {
         let mut entries: Vec<Entry> = booking::of_payout(payout, version, zone, &self.locks)?.into_iter().collect();
         for hold in &payout.holds {
             if let Some(passed_at) = hold.passed_at {
-                let passed = booking::of_hold(&payout.id, &payout.consumer, hold, zone, passed_at, &self.locks)?;
-                entries.extend(passed);
+                let owed = self.clawbacks.get(&(payout.id.to_string(), hold.program.clone())).copied();
+                let owed = Money::from_minor(owed.unwrap_or_default(), hold.amount.currency());
+                entries.extend(booking::of_hold(
+                    &payout.id,
+                    &payout.consumer,
+                    (hold, owed),
+                    zone,
+                    passed_at,
+                    &self.locks,
+                )?);
             }
         }
         Ok(entries)

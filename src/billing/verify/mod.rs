@@ -10,6 +10,7 @@ mod again;
 mod entries;
 mod history;
 mod manual;
+mod payouts;
 mod settled;
 
 use std::collections::BTreeMap;

@@ -8,6 +8,8 @@ use std::fmt::Display;
 use rust_decimal::Decimal;
 use serde::Serialize;
 
+use crate::domain::bank::BankAccount;
+use crate::domain::bank::Bic;
 use crate::domain::book::Book;
 use crate::domain::book::Issuer;
 use crate::domain::book::Tax;
@@ -17,6 +19,7 @@ use crate::domain::book::meter::Meter;
 use crate::domain::book::meter::Operand;
 use crate::domain::book::meter::Operation;
 use crate::domain::book::meter::Test;
+use crate::domain::book::payouts::Payouts;
 use crate::domain::book::plan::ByEvent;
 use crate::domain::book::plan::Cap;
 use crate::domain::book::plan::CapLimit;
@@ -84,6 +87,7 @@ pub fn of(book: &Book) -> BTreeMap<Subject, Facts> {
         reminders,
         issuer,
         taxes,
+        payouts,
         event_types,
         meters,
         plans,
@@ -99,6 +103,9 @@ pub fn of(book: &Book) -> BTreeMap<Subject, Facts> {
     whole.say_if_any("days until reminders", Some(reminders).filter(|reminders| !reminders.is_empty()));
     say_issuer(&mut whole, issuer, name);
     let mut facts = BTreeMap::from([(subject("book", ""), whole)]);
+    if *payouts != Payouts::default() {
+        facts.insert(subject("payouts", ""), of_payouts(payouts));
+    }
     facts.extend(taxes.values().map(|item| (subject("tax", &item.id), tax(item))));
     facts.extend(event_types.values().map(|item| (subject("event type", &item.id), event_type(item))));
     facts.extend(meters.values().map(|item| (subject("meter", &item.id), meter(item))));
@@ -151,6 +158,21 @@ fn subject(kind: &str, id: &str) -> Subject {
 fn word(value: &impl Serialize) -> String {
     let json = serde_json::to_value(value).unwrap_or_default();
     json.as_str().map_or_else(|| json.to_string(), str::to_owned)
+}
+
+fn of_payouts(payouts: &Payouts) -> Facts {
+    let Payouts { schedule, threshold, debtor } = payouts;
+    let mut facts = Facts::default();
+    facts.say_if_any("schedule", schedule.as_ref().map(word));
+    for (currency, amount) in threshold {
+        facts.say(format!("threshold {currency}"), amount);
+    }
+    if let Some(BankAccount { name, iban, bic }) = debtor {
+        facts.say("debtor", name);
+        facts.say("debtor iban", iban);
+        facts.say_if_any("debtor bic", bic.as_ref().map(Bic::as_str));
+    }
+    facts
 }
 
 fn tax(tax: &Tax) -> Facts {

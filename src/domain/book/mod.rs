@@ -9,6 +9,7 @@ pub mod facts;
 pub mod meter;
 pub mod mistake;
 pub mod parse;
+pub mod payouts;
 pub mod plan;
 pub mod program;
 pub mod schema;
@@ -22,6 +23,7 @@ use serde::Serialize;
 
 use crate::domain::book::catalog::EventType;
 use crate::domain::book::meter::Meter;
+use crate::domain::book::payouts::Payouts;
 use crate::domain::book::plan::Plan;
 use crate::domain::book::program::Program;
 use crate::domain::money::Currency;
@@ -53,6 +55,7 @@ pub struct Book {
     pub reminders: Vec<u32>,
     pub issuer: Issuer,
     pub taxes: BTreeMap<String, Tax>,
+    pub payouts: Payouts,
     pub event_types: BTreeMap<String, EventType>,
     pub meters: BTreeMap<String, Meter>,
     pub plans: BTreeMap<String, Plan>,

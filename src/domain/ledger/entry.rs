@@ -38,6 +38,13 @@ pub enum EntryKind {
     HoldPassed,
     ManualJournal,
     ManualReversal,
+    PayoutReserved,
+    PayoutSent,
+    PayoutPaid,
+    PayoutRetried,
+    PayoutFailed,
+    PayoutCancelled,
+    ClawbackRepaid,
 }
 
 /// One debit or credit.
@@ -92,7 +99,7 @@ pub enum EntryError {
 }
 
 impl EntryKind {
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 22] = [
         Self::InvoiceFinalized,
         Self::InvoiceVoided,
         Self::PaymentReceived,
@@ -108,6 +115,13 @@ impl EntryKind {
         Self::HoldPassed,
         Self::ManualJournal,
         Self::ManualReversal,
+        Self::PayoutReserved,
+        Self::PayoutSent,
+        Self::PayoutPaid,
+        Self::PayoutRetried,
+        Self::PayoutFailed,
+        Self::PayoutCancelled,
+        Self::ClawbackRepaid,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -127,6 +141,13 @@ impl EntryKind {
             Self::HoldPassed => "hold_passed",
             Self::ManualJournal => "manual_journal",
             Self::ManualReversal => "manual_reversal",
+            Self::PayoutReserved => "payout_reserved",
+            Self::PayoutSent => "payout_sent",
+            Self::PayoutPaid => "payout_paid",
+            Self::PayoutRetried => "payout_retried",
+            Self::PayoutFailed => "payout_failed",
+            Self::PayoutCancelled => "payout_cancelled",
+            Self::ClawbackRepaid => "clawback_repaid",
         }
     }
 

@@ -8,15 +8,22 @@ use axum::http::StatusCode;
 use axum::response::Json;
 use rust_decimal::Decimal;
 use serde::Deserialize;
+use serde::Deserializer;
+use serde::Serialize;
 use utoipa::IntoParams;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::clock;
+use crate::domain::bank::BankAccount;
+use crate::domain::bank::Bic;
+use crate::domain::bank::Iban;
 use crate::domain::consumer::Consumer;
 use crate::domain::money::Currency;
 use crate::domain::money::Money;
+use crate::domain::payee::Method;
+use crate::domain::payee::Payee;
 use crate::http::App;
 use crate::http::amount::Amount;
 use crate::http::auth::Caller;
@@ -60,6 +67,41 @@ struct ConsumerRequest {
     #[serde(default)]
     #[schema(example = json!(["50", "80", "100"]))]
     alerts: Vec<String>,
+    /// How it is paid: by hand (`manual`), or by SEPA to an account. Left out, it stays; null takes it away.
+    #[serde(default, deserialize_with = "said")]
+    #[schema(value_type = Option<Object>, example = json!({"method": "sepa", "name": "Jan Jansen", "iban": "DE89370400440532013000", "bic": "COBADEFFXXX"}))]
+    payout: Option<Option<PayoutMethod>>,
+    /// Whether somebody made sure that it is who it says. Left out, this and the next two stay as they are; of a new
+    /// consumer they are false.
+    verified: Option<bool>,
+    /// Whether its tax form is on file, or none is needed.
+    tax_form: Option<bool>,
+    /// Whether it stands on a list of those who must not be paid.
+    sanctioned: Option<bool>,
+}
+
+/// A payout method, before it is known to be one.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PayoutMethod {
+    method: String,
+    name: Option<String>,
+    iban: Option<String>,
+    bic: Option<String>,
+}
+
+/// Null is something that is said, too.
+fn said<'de, D: Deserializer<'de>, T: Deserialize<'de>>(deserializer: D) -> Result<Option<T>, D::Error> {
+    T::deserialize(deserializer).map(Some)
+}
+
+/// A consumer, and what must be known before it is paid.
+#[derive(Serialize)]
+struct Known {
+    #[serde(flatten)]
+    consumer: Consumer,
+    #[serde(flatten)]
+    payee: Payee,
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -85,12 +127,18 @@ async fn put(
     caller: Caller,
     Path(id): Path<String>,
     Body(request): Body<ConsumerRequest>,
-) -> Result<Json<Consumer>, Problem> {
+) -> Result<Json<Known>, Problem> {
     caller.require(&[Role::Finance])?;
     let now = clock::now();
     let currency = checked(&app, &id, &request)?;
     let spend_cap = request.spend_cap.as_ref().map(|cap| checked_cap(cap, currency)).transpose()?;
     let alerts = checked_alerts(&request.alerts, spend_cap)?;
+    let method = match &request.payout {
+        None => None,
+        Some(None) => Some(None),
+        Some(Some(method)) => Some(Some(checked_method(method, currency)?)),
+    };
+    let (verified, tax_form, sanctioned) = (request.verified, request.tax_form, request.sanctioned);
     let ConsumerRequest { name, email, tax, tags, .. } = request;
     let mut tx = app.db.write().await?;
     let known = tx.consumer(&id).await?;
@@ -104,8 +152,42 @@ async fn put(
     let created_at = known.map_or(now, |known| known.created_at);
     let consumer = Consumer { id, name, email, currency, tax, tags, spend_cap, alerts, created_at, updated_at: now };
     tx.put_consumer(&consumer).await?;
+    let before = tx.payees(&[&consumer.id]).await?.remove(&consumer.id).unwrap_or_default();
+    let payee = Payee {
+        method: method.unwrap_or(before.method.clone()),
+        verified: verified.unwrap_or(before.verified),
+        tax_form: tax_form.unwrap_or(before.tax_form),
+        sanctioned: sanctioned.unwrap_or(before.sanctioned),
+    };
+    if payee != before {
+        tx.put_payee(&consumer.id, &payee, now).await?;
+    }
     tx.commit().await?;
-    Ok(Json(consumer))
+    Ok(Json(Known { consumer, payee }))
+}
+
+fn checked_method(method: &PayoutMethod, currency: Currency) -> Result<Method, Problem> {
+    let wrong = |at: &str, detail: String, fix: &str| {
+        unprocessable(&format!("/payout{at}"), "unusable_payout_method", detail, fix)
+    };
+    match &*method.method {
+        "manual" if method.name.is_none() && method.iban.is_none() && method.bic.is_none() => Ok(Method::Manual),
+        "manual" => Err(wrong("", "by hand there is no account".to_owned(), "leave name, iban and bic out")),
+        "sepa" if currency.code() != "EUR" => {
+            Err(wrong("/method", format!("SEPA moves euros, not {currency}"), "use the method manual"))
+        }
+        "sepa" => {
+            let name = method.name.as_deref().map(str::trim).filter(|name| !name.is_empty());
+            let name =
+                name.ok_or_else(|| wrong("/name", "the account has no name".to_owned(), "write whose account it is"))?;
+            let iban = method.iban.as_deref().unwrap_or_default();
+            let iban = Iban::parse(iban).map_err(|why| wrong("/iban", why.to_string(), "ask for it again"))?;
+            let bic = method.bic.as_deref().map(Bic::parse).transpose();
+            let bic = bic.map_err(|why| wrong("/bic", why.to_string(), "leave it out: the IBAN is enough"))?;
+            Ok(Method::Sepa(BankAccount { name: name.to_owned(), iban, bic }))
+        }
+        other => Err(wrong("/method", format!("there is no payout method `{other}`"), "use manual or sepa")),
+    }
 }
 
 fn checked(app: &App, id: &str, request: &ConsumerRequest) -> Result<Currency, Problem> {
@@ -179,10 +261,12 @@ pub fn unprocessable(at: &str, code: &'static str, detail: impl Into<String>, fi
         (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
     ),
 )]
-async fn get(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<Json<Consumer>, Problem> {
+async fn get(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<Json<Known>, Problem> {
     caller.require_consumer(&id, &[Role::Finance])?;
-    let consumer = app.db.read().await?.consumer(&id).await?;
-    consumer.map(Json).ok_or_else(|| unknown_consumer(&id))
+    let mut tx = app.db.read().await?;
+    let consumer = tx.consumer(&id).await?.ok_or_else(|| unknown_consumer(&id))?;
+    let payee = tx.payees(&[&id]).await?.remove(&id).unwrap_or_default();
+    Ok(Json(Known { consumer, payee }))
 }
 
 /// A consumer that nobody has told about.
@@ -203,9 +287,13 @@ async fn list(
     State(app): State<App>,
     caller: Caller,
     Query(query): Query<PageQuery>,
-) -> Result<Json<Page<Consumer>>, Problem> {
+) -> Result<Json<Page<Known>>, Problem> {
     caller.require(&[Role::Finance])?;
     let limit = limit(query.limit.as_deref())?;
-    let data = app.db.read().await?.consumers(query.cursor.as_deref(), limit).await?;
-    Ok(Json(Page::of(data, limit, |consumer| consumer.id.clone())))
+    let mut tx = app.db.read().await?;
+    let consumers = tx.consumers(query.cursor.as_deref(), limit).await?;
+    let mut payees = tx.payees(&consumers.iter().map(|consumer| &*consumer.id).collect::<Vec<_>>()).await?;
+    let known = |consumer: Consumer| Known { payee: payees.remove(&consumer.id).unwrap_or_default(), consumer };
+    let data = consumers.into_iter().map(known).collect();
+    Ok(Json(Page::of(data, limit, |known: &Known| known.consumer.id.clone())))
 }

@@ -8,18 +8,24 @@ use axum::response::IntoResponse;
 use axum::response::Json;
 use axum::response::Response;
 use serde::Deserialize;
+use serde::Serialize;
 use utoipa::IntoParams;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use crate::billing::payouts::look;
+use crate::clock;
 use crate::domain::document::invoice::Invoice;
 use crate::domain::document::payout::Payout;
 use crate::domain::ids::InvoiceId;
+use crate::domain::ids::PayId;
 use crate::domain::ids::PayoutId;
+use crate::domain::payout::standing::Standing;
 use crate::http::App;
 use crate::http::accept::Form;
 use crate::http::accept::form;
 use crate::http::api::paper;
+use crate::http::api::payouts::Told;
 use crate::http::api::settle::ListQuery;
 use crate::http::api::settle::page;
 use crate::http::auth::Caller;
@@ -29,6 +35,7 @@ use crate::http::problem::Problem;
 use crate::http::query::Page;
 use crate::http::query::Query;
 use crate::store::documents::Wanted;
+use crate::store::payouts::Sought;
 
 /// Of one document; a list is for programs.
 const FORMS: [Form; 2] = [Form::Json, Form::Pdf];
@@ -122,7 +129,16 @@ async fn invoice(
     Ok(([(VARY, "accept")], response).into_response())
 }
 
-/// One payout statement, each line with its explanation.
+/// A payout statement, and where its money is.
+#[derive(Serialize)]
+struct Statement {
+    #[serde(flatten)]
+    statement: Payout,
+    payment: Standing,
+}
+
+/// One payout statement, each line with its explanation, and where its money is. With the id of a payout (`pay_…`): the payout,
+/// as the calls that move it answer.
 #[utoipa::path(
     get, path = "/v1/payouts/{id}", tag = "documents", params(("id" = String, Path), DocumentQuery),
     responses(
@@ -141,12 +157,25 @@ async fn payout(
     Query(query): Query<DocumentQuery>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let found = app.db.read().await?.payouts(Wanted::Id(&id)).await?.pop();
-    let payout = found.ok_or_else(|| unknown("payout", &id))?;
-    caller.require_consumer(&payout.consumer, &[Role::Finance])?;
+    let mut tx = app.db.read().await?;
+    if let Some(id) = PayId::parse(&id) {
+        let found = tx.payouts_of_money(Sought::Id(&id)).await?.pop();
+        let payout = found.ok_or_else(|| unknown("payout", id.as_str()))?;
+        caller.require_consumer(&payout.consumer, &[Role::Finance])?;
+        return Ok(Json(Told::from(payout)).into_response());
+    }
+    let found = tx.payouts(Wanted::Id(&id)).await?.pop();
+    let statement = found.ok_or_else(|| unknown("payout", &id))?;
+    caller.require_consumer(&statement.consumer, &[Role::Finance])?;
     let response = match form(&headers, query.format.as_deref(), "a payout statement", &FORMS)? {
-        Form::Pdf => paper::payout(&app, payout).await?,
-        _ => Json(payout).into_response(),
+        Form::Pdf => {
+            drop(tx);
+            paper::payout(&app, statement).await?
+        }
+        _ => {
+            let payment = look::standing(&mut tx, &app.metering.versions(), &statement, clock::now()).await?;
+            Json(Statement { statement, payment }).into_response()
+        }
     };
     Ok(([(VARY, "accept")], response).into_response())
 }

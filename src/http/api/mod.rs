@@ -17,6 +17,7 @@ pub mod ledger;
 pub mod lock;
 pub mod metrics;
 mod paper;
+pub mod payouts;
 pub mod pricing;
 pub mod quarantine;
 pub mod quota;
@@ -47,6 +48,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(settle::routes())
         .merge(credits::routes())
         .merge(dunning::routes())
+        .merge(payouts::routes())
         .merge(explain::routes())
         .merge(close::routes())
         .merge(ledger::routes())

@@ -35,7 +35,7 @@ fn later(effective_on: Date) -> Dates {
 
 /// Makes `amount` of what `name` grants available, or takes it back.
 fn passed(name: &str, amount: i64) -> Entry {
-    let entry = templates::hold_passed(&payout_id("1"), "UA", name, eur(amount), dated(FEBRUARY));
+    let entry = templates::hold_passed(&payout_id("1"), "UA", name, (eur(amount), eur(0)), dated(FEBRUARY));
     entry.expect("balances").expect("moves")
 }
 

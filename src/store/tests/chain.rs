@@ -101,7 +101,7 @@ async fn a_changed_account_is_found(db: Db) {
 
 async fn a_changed_balance_is_found(db: Db) {
     filled(&db).await;
-    let passed = templates::hold_passed(&payout_id("1"), "UA", "bounty", eur(300), dated(JANUARY));
+    let passed = templates::hold_passed(&payout_id("1"), "UA", "bounty", (eur(300), eur(0)), dated(JANUARY));
     post(&db, &[passed.expect("balances").expect("moves")]).await.expect("is posted");
     post(&db, &[rewards("2", "UA", 5, dated(JANUARY))]).await.expect("is posted");
     let differs = |found: &[Difference]| match found {

@@ -176,7 +176,7 @@ async fn a_large_batch_is_posted_as_one(db: Db) {
 
 async fn nobody_gets_below_the_floor(db: Db) {
     let release = |amount, name: &str| {
-        templates::hold_passed(&payout_id("1"), "UA", name, eur(amount), dated(FEBRUARY))
+        templates::hold_passed(&payout_id("1"), "UA", name, (eur(amount), eur(0)), dated(FEBRUARY))
             .expect("balances")
             .expect("moves")
     };

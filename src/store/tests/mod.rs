@@ -16,6 +16,7 @@ mod late;
 mod locks;
 mod manual;
 mod metering;
+mod payouts;
 #[path = "../../../tests/it/support/postgres.rs"]
 mod postgres;
 mod prepaid;

@@ -77,7 +77,7 @@ pub(super) fn invoice_of(consumer: &str, ordinal: i64) -> Invoice {
     draft.finalize(Number { prefix: "INV-".to_owned(), ordinal }, hour(11), date(2013, 3, 1))
 }
 
-fn payout_of(consumer: &str, ordinal: i64) -> Payout {
+pub fn payout_of(consumer: &str, ordinal: i64) -> Payout {
     let hold = |program: &str, minor, until| Hold {
         program: program.to_owned(),
         amount: usd(minor),

@@ -16,6 +16,7 @@ mod meters;
 mod milestones;
 mod model;
 mod named;
+mod payouts;
 mod plans;
 mod programs;
 mod reader;
@@ -223,6 +224,7 @@ impl Known {
             reminders: self.settings.reminders,
             issuer,
             taxes: self.settings.taxes.into_values()?,
+            payouts: self.settings.payouts,
             event_types: self.event_types.into_values()?,
             meters: self.meters.into_values()?,
             plans: self.plans.into_values()?,

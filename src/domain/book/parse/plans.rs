@@ -20,7 +20,7 @@ use crate::domain::period::Calendar;
 use crate::domain::period::Interval;
 use crate::domain::period::Rhythm;
 
-const INTERVALS: [(&str, Interval); 6] = [
+pub(super) const INTERVALS: [(&str, Interval); 6] = [
     ("day", Interval::Day),
     ("week", Interval::Week),
     ("month", Interval::Month),

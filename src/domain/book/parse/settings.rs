@@ -3,8 +3,10 @@
 use crate::domain::book::Issuer;
 use crate::domain::book::Tax;
 use crate::domain::book::parse::named::Named;
+use crate::domain::book::parse::payouts;
 use crate::domain::book::parse::reader::Table;
 use crate::domain::book::parse::value::Value;
+use crate::domain::book::payouts::Payouts;
 use crate::domain::money::Currency;
 use crate::domain::time::Zone;
 
@@ -25,6 +27,7 @@ pub struct Settings {
     pub reminders: Vec<u32>,
     pub issuer: Issuer,
     pub taxes: Named<Tax>,
+    pub payouts: Payouts,
 }
 
 impl Default for Settings {
@@ -38,6 +41,7 @@ impl Default for Settings {
             reminders: Vec::new(),
             issuer: Issuer::default(),
             taxes: Named::new("tax", "unknown_tax"),
+            payouts: Payouts::default(),
         }
     }
 }
@@ -69,6 +73,9 @@ impl Settings {
                 Some(())
             })
         });
+        let payouts =
+            root.optional("payouts", |value| value.table("payouts table", |table| Some(payouts::read(table))));
+        settings.payouts = payouts.unwrap_or_default();
         root.not_yet(&["grace", "ledger"]);
         settings
     }

@@ -9,12 +9,16 @@
 //! | [`rewards_earned`] | 4090, 5000 or 5010, by the program's class | 2000 |
 //! | [`hold_passed`] | 2000 | 2010 |
 //! | [`manual::manual_journal`] | as one person drafted and another approved | |
+//! | [`hold_passed`], of what takes back more than is there | 2010 what is there, 1200 the rest | 2000 |
+//!
+//! Payouts have their own in [`payouts`].
 //!
 //! Amounts may be negative where a document takes something back: they then go to the other side, so an adjustment
 //! that claws back a held reward debits 2000. What comes to zero is not posted, and a document of nothing but zeros
 //! makes no entry at all. Each function names its own idempotency key, so that a document is booked once.
 
 pub mod manual;
+pub mod payouts;
 pub mod prepaid;
 pub mod settlement;
 
@@ -115,18 +119,25 @@ pub fn rewards_earned(payout: &RewardTotals<'_>, dates: Dates) -> Result<Option<
     postings.entry(heading(EntryKind::RewardsEarned, key, description, dates))
 }
 
-/// What a payout statement grants under one program becomes available to the party.
+/// The key under which the passing of a hold is booked.
+pub fn hold_passed_key(payout: &PayoutId, program: &str) -> String {
+    format!("payout:{payout}:hold_passed:{program}")
+}
+
+/// What a payout statement grants under one program becomes available to the party. Of what it takes back, `owed` (not below
+/// zero) is not there to be taken: the party owes it.
 pub fn hold_passed(
     payout: &PayoutId,
     party: &str,
     program: &str,
-    amount: Money,
+    (amount, owed): (Money, Money),
     dates: Dates,
 ) -> Result<Option<Entry>, EntryError> {
     let mut postings = Postings::default();
     postings.debit(Chart::RewardsHeld, Some(party), amount)?;
-    postings.credit(Chart::RewardsAvailable, Some(party), amount)?;
-    let key = format!("payout:{payout}:hold_passed:{program}");
+    postings.debit(Chart::ClawbackReceivable, Some(party), owed)?;
+    postings.credit(Chart::RewardsAvailable, Some(party), amount.checked_add(owed)?)?;
+    let key = hold_passed_key(payout, program);
     let description = format!("Hold of {program} passed for {party}, payout {payout}");
     postings.entry(heading(EntryKind::HoldPassed, key, description, dates))
 }
@@ -170,17 +181,17 @@ impl Postings {
 }
 
 #[cfg(test)]
-mod tests {
+pub(in crate::domain::ledger) mod tests {
     use jiff::civil::date;
     use proptest::prelude::*;
 
     use super::*;
     use crate::domain::money::Currency;
 
-    const DATES: Dates =
+    pub const DATES: Dates =
         Dates { effective_on: date(2013, 1, 31), recorded_at: Instant::from_micros(1_360_000_000_000_000) };
 
-    fn eur(minor: i64) -> Money {
+    pub fn eur(minor: i64) -> Money {
         Money::from_minor(minor, currency())
     }
 
@@ -196,7 +207,7 @@ mod tests {
         PayoutId::parse("po_1").expect("an id")
     }
 
-    fn lines(entry: &Entry) -> Vec<String> {
+    pub fn lines(entry: &Entry) -> Vec<String> {
         entry.postings().iter().map(|p| format!("{} {} {}", p.side.as_str(), p.account, p.amount.minor())).collect()
     }
 
@@ -265,11 +276,20 @@ mod tests {
 
     #[test]
     fn what_was_held_becomes_available_when_the_hold_has_passed() {
-        let entry = hold_passed(&payout_id(), "UA", "loyalty", eur(330), DATES).expect("balances");
+        let entry = hold_passed(&payout_id(), "UA", "loyalty", (eur(330), eur(0)), DATES).expect("balances");
         let entry = entry.expect("something was held");
         assert_eq!(lines(&entry), ["debit 2000:UA:EUR 330", "credit 2010:UA:EUR 330"]);
         assert_eq!(entry.heading().key, "payout:po_1:hold_passed:loyalty");
-        assert_eq!(hold_passed(&payout_id(), "UA", "loyalty", eur(0), DATES), Ok(None));
+        assert_eq!(hold_passed(&payout_id(), "UA", "loyalty", (eur(0), eur(0)), DATES), Ok(None));
+    }
+
+    #[test]
+    fn what_is_taken_back_and_not_there_is_owed() {
+        let of = |owed| hold_passed(&payout_id(), "UA", "loyalty", (eur(-330), eur(owed)), DATES).expect("balances");
+        let of = |owed| lines(&of(owed).expect("moves something"));
+        assert_eq!(of(0), ["debit 2010:UA:EUR 330", "credit 2000:UA:EUR 330"]);
+        assert_eq!(of(130), ["debit 1200:UA:EUR 130", "debit 2010:UA:EUR 200", "credit 2000:UA:EUR 330"]);
+        assert_eq!(of(330), ["debit 1200:UA:EUR 330", "credit 2000:UA:EUR 330"]);
     }
 
     #[test]

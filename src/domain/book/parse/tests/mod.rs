@@ -6,6 +6,7 @@ mod invoice;
 mod issuer;
 mod meters;
 mod models;
+mod payouts;
 mod shares;
 
 use rust_decimal::Decimal;
