@@ -2,14 +2,14 @@
 //!
 //! Every struct is taken apart by name, so that a new field cannot be forgotten here.
 
+mod payouts;
+
 use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use rust_decimal::Decimal;
 use serde::Serialize;
 
-use crate::domain::bank::BankAccount;
-use crate::domain::bank::Bic;
 use crate::domain::book::Book;
 use crate::domain::book::Issuer;
 use crate::domain::book::Tax;
@@ -104,7 +104,7 @@ pub fn of(book: &Book) -> BTreeMap<Subject, Facts> {
     say_issuer(&mut whole, issuer, name);
     let mut facts = BTreeMap::from([(subject("book", ""), whole)]);
     if *payouts != Payouts::default() {
-        facts.insert(subject("payouts", ""), of_payouts(payouts));
+        facts.insert(subject("payouts", ""), payouts::of(payouts));
     }
     facts.extend(taxes.values().map(|item| (subject("tax", &item.id), tax(item))));
     facts.extend(event_types.values().map(|item| (subject("event type", &item.id), event_type(item))));
@@ -158,21 +158,6 @@ fn subject(kind: &str, id: &str) -> Subject {
 fn word(value: &impl Serialize) -> String {
     let json = serde_json::to_value(value).unwrap_or_default();
     json.as_str().map_or_else(|| json.to_string(), str::to_owned)
-}
-
-fn of_payouts(payouts: &Payouts) -> Facts {
-    let Payouts { schedule, threshold, debtor } = payouts;
-    let mut facts = Facts::default();
-    facts.say_if_any("schedule", schedule.as_ref().map(word));
-    for (currency, amount) in threshold {
-        facts.say(format!("threshold {currency}"), amount);
-    }
-    if let Some(BankAccount { name, iban, bic }) = debtor {
-        facts.say("debtor", name);
-        facts.say("debtor iban", iban);
-        facts.say_if_any("debtor bic", bic.as_ref().map(Bic::as_str));
-    }
-    facts
 }
 
 fn tax(tax: &Tax) -> Facts {
