@@ -53,7 +53,7 @@ enum Command {
     Close(close::Args),
     /// Recompute usage, documents and journal from the log, check the chain, and name every difference
     Verify(verify::Args),
-    /// Export the journal
+    /// Export the journal, documents and usage for finance
     Export(export::Args),
     /// API keys: create, list, revoke
     #[command(subcommand)]

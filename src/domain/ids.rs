@@ -67,6 +67,10 @@ id!(
     GrantId, "cg"
 );
 id!(EntryId, "je");
+id!(
+    /// An export of the journal that was sealed.
+    ExportId, "exp"
+);
 id!(KeyId, "key");
 id!(QuarantineId, "quar");
 

@@ -1,7 +1,7 @@
 //! Every code that a problem can have, and what it means: the reading page shows them, and `type` leads there.
 
 /// Never renamed: programs look at them.
-pub const CODES: [(&str, &str); 79] = [
+pub const CODES: [(&str, &str); 81] = [
     (
         "anchor_day_is_fixed",
         "The periods of the plan begin on the calendar's own boundaries, or are of days or weeks: no billing day moves them.",
@@ -48,6 +48,10 @@ pub const CODES: [(&str, &str); 79] = [
     ("not_found", "There is no such thing."),
     ("not_on_the_hour", "Usage is kept by the hour, so prices and subscriptions begin and end on one."),
     ("not_yours", "A consumer's key sees this consumer only, whether another one exists or not."),
+    (
+        "nothing_to_export",
+        "Every entry through that day is in a sealed batch of this kind already. Nothing was sealed.",
+    ),
     ("other_currency", "A consumer and its plans have one currency."),
     ("period_is_closed", "What is closed of a subscription stays as it is; a change comes after it."),
     ("plan_goes", "A later price book has no such plan, and the subscription would still run on it then."),
@@ -81,6 +85,7 @@ pub const CODES: [(&str, &str); 79] = [
     ("unknown_event", "No event with this source and id is in the log."),
     ("unknown_event_type", "The catalog does not have this event type."),
     ("unknown_export", "There is no such export."),
+    ("unknown_export_batch", "There is no such batch."),
     ("unknown_invoice", "There is no such invoice."),
     ("unknown_key", "There is no such key, or it is revoked already."),
     ("unknown_line", "The document does not have so many lines; they are counted from 1."),

@@ -28,14 +28,14 @@ const TAGS: [(&str, &str); 13] = [
     ),
     ("credits", "Prepaid credit, bought or given, which closings use to pay invoices."),
     ("ledger", "The double-entry journal that every document is booked in."),
-    ("exports", "The journal in the formats of other tools."),
+    ("exports", "What finance takes away; and the journal as sealed batches, of which no two hold the same entry."),
     ("pricing", "Price books: published as versions that never change."),
     ("keys", "API keys. Only their hashes are kept."),
     ("health", "For whatever watches over the process."),
 ];
 
 /// A call, the shape of its answer, and whether it is a list of them.
-const ANSWERS: [(&str, &str, &str, bool); 38] = [
+const ANSWERS: [(&str, &str, &str, bool); 39] = [
     ("get", "/v1/consumers", "Consumer", true),
     ("get", "/v1/consumers/{id}", "Consumer", false),
     ("put", "/v1/consumers/{id}", "Consumer", false),
@@ -72,6 +72,7 @@ const ANSWERS: [(&str, &str, &str, bool); 38] = [
     ("get", "/v1/ledger/accounts", "Standing", true),
     ("get", "/v1/ledger/entries", "Entry", true),
     ("get", "/v1/ledger/head", "Head", false),
+    ("get", "/v1/exports/batches", "ExportBatch", true),
     ("get", "/v1/pricing/versions", "BookVersion", true),
     ("get", "/v1/keys", "Key", true),
 ];

@@ -99,6 +99,7 @@ const BOOKS_STEPS: &[Step] = &[
     step!(14, "0014_shares"),
     step!(15, "0015_days"),
     step!(18, "0018_settlement"),
+    step!(19, "0019_exports"),
     step!(20, "0020_prepaid"),
 ];
 

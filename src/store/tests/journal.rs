@@ -25,7 +25,7 @@ fn eur(minor: i64) -> Money {
     Money::from_minor(minor, Currency::from_code("EUR").expect("EUR exists"))
 }
 
-fn dated(effective_on: Date) -> Dates {
+pub(super) fn dated(effective_on: Date) -> Dates {
     Dates { effective_on, recorded_at: Instant::from_micros(1_360_000_000_000_000) }
 }
 
@@ -34,7 +34,7 @@ fn invoice_id(name: &str) -> InvoiceId {
 }
 
 /// An invoice of `net` and a fifth of it as tax.
-fn invoice(name: &str, party: &str, net: i64, dates: Dates) -> Entry {
+pub(super) fn invoice(name: &str, party: &str, net: i64, dates: Dates) -> Entry {
     let id = invoice_id(name);
     let (net, tax) = (vec![("miles", eur(net))], vec![("NL", eur(net / 5))]);
     let totals = InvoiceTotals { id: &id, number: name, party, net, tax };
@@ -51,10 +51,10 @@ fn payout_id(name: &str) -> PayoutId {
     PayoutId::parse(&format!("po_{name}")).expect("an id")
 }
 
-const JANUARY: Date = date(2013, 1, 31);
-const FEBRUARY: Date = date(2013, 2, 28);
+pub(super) const JANUARY: Date = date(2013, 1, 31);
+pub(super) const FEBRUARY: Date = date(2013, 2, 28);
 
-async fn post(db: &Db, entries: &[Entry]) -> Result<Vec<Posted>> {
+pub(super) async fn post(db: &Db, entries: &[Entry]) -> Result<Vec<Posted>> {
     let mut tx = db.write().await?;
     let posted = tx.post(entries).await?;
     tx.commit().await?;
@@ -68,7 +68,7 @@ async fn balance(db: &Db, at: Option<Date>) -> Vec<String> {
 }
 
 /// Two batches: an invoice and rewards in January; an invoice and the void of the first in February.
-async fn filled(db: &Db) -> Vec<Entry> {
+pub(super) async fn filled(db: &Db) -> Vec<Entry> {
     let first = invoice("1", "UA", 1000, dated(JANUARY));
     let entries = vec![
         first.clone(),

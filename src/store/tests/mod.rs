@@ -8,6 +8,7 @@ mod archive;
 mod closings;
 mod consumers;
 mod engine;
+mod exports;
 mod journal;
 mod keys;
 mod late;
