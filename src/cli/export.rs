@@ -36,7 +36,7 @@ pub struct Args {
     /// The accounting date to stop before; without it, to the end
     #[arg(long, value_name = "DATE", default_value_t = Date::MAX, hide_default_value = true)]
     to: Date,
-    /// Of this consumer alone: invoices, payouts, usage
+    /// Of this consumer alone: invoices, payouts, usage, statement
     #[arg(long, value_name = "ID")]
     consumer: Option<String>,
     /// Seal a batch of the journal: what is dated through --through and in no batch of this kind yet

@@ -26,9 +26,10 @@ use crate::store::Read;
 use crate::store::Tx;
 use crate::store::documents::Wanted;
 
-/// A document and its accounting date.
+/// A document, its accounting date, and the zone of its plan.
 pub(super) struct Dated<T> {
     pub on: Date,
+    pub zone: Zone,
     pub document: T,
 }
 
@@ -95,14 +96,14 @@ pub(super) async fn of_range(tx: &mut Tx<Read>, versions: &Versions, range: Rang
             let zone = dates.zone(&document.subscription, document.period, &document.book_version);
             let on = booking::invoiced_on(&document, closing.due_at, &zone);
             if range.contains(on) && is_wanted(&document.consumer) {
-                invoices.push(Dated { on, document });
+                invoices.push(Dated { on, zone, document });
             }
         }
         for document in tx.payouts(Wanted::Closing(closing.seq)).await? {
             let zone = dates.zone(&document.subscription, document.period, &document.book_version);
             let on = booking::last_day(document.period, &zone);
             if range.contains(on) && is_wanted(&document.consumer) {
-                payouts.push(Dated { on, document });
+                payouts.push(Dated { on, zone, document });
             }
         }
     }
@@ -137,7 +138,7 @@ impl Documents {
 }
 
 pub(super) fn invoices(documents: &Documents) -> String {
-    let row = |Dated { on, document }: &Dated<Invoice>| {
+    let row = |Dated { on, document, .. }: &Dated<Invoice>| {
         let totals = &document.totals;
         let taxes = totals
             .taxes
@@ -169,7 +170,7 @@ pub(super) fn invoices(documents: &Documents) -> String {
 }
 
 pub(super) fn payouts(documents: &Documents) -> Result<String, MoneyError> {
-    let row = |Dated { on, document }: &Dated<Payout>| {
+    let row = |Dated { on, document, .. }: &Dated<Payout>| {
         let (state, held_until): (_, Option<Instant>) = match document.state {
             PayoutState::Held { held_until } => ("held", Some(held_until)),
             PayoutState::Available => ("available", None),

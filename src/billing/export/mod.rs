@@ -4,6 +4,7 @@
 //! from before the first entry it holds every balance, from later what moved. [`batches`] seals the journal part by part,
 //! so that nothing is imported twice.
 
+mod aging;
 pub mod batches;
 mod beancount;
 mod documents;
@@ -11,12 +12,15 @@ mod hledger;
 mod journal;
 mod journal_csv;
 mod quickbooks;
+mod rewards;
+mod statement;
 mod summary;
 mod table;
 #[cfg(test)]
 mod tests;
 mod usage;
 mod xero;
+mod xlsx;
 
 pub use journal::Format;
 
@@ -40,6 +44,9 @@ pub enum Kind {
     Invoices,
     Payouts,
     Usage,
+    Statement,
+    Aging,
+    RewardsRollforward,
 }
 
 /// Which part of it.
@@ -68,10 +75,12 @@ pub enum ExportError {
     Usage(#[from] metering::Error),
     #[error("a sum in the export cannot be made: {0}")]
     Money(#[from] MoneyError),
+    #[error("the file cannot be put together: {0}")]
+    File(#[from] std::io::Error),
 }
 
 impl Kind {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Journal(Format::Csv),
         Self::Journal(Format::Hledger),
         Self::Journal(Format::Beancount),
@@ -80,6 +89,9 @@ impl Kind {
         Self::Invoices,
         Self::Payouts,
         Self::Usage,
+        Self::Statement,
+        Self::Aging,
+        Self::RewardsRollforward,
     ];
 
     /// Its name, which is also the name of its file: `journal.csv`.
@@ -89,6 +101,9 @@ impl Kind {
             Self::Invoices => "invoices.csv",
             Self::Payouts => "payouts.csv",
             Self::Usage => "usage.csv",
+            Self::Statement => "statement.xlsx",
+            Self::Aging => "aging.csv",
+            Self::RewardsRollforward => "rewards-rollforward.csv",
         }
     }
 
@@ -99,13 +114,14 @@ impl Kind {
     pub fn media_type(self) -> &'static str {
         match self.name().rsplit('.').next() {
             Some("csv") => "text/csv; charset=utf-8",
+            Some("xlsx") => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
             _ => "text/plain; charset=utf-8",
         }
     }
 
     /// Whether it can be had of one consumer alone.
     pub const fn is_by_consumer(self) -> bool {
-        matches!(self, Self::Invoices | Self::Payouts | Self::Usage)
+        matches!(self, Self::Invoices | Self::Payouts | Self::Usage | Self::Statement)
     }
 }
 
@@ -134,6 +150,25 @@ pub async fn export(
         Kind::Invoices => documents::invoices(&documents::of_range(&mut tx, versions, range).await?).into_bytes(),
         Kind::Payouts => documents::payouts(&documents::of_range(&mut tx, versions, range).await?)?.into_bytes(),
         Kind::Usage => usage::text(db, versions, range, now).await?.into_bytes(),
+        Kind::Statement => {
+            let documents = documents::of_range(&mut tx, versions, range).await?;
+            statement::file(&documents, (range.from, range.to), head.head)??
+        }
+        Kind::Aging => {
+            let last = range.to.yesterday().unwrap_or(range.to).min(now.date_in(&versions.zone_at(now)));
+            let everything = Range { from: Date::MIN, to: last.tomorrow().unwrap_or(last), consumer: None };
+            let documents = documents::of_range(&mut tx, versions, everything).await?;
+            aging::text(&documents, &tx.trial_balance(Some(last)).await?, last)?.into_bytes()
+        }
+        Kind::RewardsRollforward => {
+            let entries = tx.journal_between(range.from, range.to).await?;
+            let before = match range.from.yesterday() {
+                Ok(before) => tx.trial_balance(Some(before)).await?,
+                Err(_) => Vec::new(),
+            };
+            let names = rewards::names(&mut tx, &before, &entries).await?;
+            rewards::text(&before, &entries, &names)?.into_bytes()
+        }
     };
     Ok(File { bytes, head: head.head })
 }

@@ -53,21 +53,26 @@ pub fn routes() -> OpenApiRouter<App> {
 struct Range {
     /// First accounting date; from the beginning if it is left out.
     from: Option<String>,
-    /// The accounting date to stop before; to the end if it is left out.
+    /// The accounting date to stop before; to the end if it is left out. `aging.csv` is as of the day before it, at the
+    /// latest of today.
     to: Option<String>,
-    /// Of this consumer alone: invoices, payouts and usage.
+    /// Of this consumer alone: invoices, payouts, usage and the statement.
     consumer: Option<String>,
 }
 
 /// An export: the journal (`journal.csv`, `journal.hledger`, `journal.beancount`), its days for accounting tools
-/// (`quickbooks.csv`, `xero.csv`), documents (`invoices.csv`, `payouts.csv`) and `usage.csv`.
+/// (`quickbooks.csv`, `xero.csv`), documents (`invoices.csv`, `payouts.csv`, `statement.xlsx`), `usage.csv`, and what
+/// auditors ask for (`aging.csv`, `rewards-rollforward.csv`).
 ///
 /// The header `Tallystick-Ledger-Head` is the head of the chain at that moment. To import the journal regularly and
 /// nothing twice, seal batches.
 #[utoipa::path(
     get, path = "/v1/exports/{kind}", tag = "exports", params(("kind" = String, Path), Range),
     responses(
-        (status = 200, description = "The file", content((String = "text/csv"), (String = "text/plain"))),
+        (status = 200, description = "The file", content(
+            (String = "text/csv"), (String = "text/plain"),
+            (String = "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
+        )),
         (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
         (status = 404, description = "No such export", body = Problem),
     ),
@@ -261,7 +266,7 @@ impl From<ExportError> for Problem {
         match error {
             ExportError::Store(error) => error.into(),
             ExportError::Usage(error) => error.into(),
-            ExportError::Money(_) => {
+            ExportError::Money(_) | ExportError::File(_) => {
                 tracing::error!("exporting: {error}");
                 Self::internal()
             }

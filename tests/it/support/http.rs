@@ -18,6 +18,8 @@ pub struct Client {
 pub struct Reply {
     pub status: u16,
     pub content_type: String,
+    /// The header `Tallystick-Ledger-Head`, if there is one.
+    pub ledger_head: Option<String>,
     pub body: Vec<u8>,
 }
 
@@ -72,10 +74,12 @@ impl Client {
         } else {
             self.agent.run(request.body(body).expect("a request that can be sent"))?
         };
-        let content_type = response.headers().get("content-type").and_then(|value| value.to_str().ok());
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let (content_type, ledger_head) = (header("content-type"), header("tallystick-ledger-head"));
         Ok(Reply {
             status: response.status().as_u16(),
-            content_type: content_type.unwrap_or_default().to_owned(),
+            content_type: content_type.unwrap_or_default(),
+            ledger_head,
             body: response.body_mut().with_config().limit(1 << 30).read_to_vec()?,
         })
     }
