@@ -40,14 +40,22 @@ pub enum BookingError {
     UnknownProgram { document: String, program: String, version: String },
 }
 
-/// The last day of a period.
-fn last_day(period: Period, zone: &Zone) -> Date {
+/// The last day of a period: the accounting date of what is closed with it.
+pub fn last_day(period: Period, zone: &Zone) -> Date {
     Instant::from_micros(period.to().micros().saturating_sub(1)).date_in(zone)
 }
 
 /// The last day on which an invoice is paid in time.
 pub fn due_on(issued_at: Instant, version: &BookVersion, zone: &Zone) -> Date {
     issued_at.date_in(zone).saturating_add(i64::from(version.book.due_days).days())
+}
+
+/// The accounting date of an invoice that was due at an instant.
+pub fn invoiced_on(invoice: &Invoice, due_at: Instant, zone: &Zone) -> Date {
+    match invoice.occasion {
+        Occasion::Opening => due_at.date_in(zone),
+        Occasion::Closing => last_day(invoice.period, zone),
+    }
 }
 
 /// The finalisation of an invoice that was due at an instant; none if it comes to nothing.
@@ -66,10 +74,7 @@ pub fn of_invoice(
         net: totals.lines.iter().map(|line| (line.component.as_str(), line.amount)).collect(),
         tax: totals.taxes.iter().map(|taxed| (taxed.jurisdiction.as_str(), taxed.amount)).collect(),
     };
-    let day = match invoice.occasion {
-        Occasion::Opening => due_at.date_in(zone),
-        Occasion::Closing => last_day(invoice.period, zone),
-    };
+    let day = invoiced_on(invoice, due_at, zone);
     templates::invoice_finalized(&booked, Dates::open(day, invoice.issued_at, locks))
         .map_err(|source| BookingError::Entry { document: format!("invoice {number}"), source })
 }

@@ -57,7 +57,7 @@ enum Command {
     /// Payouts: propose them for everybody who is due
     #[command(subcommand)]
     Payouts(payouts::Command),
-    /// Export the journal, or approved payouts for the bank
+    /// Export the journal, documents and usage for finance, and approved payouts for the bank
     Export(export::Args),
     /// API keys: create, list, revoke
     #[command(subcommand)]

@@ -142,6 +142,11 @@ impl Server {
 
     /// Gets a text; a problem that the server answers is the error.
     pub fn get(&self, path: &str) -> anyhow::Result<String> {
+        Ok(String::from_utf8(self.get_file(path)?)?)
+    }
+
+    /// Gets bytes; a problem that the server answers is the error.
+    pub fn get_file(&self, path: &str) -> anyhow::Result<Vec<u8>> {
         self.answer(ureq::get(format!("{}{path}", self.url)))
     }
 
@@ -150,7 +155,7 @@ impl Server {
         self.answer(ureq::delete(format!("{}{path}", self.url))).map(|_| ())
     }
 
-    fn answer(&self, request: ureq::RequestBuilder<ureq::typestate::WithoutBody>) -> anyhow::Result<String> {
+    fn answer(&self, request: ureq::RequestBuilder<ureq::typestate::WithoutBody>) -> anyhow::Result<Vec<u8>> {
         let cannot = |error: ureq::Error| CannotOpen::Server { url: self.url.clone(), reason: error.to_string() };
         let mut answer = request
             .config()
@@ -160,11 +165,12 @@ impl Server {
             .call()
             .map_err(cannot)?;
         let status = answer.status().as_u16();
-        let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(cannot)?;
+        let bytes = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_vec().map_err(cannot)?;
         if !(200..300).contains(&status) {
+            let text = String::from_utf8_lossy(&bytes);
             bail!("{}", problem_text(&text).unwrap_or_else(|| format!("the server answers {status}: {text}")));
         }
-        Ok(text)
+        Ok(bytes)
     }
 }
 

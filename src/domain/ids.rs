@@ -75,6 +75,10 @@ id!(
     /// A manual journal.
     JournalId, "mj"
 );
+id!(
+    /// An export of the journal that was sealed.
+    ExportId, "exp"
+);
 id!(KeyId, "key");
 id!(QuarantineId, "quar");
 

@@ -1,7 +1,7 @@
 //! Every code that a problem can have, and what it means: the reading page shows them, and `type` leads there.
 
 /// Never renamed: programs look at them.
-pub const CODES: [(&str, &str); 99] = [
+pub const CODES: [(&str, &str); 101] = [
     (
         "account_has_a_floor",
         "What a party may be paid or may burn comes from documents alone: no manual journal is posted there.",
@@ -71,6 +71,10 @@ pub const CODES: [(&str, &str); 99] = [
     ("not_found", "There is no such thing."),
     ("not_on_the_hour", "Usage is kept by the hour, so prices and subscriptions begin and end on one."),
     ("not_yours", "A consumer's key sees this consumer only, whether another one exists or not."),
+    (
+        "nothing_to_export",
+        "Every entry through that day is in a sealed batch of this kind already. Nothing was sealed.",
+    ),
     ("nothing_to_send", "No approved payout waits for a bank file."),
     ("other_currency", "A consumer and its plans have one currency."),
     ("payout_blocked", "Something keeps the consumer from being paid out. Every reason is named."),
@@ -117,6 +121,7 @@ pub const CODES: [(&str, &str); 99] = [
     ("unknown_event", "No event with this source and id is in the log."),
     ("unknown_event_type", "The catalog does not have this event type."),
     ("unknown_export", "There is no such export."),
+    ("unknown_export_batch", "There is no such batch."),
     ("unknown_invoice", "There is no such invoice."),
     ("unknown_journal", "There is no such manual journal."),
     ("unknown_key", "There is no such key, or it is revoked already."),

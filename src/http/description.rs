@@ -29,14 +29,17 @@ const TAGS: [(&str, &str); 14] = [
     ("credits", "Prepaid credit, bought or given, which closings use to pay invoices."),
     ("payouts", "Money that leaves: proposed with one key, approved with another, sent, and booked."),
     ("ledger", "The double-entry journal that every document is booked in."),
-    ("exports", "The journal in the formats of other tools, and payouts in that of banks."),
+    (
+        "exports",
+        "What finance takes away, payouts as banks read them, and the journal as sealed batches: no two hold the same entry.",
+    ),
     ("pricing", "Price books: published as versions that never change."),
     ("keys", "API keys. Only their hashes are kept."),
     ("health", "For whatever watches over the process."),
 ];
 
 /// A call, the shape of its answer, and whether it is a list of them.
-const ANSWERS: [(&str, &str, &str, bool); 53] = [
+const ANSWERS: [(&str, &str, &str, bool); 54] = [
     ("get", "/v1/consumers", "Consumer", true),
     ("get", "/v1/consumers/{id}", "Consumer", false),
     ("put", "/v1/consumers/{id}", "Consumer", false),
@@ -88,6 +91,7 @@ const ANSWERS: [(&str, &str, &str, bool); 53] = [
     ("post", "/v1/ledger/journals/{id}/approve", "Journal", false),
     ("post", "/v1/ledger/journals/{id}/reject", "Journal", false),
     ("post", "/v1/ledger/journals/{id}/reverse", "Journal", false),
+    ("get", "/v1/exports/batches", "ExportBatch", true),
     ("get", "/v1/pricing/versions", "BookVersion", true),
     ("get", "/v1/keys", "Key", true),
 ];

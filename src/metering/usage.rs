@@ -25,6 +25,7 @@ use crate::domain::time::Instant;
 use crate::domain::time::Zone;
 use crate::metering::Error;
 use crate::metering::Metering;
+use crate::store::Db;
 
 /// Readings of stored usage, of which the last one cannot be too old.
 const READS_MAX: usize = 3;
@@ -55,6 +56,16 @@ pub struct Query<'a> {
     pub group_by: &'a [String],
 }
 
+impl Query<'_> {
+    /// Of when the rows are that say it: a meter that carries over says what was before, too.
+    fn read(&self) -> Period {
+        match self.meter.carries_over() {
+            true => Period::new(Instant::BEGINNING, self.period.to()).unwrap_or(self.period),
+            false => self.period,
+        }
+    }
+}
+
 /// One row of an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Measured {
@@ -71,11 +82,7 @@ impl Metering {
     ///
     /// Of a meter that carries over there is a row for every window since its first event, unless nothing is there.
     pub async fn usage(&self, query: &Query<'_>) -> Result<Vec<Measured>, Error> {
-        let read = match query.meter.carries_over() {
-            true => Period::new(Instant::BEGINNING, query.period.to()).unwrap_or(query.period),
-            false => query.period,
-        };
-        measured(query, &self.rows(&query.meter.id, query.consumer, read).await?)
+        measured(query, &self.rows(&query.meter.id, query.consumer, query.read()).await?)
     }
 
     /// The rows of each of these meters in its period, of one consumer, current to the last acknowledged event.
@@ -113,6 +120,12 @@ impl Metering {
         }
         Err(Error::Fenced)
     }
+}
+
+/// What was used as far as it is flushed, as [`Metering::usage`] says it.
+pub async fn stored(db: &Db, query: &Query<'_>) -> Result<Vec<Measured>, Error> {
+    let (_, rows) = db.usage_in(&query.meter.id, query.consumer, query.read()).await?;
+    measured(query, &rows)
 }
 
 /// What rows of the query's meter come to. They need not be in order, and one row can come in parts.

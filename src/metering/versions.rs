@@ -101,6 +101,11 @@ impl Versions {
         &self.meters
     }
 
+    /// Every meter by its id, in the last version that has it.
+    pub fn meters_by_id(&self) -> BTreeMap<&str, &Meter> {
+        self.versions.iter().flat_map(|version| &version.book.meters).map(|(id, meter)| (id.as_str(), meter)).collect()
+    }
+
     /// A meter by its id, in whichever version it is.
     pub fn meter(&self, id: &str) -> Option<&Meter> {
         self.versions.iter().rev().find_map(|version| version.book.meters.get(id))

@@ -101,6 +101,7 @@ const BOOKS_STEPS: &[Step] = &[
     step!(16, "0016_ledger_control"),
     step!(17, "0017_payouts"),
     step!(18, "0018_settlement"),
+    step!(19, "0019_exports"),
     step!(20, "0020_prepaid"),
     step!(21, "0021_top_up"),
 ];

@@ -64,7 +64,7 @@ pub struct JournalHead {
     pub head: Head,
 }
 
-type EntryRow = (i64, String, String, String, String, String, i64, String, Option<String>);
+pub(in crate::store) type EntryRow = (i64, String, String, String, String, String, i64, String, Option<String>);
 type PostingRow = (i64, String, String, String, i64);
 
 impl<Mode> Tx<Mode> {
@@ -149,7 +149,7 @@ impl<Mode> Tx<Mode> {
         Ok(changed.map(|(id, ..)| Difference::AccountChanged(id)).collect())
     }
 
-    async fn booked(&mut self, rows: Vec<EntryRow>) -> Result<Vec<Booked>> {
+    pub(in crate::store) async fn booked(&mut self, rows: Vec<EntryRow>) -> Result<Vec<Booked>> {
         let damaged = |seq, why: Unreadable| Error::Damaged(format!("journal entry {seq}: {why}"));
         let booked = |found: FoundEntry| {
             let seq = found.seq;

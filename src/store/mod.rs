@@ -21,6 +21,7 @@ pub mod consumers;
 pub mod documents;
 mod engine;
 mod error;
+pub mod exports;
 mod insert;
 pub mod journal;
 pub mod keys;

@@ -18,13 +18,20 @@ crate::support::both_engines!(
 );
 
 /// Two airlines and one consumer whose id is everything that a file format dislikes.
-const CONSUMERS: [&str; 3] = ["9E", "UA", "acme south:\"näh\"; (x) 100%"];
+pub const CONSUMERS: [&str; 3] = ["9E", "UA", "acme south:\"näh\"; (x) 100%"];
 
 /// Account code, whose or what for → debit less credit, in cents.
-type Balances = BTreeMap<(String, String), i64>;
+pub type Balances = BTreeMap<(String, String), i64>;
 
 /// A server on which three consumers have been charged, taxed and rewarded for two months.
 pub fn billed(engine: Engine) -> (Server, Book) {
+    let (server, book) = flown(engine);
+    server.post("/v1/close", &json!({ "through": "2013-03-01" })).ok();
+    (server, book)
+}
+
+/// A server on which three consumers have flown for two months, and nothing is closed.
+pub fn flown(engine: Engine) -> (Server, Book) {
     let zone = "timezone = \"America/New_York\"\n";
     let taxed = format!("{zone}\n[[tax]]\nid = \"ny\"\njurisdiction = \"US-NY\"\nrate = \"8.875\"\n");
     let book = Book::flights().with("book.toml", zone, &taxed);
@@ -49,11 +56,10 @@ pub fn billed(engine: Engine) -> (Server, Book) {
         let subscription = json!({ "consumer": consumer, "plan": "airline", "start": "2013-01-01" });
         server.post("/v1/subscriptions", &subscription).ok();
     }
-    server.post("/v1/close", &json!({ "through": "2013-03-01" })).ok();
     (server, book)
 }
 
-fn percent_encoded(text: &str) -> String {
+pub fn percent_encoded(text: &str) -> String {
     text.bytes().map(|byte| format!("%{byte:02X}")).collect()
 }
 
@@ -120,7 +126,12 @@ fn the_same_journal_comes_from_the_command_line_and_over_http(engine: Engine) {
 
 /// Our own trial balance.
 fn trial_balance(server: &Server) -> Balances {
-    let answer = server.get("/v1/ledger/trial-balance").ok();
+    trial_balance_at(server, "9999-01-01")
+}
+
+/// Our own trial balance at the end of a day.
+pub fn trial_balance_at(server: &Server, day: &str) -> Balances {
+    let answer = server.get(&format!("/v1/ledger/trial-balance?at={day}")).ok();
     let row = |row: &Value| {
         let text = |name: &str| row[name].as_str().unwrap_or_default().to_owned();
         let cents = |side: &str| money::read(&text(side)).unwrap_or_else(|| panic!("{side}: {row}"));

@@ -10,6 +10,7 @@ mod damage;
 mod demo;
 mod events;
 mod explain;
+mod exports;
 mod faults;
 mod flights;
 #[path = "../../src/domain/golden/cases.rs"]

@@ -4,13 +4,19 @@
 //! or a digit: an id that is not like that is written `X-` and then, for each byte that is not a letter or digit, `-` and
 //! two hex digits, so `sub_42` is `X-sub-5f42` and no two ids meet. The id itself is in the metadata `of`, and the
 //! place in the chart in `code`. Each entry has its number, id, kind and key as metadata.
+//!
+//! Beancount opens an account once, before anything is booked to it. So a sealed batch opens those that no batch before
+//! it did, long before everything, for what comes late, and in any currency: include all batches in one file.
 
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use crate::billing::export::accounts;
-use crate::billing::export::currencies;
-use crate::billing::export::signed;
-use crate::billing::export::slug;
+use jiff::civil::Date;
+use jiff::civil::date;
+
+use crate::billing::export::journal::Journal;
+use crate::billing::export::journal::signed;
+use crate::billing::export::journal::slug;
 use crate::domain::ids::EntryId;
 use crate::domain::ledger::account::Account;
 use crate::domain::ledger::account::AccountType;
@@ -18,27 +24,37 @@ use crate::store::journal::Booked;
 
 const NAME_WIDTH: usize = 48;
 
-pub(super) fn text(entries: &[Booked]) -> String {
-    let mut text =
-        String::from("; The journal of Tallystick. Amounts in the currency's decimals; credits below zero.\n");
+/// Before everything that a batch can hold.
+const LONG_AGO: Date = date(1900, 1, 1);
+
+pub(super) fn text(journal: &Journal<'_>) -> String {
+    let mut text = String::new();
+    for line in journal.preamble() {
+        let _ = writeln!(text, "; {line}");
+    }
     text.push_str("option \"title\" \"Tallystick\"\n\n");
-    let Some(opened_on) = entries.iter().map(|booked| booked.entry.heading().effective_on).min() else {
-        return text;
-    };
-    for currency in currencies(entries).into_keys() {
-        let _ = writeln!(text, "{opened_on} commodity {currency}");
+    let dates = journal.entries.iter().map(|booked| booked.entry.heading().effective_on);
+    let Some(first) = dates.min() else { return text };
+    let opened_on = if journal.batch.is_some() { first.min(LONG_AGO) } else { first };
+    let known = journal.batch.as_ref().map(|batch| &batch.known);
+    for (code, currency) in journal.currencies() {
+        if known.into_iter().flatten().all(|account| account.currency() != currency) {
+            let _ = writeln!(text, "{opened_on} commodity {code}");
+        }
     }
     text.push('\n');
-    for same in accounts(entries).into_values() {
+    let opened: BTreeSet<_> = known.into_iter().flatten().map(|account| (account.chart(), account.of())).collect();
+    for (which, same) in journal.accounts() {
+        let Some(account) = same.first().filter(|_| !opened.contains(&which)) else { continue };
         let currencies: Vec<_> = same.iter().map(|account| account.currency().code()).collect();
-        let Some(account) = same.first() else { continue };
-        let _ = writeln!(text, "{opened_on} open {} {}", name(account), currencies.join(","));
+        let currencies = if known.is_some() { String::new() } else { format!(" {}", currencies.join(",")) };
+        let _ = writeln!(text, "{opened_on} open {}{currencies}", name(account));
         let _ = writeln!(text, "  code: \"{}\"", account.chart().code());
         if let Some(of) = account.of() {
             let _ = writeln!(text, "  of: {}", quoted(of));
         }
     }
-    entries.iter().for_each(|booked| write_entry(&mut text, booked));
+    journal.entries.iter().for_each(|booked| write_entry(&mut text, booked));
     text
 }
 

@@ -6,10 +6,9 @@
 
 use std::fmt::Write as _;
 
-use crate::billing::export::accounts;
-use crate::billing::export::currencies;
-use crate::billing::export::signed;
-use crate::billing::export::slug;
+use crate::billing::export::journal::Journal;
+use crate::billing::export::journal::signed;
+use crate::billing::export::journal::slug;
 use crate::domain::ids::EntryId;
 use crate::domain::ledger::account::Account;
 use crate::domain::ledger::account::AccountType;
@@ -19,22 +18,24 @@ use crate::store::journal::Booked;
 /// Wide enough for most names; a longer one moves its amount to the right.
 const NAME_WIDTH: usize = 48;
 
-pub(super) fn text(entries: &[Booked]) -> String {
-    let mut text =
-        String::from("; The journal of Tallystick. Amounts in the currency's decimals; credits below zero.\n");
+pub(super) fn text(journal: &Journal<'_>) -> String {
+    let mut text = String::new();
+    for line in journal.preamble() {
+        let _ = writeln!(text, "; {line}");
+    }
     text.push_str("decimal-mark .\n\n");
-    for currency in currencies(entries).into_values() {
+    for currency in journal.currencies().into_values() {
         let example = Money::from_minor(10_i64.pow(currency.exponent()) * 1000, currency).decimal();
         // Without decimals the mark still has to be there.
         let mark = if currency.exponent() == 0 { "." } else { "" };
         let _ = writeln!(text, "commodity {example}{mark} {currency}");
     }
     text.push('\n');
-    for account in accounts(entries).into_values().filter_map(|mut same| same.pop_first()) {
+    for account in journal.accounts().into_values().filter_map(|mut same| same.pop_first()) {
         let tag = account_type(account).0;
         let _ = writeln!(text, "account {}  ; type:{tag}, code:{}", name(account), account.chart().code());
     }
-    entries.iter().for_each(|booked| write_entry(&mut text, booked));
+    journal.entries.iter().for_each(|booked| write_entry(&mut text, booked));
     text
 }
 

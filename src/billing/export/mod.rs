@@ -1,44 +1,111 @@
-//! The journal in the formats that finance reads: CSV, hledger and beancount.
+//! What finance takes away: the journal in the formats of other tools, documents, usage, and what auditors ask for.
 //!
-//! Each is the text of the entries whose accounting date is in `from <= date < to`, in order. An export from before
-//! the first entry holds every balance; one that begins later holds what moved.
+//! A range is of accounting dates, `from <= date < to`. Of the journal it holds the entries with such a date, in order:
+//! from before the first entry it holds every balance, from later what moved. [`batches`] seals the journal part by part,
+//! so that nothing is imported twice.
 
+mod aging;
+pub mod batches;
 mod beancount;
-mod csv;
+mod documents;
 mod hledger;
+mod journal;
+mod journal_csv;
 pub mod pain;
+mod quickbooks;
+mod rewards;
+mod statement;
+mod summary;
+mod table;
+#[cfg(test)]
+mod tests;
+mod usage;
+mod xero;
+mod xlsx;
 
-use std::collections::BTreeMap;
-use std::collections::BTreeSet;
+pub use journal::Format;
 
 use jiff::civil::Date;
+use thiserror::Error;
 
-use crate::domain::ledger::account::Account;
-use crate::domain::ledger::account::Chart;
-use crate::domain::ledger::account::Side;
-use crate::domain::ledger::entry::Posting;
-use crate::domain::money::Currency;
+use crate::billing::export::journal::Journal;
+use crate::billing::export::journal::names;
+use crate::domain::ledger::chain::Head;
+use crate::domain::money::MoneyError;
+use crate::domain::time::Instant;
+use crate::metering;
+use crate::metering::versions::Versions;
 use crate::store;
 use crate::store::Db;
-use crate::store::journal::Booked;
+use crate::store::balances::AsOf;
 
 /// What can be exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    JournalCsv,
-    JournalHledger,
-    JournalBeancount,
+    Journal(Format),
+    Invoices,
+    Payouts,
+    Usage,
+    Statement,
+    Aging,
+    RewardsRollforward,
+}
+
+/// Which part of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Range<'a> {
+    /// First accounting date.
+    pub from: Date,
+    /// The accounting date to stop before.
+    pub to: Date,
+    /// Of this consumer alone, where [`Kind::is_by_consumer`].
+    pub consumer: Option<&'a str>,
+}
+
+/// An export, and the head of the chain when it was read.
+#[derive(Clone, Debug)]
+pub struct File {
+    pub bytes: Vec<u8>,
+    pub head: Head,
+}
+
+#[derive(Debug, Error)]
+pub enum ExportError {
+    #[error(transparent)]
+    Store(#[from] store::Error),
+    #[error(transparent)]
+    Usage(#[from] metering::Error),
+    #[error("a sum in the export cannot be made: {0}")]
+    Money(#[from] MoneyError),
+    #[error("the file cannot be put together: {0}")]
+    File(#[from] std::io::Error),
 }
 
 impl Kind {
-    pub const ALL: [Self; 3] = [Self::JournalCsv, Self::JournalHledger, Self::JournalBeancount];
+    pub const ALL: [Self; 11] = [
+        Self::Journal(Format::Csv),
+        Self::Journal(Format::Hledger),
+        Self::Journal(Format::Beancount),
+        Self::Journal(Format::Quickbooks),
+        Self::Journal(Format::Xero),
+        Self::Invoices,
+        Self::Payouts,
+        Self::Usage,
+        Self::Statement,
+        Self::Aging,
+        Self::RewardsRollforward,
+    ];
 
     /// Its name, which is also the name of its file: `journal.csv`.
     pub const fn name(self) -> &'static str {
         match self {
-            Self::JournalCsv => "journal.csv",
-            Self::JournalHledger => "journal.hledger",
-            Self::JournalBeancount => "journal.beancount",
+            Self::Journal(format) => format.name(),
+            Self::Invoices => "invoices.csv",
+            Self::Payouts => "payouts.csv",
+            Self::Usage => "usage.csv",
+            Self::Statement => "statement.xlsx",
+            Self::Aging => "aging.csv",
+            Self::RewardsRollforward => "rewards-rollforward.csv",
         }
     }
 
@@ -46,56 +113,65 @@ impl Kind {
         Self::ALL.into_iter().find(|kind| kind.name() == name)
     }
 
-    pub const fn media_type(self) -> &'static str {
-        match self {
-            Self::JournalCsv => "text/csv; charset=utf-8",
-            Self::JournalHledger | Self::JournalBeancount => "text/plain; charset=utf-8",
+    pub fn media_type(self) -> &'static str {
+        match self.name().rsplit('.').next() {
+            Some("csv") => "text/csv; charset=utf-8",
+            Some("xlsx") => "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+            _ => "text/plain; charset=utf-8",
         }
     }
 
-    /// Entries, in this format.
-    pub fn text(self, entries: &[Booked]) -> String {
-        match self {
-            Self::JournalCsv => csv::text(entries),
-            Self::JournalHledger => hledger::text(entries),
-            Self::JournalBeancount => beancount::text(entries),
+    /// Whether it can be had of one consumer alone.
+    pub const fn is_by_consumer(self) -> bool {
+        matches!(self, Self::Invoices | Self::Payouts | Self::Usage | Self::Statement)
+    }
+}
+
+impl Range<'_> {
+    fn contains(self, date: Date) -> bool {
+        self.from <= date && date < self.to
+    }
+}
+
+/// The export of a range. Usage that is not flushed is not seen: flush metering first.
+pub async fn export(
+    db: &Db,
+    versions: &Versions,
+    kind: Kind,
+    range: Range<'_>,
+    now: Instant,
+) -> Result<File, ExportError> {
+    let mut tx = db.read().await?;
+    let head = tx.journal_head().await?;
+    let bytes = match kind {
+        Kind::Journal(format) => {
+            let entries = tx.journal_between(range.from, range.to).await?;
+            let names = names(&mut tx, &entries).await?;
+            format.text(&Journal { entries: &entries, head, names, batch: None })?.into_bytes()
         }
-    }
+        Kind::Invoices => documents::invoices(&documents::of_range(&mut tx, versions, range).await?).into_bytes(),
+        Kind::Payouts => documents::payouts(&documents::of_range(&mut tx, versions, range).await?)?.into_bytes(),
+        Kind::Usage => usage::text(db, versions, range, now).await?.into_bytes(),
+        Kind::Statement => {
+            let documents = documents::of_range(&mut tx, versions, range).await?;
+            statement::file(&documents, (range.from, range.to), head.head)??
+        }
+        Kind::Aging => {
+            let last = range.to.yesterday().unwrap_or(range.to).min(now.date_in(&versions.zone_at(now)));
+            let everything = Range { from: Date::MIN, to: last.tomorrow().unwrap_or(last), consumer: None };
+            let documents = documents::of_range(&mut tx, versions, everything).await?;
+            aging::text(&documents, &tx.trial_balance(AsOf { effective_on: last, ..AsOf::NOW }).await?, last)?
+                .into_bytes()
+        }
+        Kind::RewardsRollforward => {
+            let entries = tx.journal_between(range.from, range.to).await?;
+            let before = match range.from.yesterday() {
+                Ok(before) => tx.trial_balance(AsOf { effective_on: before, ..AsOf::NOW }).await?,
+                Err(_) => Vec::new(),
+            };
+            let names = rewards::names(&mut tx, &before, &entries).await?;
+            rewards::text(&before, &entries, &names)?.into_bytes()
+        }
+    };
+    Ok(File { bytes, head: head.head })
 }
-
-/// The export of the entries with `from <= accounting date < to`.
-pub async fn export(db: &Db, kind: Kind, from: Date, to: Date) -> store::Result<String> {
-    let entries = db.read().await?.journal_between(from, to).await?;
-    Ok(kind.text(&entries))
-}
-
-/// Every account in the entries: a place in the chart, and whose or what for. With its currencies.
-fn accounts(entries: &[Booked]) -> BTreeMap<(Chart, Option<&str>), BTreeSet<&Account>> {
-    let mut accounts: BTreeMap<_, BTreeSet<&Account>> = BTreeMap::new();
-    for account in postings(entries).map(|posting| &posting.account) {
-        accounts.entry((account.chart(), account.of())).or_default().insert(account);
-    }
-    accounts
-}
-
-fn currencies(entries: &[Booked]) -> BTreeMap<&'static str, Currency> {
-    postings(entries).map(|posting| (posting.amount.currency().code(), posting.amount.currency())).collect()
-}
-
-fn postings(entries: &[Booked]) -> impl Iterator<Item = &Posting> {
-    entries.iter().flat_map(|booked| booked.entry.postings())
-}
-
-/// `12.34 EUR`, with the decimals of the currency; a credit is below zero.
-fn signed(posting: &Posting) -> String {
-    let sign = if posting.side == Side::Credit { "-" } else { "" };
-    format!("{sign}{}", posting.amount)
-}
-
-/// The name of a place in the chart as part of an account name: `payouts-in-transit`.
-fn slug(chart: Chart) -> String {
-    chart.name().to_lowercase().replace(' ', "-")
-}
-
-#[cfg(test)]
-mod tests;

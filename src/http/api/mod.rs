@@ -1,5 +1,6 @@
 //! The API: one file a resource, each handler beside its description.
 
+pub mod bank_file;
 pub mod catalog;
 pub mod close;
 pub mod consumers;
@@ -56,6 +57,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(lock::routes())
         .merge(journals::routes())
         .merge(exports::routes())
+        .merge(bank_file::routes())
         .merge(pricing::routes())
         .merge(simulate::routes())
         .merge(keys::routes())

@@ -10,6 +10,7 @@ mod chain;
 mod closings;
 mod consumers;
 mod engine;
+mod exports;
 mod journal;
 mod keys;
 mod late;

@@ -20,6 +20,8 @@ pub struct Reply {
     pub content_type: String,
     /// `Content-Disposition`: what a file would be called.
     pub disposition: String,
+    /// The header `Tallystick-Ledger-Head`, if there is one.
+    pub ledger_head: Option<String>,
     pub body: Vec<u8>,
 }
 
@@ -74,14 +76,14 @@ impl Client {
         } else {
             self.agent.run(request.body(body).expect("a request that can be sent"))?
         };
-        let header = |name: &str| {
-            let value = response.headers().get(name).and_then(|value| value.to_str().ok());
-            value.unwrap_or_default().to_owned()
-        };
+        let header = |name| response.headers().get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+        let (content_type, ledger_head) = (header("content-type"), header("tallystick-ledger-head"));
+        let disposition = header("content-disposition").unwrap_or_default();
         Ok(Reply {
             status: response.status().as_u16(),
-            content_type: header("content-type"),
-            disposition: header("content-disposition"),
+            content_type: content_type.unwrap_or_default(),
+            disposition,
+            ledger_head,
             body: response.body_mut().with_config().limit(1 << 30).read_to_vec()?,
         })
     }
