@@ -31,6 +31,7 @@ pub mod manual;
 pub mod naive;
 pub mod payees;
 pub mod payouts;
+pub mod plain;
 pub mod prepaid;
 pub mod quarantine;
 pub mod recording;

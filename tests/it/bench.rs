@@ -92,3 +92,24 @@ fn a_benchmark_of_closing_makes_what_it_measures_and_leaves_nothing_behind() {
     assert!(count("/limit/rows") > count("/closing/lines") && count("/rating/lines") >= 300 * 5, "{report}");
     assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0, "nothing is left behind");
 }
+
+#[test]
+fn a_benchmark_of_the_ledger_posts_what_it_measures_and_leaves_nothing_behind() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let mut command = tallystick();
+    command.args(["bench", "ledger", "--entries", "500", "--batch", "120", "--json", "--database-url"]);
+    command.arg(crate::support::postgres::fresh_database());
+    command.env("TMPDIR", folder.path()).current_dir(folder.path()).stdin(Stdio::null());
+    let output = command.output().expect("the binary can be run");
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{stderr}", String::from_utf8_lossy(&output.stdout));
+    let report: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&report["entries"], &report["postings"]), (&500.into(), &2_000.into()));
+    for engine in ["sqlite", "postgres"] {
+        let number = |name: &str| report[engine][name].as_number().map(ToString::to_string).unwrap_or_default();
+        let is_measured = |name| number(name).contains(|digit| ('1'..='9').contains(&digit));
+        let names = ["postings_per_second", "plain_postings_per_second", "ratio"];
+        assert!(names.into_iter().all(is_measured), "{report}");
+    }
+    assert_eq!(std::fs::read_dir(folder.path()).expect("a folder").count(), 0, "nothing is left behind");
+}

@@ -27,9 +27,12 @@ pub(super) struct Moved<'a> {
     pub entries: usize,
 }
 
+/// Debits less credits of each account, and how many entries they are of.
+type Sums<'a> = BTreeMap<&'a Account, (Money, usize)>;
+
 /// Days on which something moved, in order.
 pub(super) fn days(entries: &[Booked]) -> Result<Vec<Day<'_>>, MoneyError> {
-    let mut sums: BTreeMap<(Date, &str), BTreeMap<&Account, (Money, usize)>> = BTreeMap::new();
+    let mut sums: BTreeMap<(Date, &str), Sums<'_>> = BTreeMap::new();
     for entry in entries.iter().map(|booked| &booked.entry) {
         for posting in entry.postings() {
             let currency = posting.amount.currency();

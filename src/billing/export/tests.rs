@@ -238,7 +238,7 @@ fn quickbooks_gets_entries_that_balance_and_our_balances_account_by_account() {
         assert!(row["Debits"].is_empty() != row["Credits"].is_empty(), "the unused side is blank: {row:?}");
         assert_eq!(
             row["AccountName"] == "Receivable",
-            row["Name"] != ""
+            !row["Name"].is_empty()
                 && !row["AccountName"].starts_with("Rewards")
                 && !["Clawback receivable", "Prepaid credit", "Customer credit"].contains(&&*row["AccountName"]),
             "{row:?}"

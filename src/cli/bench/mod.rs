@@ -4,6 +4,7 @@ mod client;
 mod close;
 pub mod events;
 mod ingest;
+mod ledger;
 mod limit;
 mod load;
 mod machine;
@@ -20,6 +21,8 @@ pub enum Command {
     Ingest(ingest::Args),
     /// Closing: documents and lines a second, durable, and simulating a changed price book over a year
     Close(close::Args),
+    /// The ledger: postings a second in batches, checked and chained, beside plain inserts of the same rows
+    Ledger(ledger::Args),
     /// The server that the others start and measure
     #[command(hide = true)]
     Serve(server::Args),
@@ -29,6 +32,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
     match command {
         Command::Ingest(args) => ingest::run(args).await,
         Command::Close(args) => close::run(args).await,
+        Command::Ledger(args) => ledger::run(args).await,
         Command::Serve(args) => server::run(args).await,
     }
 }

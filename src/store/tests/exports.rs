@@ -76,9 +76,9 @@ async fn a_batch_takes_what_no_batch_of_its_kind_took_and_reads_back(db: Db) {
     let of_kind = tx.export_batches(Some(KIND), None, 10).await.expect("reads");
     assert_eq!(of_kind, [rest.0.clone(), january.0.clone()]);
     let older = tx.export_batches(Some(KIND), Some(rest.0.id.as_str()), 10).await.expect("reads");
-    assert_eq!(older, [january.0.clone()]);
+    assert_eq!(older, std::slice::from_ref(&january.0));
     assert_eq!(tx.export_batches(None, None, 10).await.expect("reads").len(), 3);
-    assert_eq!(tx.export_batches(None, None, 1).await.expect("reads"), [rest.0.clone()]);
+    assert_eq!(tx.export_batches(None, None, 1).await.expect("reads"), std::slice::from_ref(&rest.0));
     let (found, file) = tx.export_batch(&january.0.id).await.expect("reads").expect("is there");
     assert_eq!((&found, &*file), (&january.0, &[1, 2, 3][..]));
     assert_eq!(tx.export_batch(&ExportId::parse("exp_1").expect("an id")).await.expect("reads"), None);
