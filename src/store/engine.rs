@@ -152,9 +152,15 @@ impl Db {
         };
         let books = open_sqlite(&folder.join("tallystick.db"), 1).await?;
         let log = open_sqlite(&folder.join("events.db"), LOG_WRITERS).await?;
-        if access == Access::Owner {
-            books.migrate(&[BOOKS_STEPS]).await?;
-            log.migrate(&[LOG_STEPS]).await?;
+        match access {
+            Access::Owner => {
+                books.migrate(&[BOOKS_STEPS]).await?;
+                log.migrate(&[LOG_STEPS]).await?;
+            }
+            Access::Reader => {
+                books.expect_steps(BOOKS_STEPS).await?;
+                log.expect_steps(LOG_STEPS).await?;
+            }
         }
         Ok(Self { books, log, archive: None, _guard: Arc::new(guard) })
     }
@@ -173,8 +179,9 @@ impl Db {
         };
         let pool = PgPoolOptions::new().max_connections(POSTGRES_CONNECTIONS_MAX).connect_with(options).await?;
         let pools = Pools::Postgres(pool);
-        if access == Access::Owner {
-            pools.migrate(&[LOG_STEPS, BOOKS_STEPS]).await?;
+        match access {
+            Access::Owner => pools.migrate(&[LOG_STEPS, BOOKS_STEPS]).await?,
+            Access::Reader => pools.expect_steps(BOOKS_STEPS).await?,
         }
         Ok(Self { books: pools.clone(), log: pools, archive: None, _guard: Arc::new(guard) })
     }
@@ -288,5 +295,26 @@ impl Pools {
             Self::Postgres(pool) => migrator(|step| step.postgres).run(pool).await?,
         }
         Ok(())
+    }
+
+    /// Whoever only reads changes no tables: they must be those of this program already.
+    async fn expect_steps(&self, steps: &[Step]) -> Result<()> {
+        const SQL: &str = "select max(version) from _sqlx_migrations";
+        let (last,): (Option<i64>,) = match self {
+            Self::Sqlite { writer, .. } => sqlx::query_as(SQL).fetch_one(writer).await?,
+            Self::Postgres(pool) => sqlx::query_as(SQL).fetch_one(pool).await?,
+        };
+        let newest = steps.iter().map(|step| step.number).max();
+        if last == newest {
+            return Ok(());
+        }
+        let (last, newest) = (last.unwrap_or_default(), newest.unwrap_or_default());
+        let (whose, fix) = match last > newest {
+            true => ("a newer", "read it with that one"),
+            false => ("an older", "start `tallystick serve` once, which brings it up to date"),
+        };
+        Err(Error::Unavailable(format!(
+            "the data is that of {whose} tallystick (its tables are at step {last}, here they are at {newest}); {fix}"
+        )))
     }
 }

@@ -74,3 +74,15 @@ async fn a_file_that_is_no_database_is_damaged_and_one_that_may_not_be_written_i
 async fn opened(folder: &Path) -> Result<Db, Error> {
     Db::open(&Target::Folder(folder.to_owned()), Access::Owner).await
 }
+
+#[tokio::test]
+async fn whoever_only_reads_tables_of_another_version_is_told_what_to_do() {
+    let (db, folder) = sqlite().await;
+    let read = async || Db::open(&Target::Folder(folder.path().to_owned()), Access::Reader).await.map(|_| ());
+    read().await.expect("is as it should be");
+    for (change, word) in [("version - 100", "older"), ("version + 1000", "newer")] {
+        sent(&db, &[&format!("update _sqlx_migrations set version = {change}")]).await.expect("is changed");
+        let refused = read().await.expect_err("the tables are others");
+        assert!(matches!(&refused, Error::Unavailable(why) if why.contains(word)), "{refused:?}");
+    }
+}
