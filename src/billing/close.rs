@@ -36,6 +36,7 @@ use thiserror::Error;
 use crate::billing::booking::BookingError;
 use crate::billing::holds::pass_holds;
 use crate::billing::late::Late;
+use crate::billing::lock;
 use crate::billing::prepaid;
 use crate::billing::record;
 use crate::billing::record::Made;
@@ -221,12 +222,13 @@ async fn close_together(
         return Err(CloseError::Overtaken);
     }
     late.record(&mut tx).await?;
+    let locks = lock::hold(&mut tx, now).await.map_err(overtaken)?;
     let mut summary = Summary::of(at, items.len());
     let mut shares = late.shares.clone();
-    shares.extend(record::invoices(&mut tx, &closing, &due, terms, &mut summary).await?);
+    shares.extend(record::invoices(&mut tx, &closing, &due, (terms, &locks), &mut summary).await?);
     record_shares(&mut tx, &closing, &due, &shares, &gathered).await?;
     let unpaid = Unpaid::new(waiting.iter().chain(&shares));
-    record::payouts(&mut tx, &closing, &due, earned, unpaid, &mut summary).await?;
+    record::payouts(&mut tx, &closing, &due, earned, unpaid, &locks, &mut summary).await?;
     tx.commit().await?;
     Ok(summary)
 }
@@ -345,7 +347,7 @@ fn closed_period(due: &Due<'_>) -> ClosedPeriod {
     }
 }
 
-fn overtaken(error: store::Error) -> CloseError {
+pub(in crate::billing) fn overtaken(error: store::Error) -> CloseError {
     match error {
         store::Error::Taken => CloseError::Overtaken,
         error => error.into(),

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use crate::billing::booking;
 use crate::billing::close::CloseError;
 use crate::billing::close::Through;
-use crate::billing::record::locks;
+use crate::billing::close::overtaken;
+use crate::billing::lock;
 use crate::domain::document::closing::ClosingError;
 use crate::domain::ledger::account::Account;
 use crate::domain::ledger::account::Chart;
@@ -62,8 +63,7 @@ pub(in crate::billing) async fn pass_holds(
 /// Lets what was earned become available: all of it, or none. Who owes something pays it back first.
 async fn pass_given(db: &Db, holds: &[(Held, &Zone)], now: Instant) -> Result<(), CloseError> {
     let mut tx = db.write().await?;
-    let locks = locks(&mut tx, now).await?;
-    tx.hold_journal().await?;
+    let locks = lock::hold(&mut tx, now).await.map_err(overtaken)?;
     let mut owed = tx.owed_back().await?;
     let mut entries = Vec::with_capacity(holds.len());
     for (Held { payout, consumer, hold, .. }, zone) in holds {
@@ -88,8 +88,7 @@ async fn pass_given(db: &Db, holds: &[(Held, &Zone)], now: Instant) -> Result<()
 async fn pass_taken(db: &Db, held: &Held, zone: &Zone, now: Instant) -> Result<(), CloseError> {
     let Held { payout, consumer, hold, .. } = held;
     let mut tx = db.write().await?;
-    let locks = locks(&mut tx, now).await?;
-    tx.hold_journal().await?;
+    let locks = lock::hold(&mut tx, now).await.map_err(overtaken)?;
     if !tx.pass_hold(payout, &hold.program, now).await? {
         return Err(CloseError::Overtaken);
     }

@@ -50,6 +50,17 @@ pub async fn lock(db: &Db, through: Date, reason: Option<&str>, key: &KeyId, now
     Ok(Locks::new(locks.all().iter().cloned().chain([lock]).collect()))
 }
 
+/// Holds the journal until the transaction ends, and gives the locks that date what is written down at `recorded_at`. `Taken` if
+/// there is a newer one: then it is to be written down at a later time, since its date follows from that.
+pub(in crate::billing) async fn hold(tx: &mut Tx<Write>, recorded_at: Instant) -> store::Result<Locks> {
+    tx.hold_journal().await?;
+    let locks = tx.ledger_locks().await?;
+    match locks.last() {
+        Some(last) if last.locked_at > recorded_at => Err(store::Error::Taken),
+        Some(_) | None => Ok(locks),
+    }
+}
+
 /// Now, unless the clock went back: what was written down before must not look as if it came after.
 async fn after_everything(tx: &mut Tx<Write>, locks: &Locks, now: Instant) -> store::Result<Instant> {
     let head = tx.journal_head().await?;

@@ -122,8 +122,9 @@ async fn keep(db: &Db, journal: ManualJournal) -> Result<ManualJournal, JournalE
 /// Posts a draft of somebody else.
 pub async fn approve(db: &Db, id: &JournalId, key: &KeyId, now: Instant) -> Result<ManualJournal, JournalError> {
     let mut tx = db.write().await?;
+    tx.hold_journal().await?;
     let mut journal = undecided(&mut tx, id, key).await?;
-    open(&tx.hold_ledger_locks().await?, journal.effective_on)?;
+    open(&tx.ledger_locks().await?, journal.effective_on)?;
     let entry = manual_journal(&journal, taken_back(&mut tx, &journal).await?, now)?;
     decide(&mut tx, &mut journal, JournalState::Posted(Decision { by: key.clone(), at: now })).await?;
     tx.post(&[entry]).await?;

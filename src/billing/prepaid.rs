@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::billing::close::CloseError;
 use crate::billing::close::Through;
-use crate::billing::record::locks;
+use crate::billing::close::overtaken;
+use crate::billing::lock;
 use crate::billing::settle;
 use crate::billing::settle::Act;
 use crate::billing::settle::Owing;
@@ -14,16 +15,12 @@ use crate::domain::credit::prepaid::MovementKind;
 use crate::domain::credit::prepaid::Prepaid;
 use crate::domain::credit::prepaid::draw;
 use crate::domain::document::settlement::Means;
-use crate::domain::document::settlement::Settlement;
 use crate::domain::ids::GrantId;
 use crate::domain::ledger::lock::Locks;
 use crate::domain::ledger::templates::prepaid as entries;
-use crate::domain::ledger::templates::settlement::Settled;
 use crate::domain::money::Money;
 use crate::domain::time::Instant;
-use crate::domain::time::Zone;
 use crate::metering::versions::Versions;
-use crate::store;
 use crate::store::Db;
 use crate::store::Tx;
 use crate::store::Write;
@@ -101,8 +98,8 @@ pub async fn void(db: &Db, id: &GrantId, reason: &str, act: &Act) -> Result<Opti
         recorded_at: act.now,
         recorded_by: Some(act.by.clone()),
     };
-    take(&mut tx, &known, &movement).await?;
     tx.post(entries::taken(&known, &movement, &locks)?.as_slice()).await?;
+    tx.record_credit_movements(&[(known.id.clone(), next(&known), movement)]).await?;
     let after = tx.prepaid(Wanted::Id(id.as_str())).await?.pop();
     tx.commit().await?;
     Ok(after)
@@ -112,65 +109,45 @@ pub async fn void(db: &Db, id: &GrantId, reason: &str, act: &Act) -> Result<Opti
 pub(in crate::billing) async fn use_up(
     tx: &mut Tx<Write>,
     owing: Vec<Owing>,
-    locks: &Locks,
-    now: Instant,
-) -> Result<(), settle::Error> {
-    let mut of_consumer: BTreeMap<String, Vec<Owing>> = BTreeMap::new();
-    for invoice in owing {
-        of_consumer.entry(invoice.made.consumer.clone()).or_default().push(invoice);
-    }
-    for (consumer, invoices) in of_consumer {
-        let mut grants = tx.prepaid(Wanted::Left(Some(&consumer))).await?;
-        for invoice in invoices {
-            pay(tx, &mut grants, &invoice, (locks, now)).await?;
-        }
-    }
-    Ok(())
-}
-
-async fn pay(
-    tx: &mut Tx<Write>,
-    grants: &mut [Prepaid],
-    owing: &Owing,
+    grants: Vec<Prepaid>,
     (locks, now): (&Locks, Instant),
 ) -> Result<(), settle::Error> {
-    let Owing { made, outstanding, seq } = owing;
-    let drawn = draw(grants, made.at, *outstanding)?;
-    let nothing = Money::zero(outstanding.currency());
-    let (mut bought, mut given) = (nothing, nothing);
-    for (id, amount) in drawn {
-        let Some(grant) = grants.iter_mut().find(|grant| grant.id == id) else { continue };
-        let sum = if grant.source == Source::Purchased { &mut bought } else { &mut given };
-        *sum = sum.checked_add(amount)?;
-        let movement = Movement {
-            kind: MovementKind::Drawn,
-            amount,
-            invoice: Some(made.id.clone()),
-            reason: None,
-            at: made.at,
-            effective_on: made.effective_on,
-            recorded_at: now,
-            recorded_by: None,
-        };
-        take(tx, grant, &movement).await?;
-        grant.movements.push(movement);
+    let mut of_consumer: BTreeMap<String, Vec<Prepaid>> = BTreeMap::new();
+    for grant in grants {
+        of_consumer.entry(grant.consumer.clone()).or_default().push(grant);
     }
-    let amount = bought.checked_add(given)?;
-    if amount.is_zero() {
-        return Ok(());
+    let (mut movements, mut settled, mut booked) = (Vec::new(), Vec::new(), Vec::new());
+    for Owing { made, outstanding, seq } in &owing {
+        let Some(grants) = of_consumer.get_mut(&made.consumer) else { continue };
+        let nothing = Money::zero(outstanding.currency());
+        let (mut bought, mut given) = (nothing, nothing);
+        for (id, amount) in draw(grants, made.at, *outstanding)? {
+            let Some(grant) = grants.iter_mut().find(|grant| grant.id == id) else { continue };
+            let sum = if grant.source == Source::Purchased { &mut bought } else { &mut given };
+            *sum = sum.checked_add(amount)?;
+            let movement = Movement {
+                kind: MovementKind::Drawn,
+                amount,
+                invoice: Some(made.id.clone()),
+                reason: None,
+                at: made.at,
+                effective_on: made.effective_on,
+                recorded_at: now,
+                recorded_by: None,
+            };
+            movements.push((id, next(grant), movement.clone()));
+            grant.movements.push(movement);
+        }
+        let amount = bought.checked_add(given)?;
+        if !amount.is_zero() {
+            let settlement = made.settlement(Means::Prepaid, amount, now);
+            booked.extend(entries::used(made.as_settled(), *seq, &settlement, (bought, given), locks)?);
+            settled.push((made.id.clone(), *seq, settlement));
+        }
     }
-    let settlement = Settlement {
-        means: Means::Prepaid,
-        amount,
-        source: None,
-        reason: None,
-        effective_on: made.effective_on,
-        recorded_at: now,
-        recorded_by: None,
-    };
-    tx.record_settlements(&[(&made.id, *seq, &settlement)]).await?;
-    let of = Settled { id: &made.id, number: &made.number, party: &made.consumer };
-    tx.post(entries::used(of, *seq, &settlement, (bought, given), locks)?.as_slice()).await?;
+    tx.record_credit_movements(&movements).await?;
+    tx.record_settlements(&settled).await?;
+    tx.post(&booked).await?;
     Ok(())
 }
 
@@ -181,25 +158,22 @@ pub(in crate::billing) async fn expire(
     through: Through,
     now: Instant,
 ) -> Result<usize, CloseError> {
-    let expired = db.read().await?.prepaid(Wanted::Expired(through.latest().min(now))).await?;
-    let mut count = 0;
-    for grant in expired {
+    let expired = Wanted::Expired(through.latest().min(now));
+    if db.read().await?.prepaid(expired).await?.is_empty() {
+        return Ok(0);
+    }
+    let mut tx = db.write().await?;
+    let locks = lock::hold(&mut tx, now).await.map_err(overtaken)?;
+    let (mut movements, mut booked) = (Vec::new(), Vec::new());
+    for grant in tx.prepaid(expired).await? {
         let Some(at) = grant.expires_at else { continue };
-        let zone = versions.at(at).map_or(Zone::utc(), |version| version.book.zone.clone());
+        let zone = versions.zone_at(at);
         if at > through.in_zone(&zone) {
-            continue;
-        }
-        let mut tx = db.write().await?;
-        let locks = locks(&mut tx, now).await?;
-        tx.hold_journal().await?;
-        let Some(grant) = tx.prepaid(Wanted::Id(grant.id.as_str())).await?.pop() else { continue };
-        let amount = grant.left()?;
-        if amount.is_zero() {
             continue;
         }
         let movement = Movement {
             kind: MovementKind::Expired,
-            amount,
+            amount: grant.left()?,
             invoice: None,
             reason: None,
             at,
@@ -207,16 +181,16 @@ pub(in crate::billing) async fn expire(
             recorded_at: now,
             recorded_by: None,
         };
-        take(&mut tx, &grant, &movement).await?;
-        tx.post(entries::taken(&grant, &movement, &locks).map_err(settle::Error::from)?.as_slice()).await?;
-        tx.commit().await?;
-        count += 1;
+        booked.extend(entries::taken(&grant, &movement, &locks).map_err(settle::Error::from)?);
+        movements.push((grant.id.clone(), next(&grant), movement));
     }
-    Ok(count)
+    tx.record_credit_movements(&movements).await?;
+    tx.post(&booked).await?;
+    tx.commit().await?;
+    Ok(movements.len())
 }
 
-/// Takes something of a grant.
-async fn take(tx: &mut Tx<Write>, grant: &Prepaid, movement: &Movement) -> Result<(), store::Error> {
-    let before = i64::try_from(grant.movements.len()).unwrap_or(i64::MAX);
-    tx.record_credit_movement(&grant.id, before.saturating_add(1), movement).await
+/// What the next movement of a grant is counted as.
+fn next(grant: &Prepaid) -> i64 {
+    i64::try_from(grant.movements.len()).unwrap_or(i64::MAX).saturating_add(1)
 }

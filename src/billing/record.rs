@@ -22,7 +22,6 @@ use crate::domain::document::closing::charged;
 use crate::domain::document::closing::payout;
 use crate::domain::document::closing::plan_of;
 use crate::domain::document::invoice::Invoice;
-use crate::domain::document::payout::Draft;
 use crate::domain::document::payout::Payout;
 use crate::domain::document::share::Share;
 use crate::domain::document::share::Terms;
@@ -44,7 +43,7 @@ const PAYOUT_PREFIX: &str = "PO-";
 /// they take turns too.
 const PERIODS_AT_ONCE: usize = if cfg!(test) { 2 } else { 4_096 };
 
-/// So many periods are rated on all cores before we look whether the database waits for us: a few milliseconds of plain plans.
+/// So many periods are rated before we look whether the database waits for us: a fraction of a millisecond of plain plans.
 const PERIODS_A_TURN: usize = if cfg!(test) { 1 } else { 16 };
 
 /// What was made and is to be recorded, in the order of its numbers.
@@ -60,7 +59,7 @@ pub(in crate::billing) async fn invoices(
     tx: &mut Tx<Write>,
     closing: &Closing,
     due: &[Due<'_>],
-    terms: &Terms,
+    (terms, locks): (&Terms, &Locks),
     summary: &mut Summary,
 ) -> Result<Vec<Share>, CloseError> {
     // The first of a series is asked for, and holds the series until the end of the transaction.
@@ -71,20 +70,19 @@ pub(in crate::billing) async fn invoices(
             next.insert(prefix, tx.next_invoice_number(prefix).await?);
         }
     }
-    let mut credit: BTreeSet<String> =
-        tx.customer_credit(None).await?.into_iter().map(|(consumer, _)| consumer).collect();
-    credit.extend(tx.prepaid(Left(None)).await?.into_iter().map(|grant| grant.consumer));
+    let (credit, grants) = (tx.customer_credit(None).await?, tx.prepaid(Left(None)).await?);
+    let mut has_credit: BTreeSet<&str> = credit.iter().map(|(consumer, _)| consumer.as_str()).collect();
+    has_credit.extend(grants.iter().map(|grant| grant.consumer.as_str()));
     let mut to_credit = Vec::new();
     let mut shares = Vec::new();
-    let locks = locks(tx, closing.closed_at).await?;
-    let rate = |due| Ok((due, charged(due, terms)?));
-    let make = |(due, Charged { invoice, shares: divided }): (&Due<'_>, Charged), made: &mut Made| {
+    let make = |due: &Due<'_>, made: &mut Made| {
+        let Charged { invoice, shares: divided } = charged(due, terms)?;
         shares.extend(divided);
         if let Some((draft, next)) = invoice.zip(next.get_mut(due.version.book.invoice_prefix.as_str())) {
             let due_on = booking::due_on(closing.closed_at, due.version, zone_of(due)?);
             let invoice = draft.finalize(take(next), closing.closed_at, due_on);
-            let entry = booking::of_invoice(&invoice, due.at, zone_of(due)?, &locks)?;
-            if let Some(entry) = entry.as_ref().filter(|_| is_credited(&invoice, &credit)) {
+            let entry = booking::of_invoice(&invoice, due.at, zone_of(due)?, locks)?;
+            if let Some(entry) = entry.as_ref().filter(|_| is_credited(&invoice, &has_credit)) {
                 to_credit.push(settle::Made {
                     id: invoice.id.clone(),
                     number: invoice.number.to_string(),
@@ -102,16 +100,16 @@ pub(in crate::billing) async fn invoices(
         }
         Ok(())
     };
-    in_turns(tx, closing, due.iter(), (rate, make), summary).await?;
-    let owing = settle::use_credit(tx, to_credit, &locks, closing.closed_at).await?;
-    prepaid::use_up(tx, owing, &locks, closing.closed_at).await?;
+    in_turns(tx, closing, due.iter(), make, summary).await?;
+    let owing = settle::use_credit(tx, to_credit, credit, (locks, closing.closed_at)).await?;
+    prepaid::use_up(tx, owing, grants, (locks, closing.closed_at)).await?;
     Ok(shares)
 }
 
 /// Whether an invoice is settled at once, with its consumer's credit or by becoming some.
-fn is_credited(invoice: &Invoice, credit: &BTreeSet<String>) -> bool {
+fn is_credited(invoice: &Invoice, has_credit: &BTreeSet<&str>) -> bool {
     let total = invoice.totals.total;
-    total.is_negative() || !total.is_zero() && credit.contains(&invoice.consumer)
+    total.is_negative() || !total.is_zero() && has_credit.contains(invoice.consumer.as_str())
 }
 
 /// Records the payout statements of everything that is due: of what each period earned, and of the shares that wait.
@@ -121,53 +119,39 @@ pub(in crate::billing) async fn payouts(
     due: &[Due<'_>],
     earned: Vec<Vec<Line>>,
     mut unpaid: Unpaid<'_>,
+    locks: &Locks,
     summary: &mut Summary,
 ) -> Result<(), CloseError> {
     if unpaid.is_empty() && earned.iter().all(Vec::is_empty) {
         return Ok(());
     }
-    let locks = locks(tx, closing.closed_at).await?;
     let mut next = tx.next_payout_number(PAYOUT_PREFIX).await?;
     // Collected, since a future that keeps a closure over references is not known to be `Send`.
     let due: Vec<_> = due.iter().zip(earned).map(|(due, earned)| (due, earned, unpaid.take(due))).collect();
-    let state = |(due, earned, paid): (_, _, Vec<&Share>)| Ok((due, payout(due, earned, &paid)?));
-    let make = |(due, draft): (&Due<'_>, Option<Draft>), made: &mut Made| {
-        if let Some(draft) = draft {
+    let make = |(due, earned, paid): (&Due<'_>, Vec<Line>, Vec<&Share>), made: &mut Made| {
+        if let Some(draft) = payout(due, earned, &paid)? {
             let payout = draft.finalize(take(&mut next), closing.closed_at);
-            made.entries.extend(booking::of_payout(&payout, due.version, zone_of(due)?, &locks)?);
+            made.entries.extend(booking::of_payout(&payout, due.version, zone_of(due)?, locks)?);
             made.payouts.push(payout);
         }
         Ok(())
     };
-    in_turns(tx, closing, due.into_iter(), (state, make), summary).await
+    in_turns(tx, closing, due.into_iter(), make, summary).await
 }
 
-/// The locks that what is written down at `recorded_at` is dated by, until the transaction ends. `Overtaken` if there is a
-/// newer one: then it is written down at a later time, since its date follows from that.
-pub(in crate::billing) async fn locks(tx: &mut Tx<Write>, recorded_at: Instant) -> Result<Locks, CloseError> {
-    let locks = tx.hold_ledger_locks().await?;
-    match locks.last() {
-        Some(last) if last.locked_at > recorded_at => Err(CloseError::Overtaken),
-        Some(_) | None => Ok(locks),
-    }
-}
-
-/// Makes documents and records them, each while the other waits: what can be done on all cores, then what is done in order.
-async fn in_turns<T: Send, R: Send>(
+/// Makes documents and records them, each while the other waits.
+async fn in_turns<T: Send>(
     tx: &mut Tx<Write>,
     closing: &Closing,
     due: impl Iterator<Item = T> + Send,
-    (rate, mut make): (
-        impl Fn(T) -> Result<R, CloseError> + Send + Sync,
-        impl FnMut(R, &mut Made) -> Result<(), CloseError> + Send,
-    ),
+    mut make: impl FnMut(T, &mut Made) -> Result<(), CloseError> + Send,
     summary: &mut Summary,
 ) -> Result<(), CloseError> {
     let mut due = due.peekable();
     let mut made = Made::default();
     loop {
         let is_last = due.peek().is_none();
-        let (recorded, next) = tokio::join!(biased; made.record(tx, closing), some(&mut due, &rate, &mut make));
+        let (recorded, next) = tokio::join!(biased; made.record(tx, closing), some(&mut due, &mut make));
         recorded?;
         summary.add(&made)?;
         if is_last {
@@ -178,16 +162,13 @@ async fn in_turns<T: Send, R: Send>(
 }
 
 /// What is made of the next periods.
-async fn some<T: Send, R: Send>(
+async fn some<T: Send>(
     due: &mut (impl Iterator<Item = T> + Send),
-    rate: &(impl Fn(T) -> Result<R, CloseError> + Sync),
-    make: &mut (impl FnMut(R, &mut Made) -> Result<(), CloseError> + Send),
+    make: &mut (impl FnMut(T, &mut Made) -> Result<(), CloseError> + Send),
 ) -> Result<Made, CloseError> {
     let mut made = Made::default();
     for _ in 0..PERIODS_AT_ONCE / PERIODS_A_TURN {
-        for due in due.take(PERIODS_A_TURN) {
-            make(rate(due)?, &mut made)?;
-        }
+        due.take(PERIODS_A_TURN).try_for_each(|due| make(due, &mut made))?;
         yield_now().await;
     }
     Ok(made)

@@ -11,6 +11,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 use thiserror::Error;
 
+use crate::billing::lock;
 use crate::domain::credit::CreditError;
 use crate::domain::document::credit_note;
 use crate::domain::document::credit_note::CreditNote;
@@ -328,59 +329,55 @@ pub(in crate::billing) struct Owing {
     pub seq: i64,
 }
 
+impl Made {
+    pub fn as_settled(&self) -> Settled<'_> {
+        Settled { id: &self.id, number: &self.number, party: &self.consumer }
+    }
+
+    /// What a closing settles of it.
+    pub fn settlement(&self, means: Means, amount: Money, now: Instant) -> Settlement {
+        Settlement {
+            means,
+            amount,
+            source: None,
+            reason: None,
+            effective_on: self.effective_on,
+            recorded_at: now,
+            recorded_by: None,
+        }
+    }
+}
+
 /// Pays new invoices with their consumers' credit, as far as it goes, after those below zero became credit. Gives what is still
 /// owed.
 pub(in crate::billing) async fn use_credit(
     tx: &mut Tx<Write>,
-    made: Vec<Made>,
-    locks: &Locks,
-    now: Instant,
+    mut made: Vec<Made>,
+    credit: Vec<(String, Money)>,
+    (locks, now): (&Locks, Instant),
 ) -> Result<Vec<Owing>, Error> {
-    tx.hold_journal().await?;
-    let mut of_consumer: BTreeMap<String, Vec<Made>> = BTreeMap::new();
+    let by_currency = |(consumer, amount): (String, Money)| ((consumer, amount.currency().code()), amount);
+    let mut credit: BTreeMap<(String, &str), Money> = credit.into_iter().map(by_currency).collect();
+    // Stable: of each consumer those below zero first, then by their numbers.
+    made.sort_by(|a, b| (&a.consumer, !a.total.is_negative()).cmp(&(&b.consumer, !b.total.is_negative())));
+    let (mut settled, mut booked, mut owing) = (Vec::new(), Vec::new(), Vec::new());
     for invoice in made {
-        of_consumer.entry(invoice.consumer.clone()).or_default().push(invoice);
-    }
-    let (mut settlements, mut owing) = (Vec::new(), Vec::new());
-    for (consumer, mut invoices) in of_consumer {
-        let mut credit = BTreeMap::new();
-        for (_, amount) in tx.customer_credit(Some(&consumer)).await? {
-            credit.insert(amount.currency().code(), amount);
+        let currency = invoice.total.currency();
+        let left = credit.entry((invoice.consumer.clone(), currency.code())).or_insert(Money::zero(currency));
+        let used = Money::from_minor(left.minor().min(invoice.total.minor()), currency);
+        let outstanding = invoice.total.checked_sub(used)?;
+        if !used.is_zero() {
+            *left = left.checked_sub(used)?;
+            let settlement = invoice.settlement(Means::Credit, used, now);
+            booked.extend(of_credit(invoice.as_settled(), 1, &settlement, locks)?);
+            settled.push((invoice.id.clone(), 1, settlement));
         }
-        // Stable: those below zero first, then by their numbers.
-        invoices.sort_by_key(|invoice| !invoice.total.is_negative());
-        for invoice in invoices {
-            let currency = invoice.total.currency();
-            let left = credit.entry(currency.code()).or_insert(Money::zero(currency));
-            let used = Money::from_minor(left.minor().min(invoice.total.minor()), currency);
-            let outstanding = invoice.total.checked_sub(used)?;
-            if !outstanding.is_zero() {
-                let seq = if used.is_zero() { 1 } else { 2 };
-                owing.push(Owing { made: invoice.clone(), outstanding, seq });
-            }
-            if !used.is_zero() {
-                *left = left.checked_sub(used)?;
-                settlements.push((invoice, used));
-            }
+        if !outstanding.is_zero() {
+            let seq = if used.is_zero() { 1 } else { 2 };
+            owing.push(Owing { made: invoice, outstanding, seq });
         }
     }
-    let settlement = |(invoice, amount): &(Made, Money)| Settlement {
-        means: Means::Credit,
-        amount: *amount,
-        source: None,
-        reason: None,
-        effective_on: invoice.effective_on,
-        recorded_at: now,
-        recorded_by: None,
-    };
-    let settled: Vec<Settlement> = settlements.iter().map(settlement).collect();
-    let rows = settlements.iter().zip(&settled).map(|((invoice, _), settlement)| (&invoice.id, 1, settlement));
-    tx.record_settlements(&rows.collect::<Vec<_>>()).await?;
-    let mut booked = Vec::with_capacity(settled.len());
-    for ((invoice, _), settlement) in settlements.iter().zip(&settled) {
-        let of = Settled { id: &invoice.id, number: &invoice.number, party: &invoice.consumer };
-        booked.extend(of_credit(of, 1, settlement, locks)?);
-    }
+    tx.record_settlements(&settled).await?;
     tx.post(&booked).await?;
     Ok(owing)
 }
@@ -408,11 +405,10 @@ pub(in crate::billing) async fn begin(db: &Db, act: &Act) -> Result<(Tx<Write>, 
         return Err(Error::Future(act.effective_on()));
     }
     let mut tx = db.write().await?;
-    let locks = tx.hold_ledger_locks().await?;
-    tx.hold_journal().await?;
-    match locks.last() {
-        Some(last) if last.locked_at > act.now => Err(Error::Locked),
-        Some(_) | None => Ok((tx, locks)),
+    match lock::hold(&mut tx, act.now).await {
+        Ok(locks) => Ok((tx, locks)),
+        Err(store::Error::Taken) => Err(Error::Locked),
+        Err(error) => Err(error.into()),
     }
 }
 
@@ -450,7 +446,7 @@ async fn settle(
         recorded_by: Some(act.by.clone()),
     };
     let seq = i64::try_from(before).unwrap_or(i64::MAX).saturating_add(1);
-    tx.record_settlements(&[(invoice, seq, &settlement)]).await?;
+    tx.record_settlements(&[(invoice.clone(), seq, settlement.clone())]).await?;
     Ok(settlement)
 }
 

@@ -219,13 +219,12 @@ impl Tx<Write> {
         Ok(posted)
     }
 
-    /// Makes all others wait that post something, until this transaction ends: what is read of balances and of what is settled
-    /// stays as it is. [`Tx::post`] does it too; whoever reads first what it then posts about holds the journal before. In SQLite
-    /// a transaction that writes is alone already. In Postgres locks of the ledger come before the journal, here as in every
-    /// transaction that holds both.
+    /// Makes all others wait that post something or lock the ledger, until this transaction ends: what is read of balances, of
+    /// locks and of what is settled stays as it is. [`Tx::post`] does it too; whoever reads first what it then posts about holds
+    /// the journal before it changes anything. In SQLite a transaction that writes is alone already.
     pub async fn hold_journal(&mut self) -> Result<()> {
-        self.hold_ledger_locks().await?;
         if let Engine::Postgres(tx) = &mut self.0 {
+            sqlx::query("lock table ledger_lock in share mode").execute(&mut **tx).await?;
             sqlx::query("lock table journal_batch in share row exclusive mode").execute(&mut **tx).await?;
         }
         Ok(())

@@ -35,15 +35,7 @@ impl<Mode> Tx<Mode> {
 }
 
 impl Tx<Write> {
-    /// The same, and none is added until this transaction ends. In SQLite a transaction that writes is alone already.
-    pub async fn hold_ledger_locks(&mut self) -> Result<Locks> {
-        if let Engine::Postgres(tx) = &mut self.0 {
-            sqlx::query("lock table ledger_lock in share mode").execute(&mut **tx).await?;
-        }
-        self.ledger_locks().await
-    }
-
-    /// The same, and neither is one added nor an entry posted by anybody else until this transaction ends.
+    /// The locks; and neither is one added nor an entry posted by anybody else until this transaction ends.
     pub async fn ledger_locks_to_change(&mut self) -> Result<Locks> {
         if let Engine::Postgres(tx) = &mut self.0 {
             sqlx::query("lock table ledger_lock in share row exclusive mode").execute(&mut **tx).await?;

@@ -18,6 +18,7 @@ use crate::store::Error;
 use crate::store::Result;
 use crate::store::Tx;
 use crate::store::Write;
+use crate::store::insert::insert_rows;
 use crate::store::on;
 
 /// Both engines take this many values in one statement.
@@ -162,24 +163,26 @@ impl Tx<Write> {
         Ok(())
     }
 
-    /// Takes something of a grant, as its next movement: `seq` says after how many.
-    pub async fn record_credit_movement(&mut self, grant: &GrantId, seq: i64, movement: &Movement) -> Result<()> {
-        const SQL: &str = "
-            insert into credit_movement
-                (grant_id, seq, kind, amount, invoice, reason, at, effective_on, recorded_at, recorded_by)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-        on!(self, conn => sqlx::query(SQL)
-            .bind(grant.as_str())
-            .bind(seq)
-            .bind(movement.kind.as_str())
-            .bind(movement.amount.minor())
-            .bind(movement.invoice.as_ref().map(InvoiceId::as_str))
-            .bind(&movement.reason)
-            .bind(movement.at.micros())
-            .bind(movement.effective_on.to_string())
-            .bind(movement.recorded_at.micros())
-            .bind(&movement.recorded_by)
-            .execute(conn).await?.rows_affected());
+    /// Takes something of grants, each as the next movement of its grant: the number says after how many.
+    pub async fn record_credit_movements(&mut self, movements: &[(GrantId, i64, Movement)]) -> Result<()> {
+        insert_rows!(
+            self,
+            "insert into credit_movement
+                     (grant_id, seq, kind, amount, invoice, reason, at, effective_on, recorded_at, recorded_by) ",
+            movements.iter().map(Ok),
+            |mut row, (grant, seq, movement)| {
+                row.push_bind(grant.as_str())
+                    .push_bind(*seq)
+                    .push_bind(movement.kind.as_str())
+                    .push_bind(movement.amount.minor())
+                    .push_bind(movement.invoice.as_ref().map(InvoiceId::as_str))
+                    .push_bind(&movement.reason)
+                    .push_bind(movement.at.micros())
+                    .push_bind(movement.effective_on.to_string())
+                    .push_bind(movement.recorded_at.micros())
+                    .push_bind(&movement.recorded_by);
+            }
+        );
         Ok(())
     }
 }

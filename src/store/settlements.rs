@@ -232,7 +232,7 @@ impl<Mode> Tx<Mode> {
 
 impl Tx<Write> {
     /// Adds settlements to invoices, of each the next one: the sequence number says after how many.
-    pub async fn record_settlements(&mut self, settled: &[(&InvoiceId, i64, &Settlement)]) -> Result<()> {
+    pub async fn record_settlements(&mut self, settled: &[(InvoiceId, i64, Settlement)]) -> Result<()> {
         insert_rows!(
             self,
             "insert into settlement

@@ -16,8 +16,10 @@ use crate::billing::booking;
 use crate::billing::booking::BookingError;
 use crate::billing::holds::available_to;
 use crate::billing::holds::pay_back;
+use crate::billing::lock;
 use crate::domain::ids::PayId;
 use crate::domain::ids::PayoutId;
+use crate::domain::ledger::lock::Locks;
 use crate::domain::money::Money;
 use crate::domain::money::MoneyError;
 use crate::domain::payee::Payee;
@@ -29,7 +31,6 @@ use crate::domain::payout::Signed;
 use crate::domain::payout::State;
 use crate::domain::payout::due::Why;
 use crate::domain::period::PeriodError;
-use crate::domain::time::Instant;
 use crate::domain::time::Zone;
 use crate::metering::versions::Versions;
 use crate::store;
@@ -78,6 +79,7 @@ pub async fn act(
     (signed, note): (Signed, Note),
 ) -> Result<Payout, PayoutError> {
     let mut tx = db.write().await?;
+    let locks = lock::hold(&mut tx, signed.at).await.map_err(overtaken)?;
     let payout = match (PayId::parse(id), PayoutId::parse(id)) {
         (Some(id), _) => tx.payouts_of_money(Sought::Id(&id)).await?.pop(),
         (None, Some(statement)) => {
@@ -91,17 +93,15 @@ pub async fn act(
     };
     let payout = payout.ok_or_else(|| PayoutError::Unknown(id.to_owned()))?;
     let payee = payee_of(&mut tx, &payout.consumer).await?;
-    let at = signed.at;
     let after = payout.after(action, signed, note, &payee)?;
     if action == Action::Approve {
-        tx.hold_journal().await?;
         let available = available_to(&mut tx, &payout.consumer, payout.amount.currency()).await?;
         if available.minor() < payout.amount.minor() {
             let Payout { id, consumer, amount, .. } = payout;
             return Err(PayoutError::NotCovered { id, consumer, amount, available });
         }
     }
-    keep(&mut tx, versions, (&payout, &after), at).await?;
+    keep(&mut tx, versions, (&payout, &after), &locks).await?;
     tx.commit().await?;
     Ok(after)
 }
@@ -111,21 +111,15 @@ async fn keep(
     tx: &mut Tx<Write>,
     versions: &Versions,
     (read, after): (&Payout, &Payout),
-    at: Instant,
+    locks: &Locks,
 ) -> Result<(), PayoutError> {
-    let locks = tx.hold_ledger_locks().await?;
-    // What is booked is dated by when it is written down, so that must be after the lock.
-    if locks.last().is_some_and(|last| last.locked_at > at) {
-        return Err(PayoutError::Overtaken);
-    }
     if !tx.move_payout(read, after).await.map_err(overtaken)? {
         return Err(PayoutError::Overtaken);
     }
     let zone = zone_of(versions, after);
-    let mut entries = booking::of_money_out(after, &zone, &locks)?;
+    let mut entries = booking::of_money_out(after, &zone, locks)?;
     let comes_back = matches!(after.state, State::Failed | State::Cancelled) && after.approved.is_some();
     if comes_back && let Some(last) = entries.last() {
-        tx.hold_journal().await?;
         let mut owed = tx.owed_back().await?;
         if let Some(repaid) = pay_back(&mut owed, last, &after.consumer, after.amount)? {
             tx.record_repaid(&repaid).await?;

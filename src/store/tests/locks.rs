@@ -53,7 +53,8 @@ async fn a_lock_is_added_and_stays(db: Db) {
         add(&db, lock).await.expect("is locked");
     }
     let mut tx = db.write().await.expect("begins");
-    assert_eq!(tx.hold_ledger_locks().await.expect("reads").all(), locks);
+    tx.hold_journal().await.expect("holds");
+    assert_eq!(tx.ledger_locks().await.expect("reads").all(), locks);
     drop(tx);
     assert!(matches!(add(&db, &lock(3, FEBRUARY, &key, None)).await, Err(Error::Taken | Error::Refused(_))));
     let none = lock(4, FEBRUARY, &KeyId::new(Instant::from_micros(0), [9; 10]), None);
@@ -92,7 +93,7 @@ async fn nothing_is_posted_on_days_that_are_locked(db: Db) {
 async fn a_lock_waits_for_whoever_posts(db: Db) {
     let key = finance(&db, 1).await;
     let mut tx = db.write().await.expect("begins");
-    tx.hold_ledger_locks().await.expect("reads");
+    tx.hold_journal().await.expect("holds");
     let locking = tokio::spawn({
         let db = db.clone();
         async move { locked_through(&db, JANUARY, &key).await }

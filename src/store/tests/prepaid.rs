@@ -50,7 +50,7 @@ fn movement(kind: MovementKind, minor: i64) -> Movement {
 
 async fn taken(db: &Db, grant: &Prepaid, seq: i64, movement: &Movement) -> Result<()> {
     let mut tx = db.write().await?;
-    tx.record_credit_movement(&grant.id, seq, movement).await?;
+    tx.record_credit_movements(&[(grant.id.clone(), seq, movement.clone())]).await?;
     tx.commit().await
 }
 
@@ -69,10 +69,12 @@ async fn grants_read_back_with_what_became_of_them(db: Db) {
     assert_eq!(read(Wanted::Expired(hour(8))).await, []);
     assert_eq!(read(Wanted::Expired(hour(9))).await, std::slice::from_ref(&first));
 
-    for (seq, movement) in [(1, movement(MovementKind::Drawn, 60)), (2, movement(MovementKind::Expired, 40))] {
-        taken(&db, &first, seq, &movement).await.expect("is taken");
-        first.movements.push(movement);
-    }
+    let both = [movement(MovementKind::Drawn, 60), movement(MovementKind::Expired, 40)];
+    let rows: Vec<_> = (1_i64..).zip(both).map(|(seq, movement)| (first.id.clone(), seq, movement)).collect();
+    let mut tx = db.write().await.expect("begins");
+    tx.record_credit_movements(&rows).await.expect("the second sees the first");
+    tx.commit().await.expect("commits");
+    first.movements = rows.into_iter().map(|(_, _, movement)| movement).collect();
     assert_eq!(read(Wanted::Id("cg_1")).await, std::slice::from_ref(&first));
     assert_eq!(read(Wanted::Left(None)).await, std::slice::from_ref(&second));
     assert_eq!(read(Wanted::Expired(hour(9))).await, []);

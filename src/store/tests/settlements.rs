@@ -85,7 +85,7 @@ async fn invoiced(db: &Db) -> Invoice {
 async fn settled(db: &Db, seq: i64, settlement: &Settlement) -> Result<()> {
     let mut tx = db.write().await?;
     tx.hold_journal().await?;
-    tx.record_settlements(&[(&InvoiceId::parse("inv_UA").expect("an id"), seq, settlement)]).await?;
+    tx.record_settlements(&[(InvoiceId::parse("inv_UA").expect("an id"), seq, settlement.clone())]).await?;
     tx.commit().await
 }
 
@@ -157,7 +157,7 @@ async fn payments_read_back_as_they_were_recorded(db: Db) {
     tx.record_payment(&second).await.expect("is recorded");
     let ids = ["inv_UA", "inv_AA"].map(|id| InvoiceId::parse(id).expect("an id"));
     let of_first = settlement(Means::Payment, 500, Some("pmt_1"));
-    tx.record_settlements(&[(&ids[0], 1, &of_first), (&ids[1], 1, &of_first)]).await.expect("is settled");
+    tx.record_settlements(&ids.clone().map(|id| (id, 1, of_first.clone()))).await.expect("is settled");
     tx.commit().await.expect("commits");
     let mut tx = db.read().await.expect("begins");
     assert_eq!(tx.payments(ALL).await.expect("reads"), [second.clone(), first.clone()]);
