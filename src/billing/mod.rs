@@ -2,6 +2,7 @@
 
 pub mod booking;
 pub mod close;
+mod csv;
 pub mod explain;
 pub mod export;
 mod holds;

@@ -182,7 +182,7 @@ pub async fn pay(db: &Db, request: PaymentRequest, act: &Act) -> Result<Paid, Er
 
 /// What a payment with this id came to, if it was the same.
 async fn repeated(tx: &mut Tx<Write>, known: Payment, request: &PaymentRequest, act: &Act) -> Result<Paid, Error> {
-    let parts = tx.settled_by(&known).await?;
+    let parts = tx.settled_by(std::slice::from_ref(&known)).await?.remove(known.id.as_str()).unwrap_or_default();
     let (is_for_it, amount) = match &request.pays {
         Pays::Invoice(id, amount) => (parts.iter().all(|(invoice, _)| invoice == id), amount.unwrap_or(known.amount)),
         Pays::Consumer(id, amount) => (*id == known.consumer, *amount),
@@ -201,15 +201,16 @@ fn paid(payment: Payment, parts: Vec<(InvoiceId, Money)>) -> Result<Paid, Error>
     Ok(Paid { payment, settled, credited })
 }
 
-/// A payment that was recorded before, and where it went.
+/// Payments that were recorded before, and where they went.
 pub async fn payments(db: &Db, wanted: Wanted<'_>) -> Result<Vec<Paid>, Error> {
     let mut tx = db.read().await?;
-    let mut all = Vec::new();
-    for payment in tx.payments(wanted).await? {
-        let parts = tx.settled_by(&payment).await?;
-        all.push(paid(payment, parts)?);
-    }
-    Ok(all)
+    let payments = tx.payments(wanted).await?;
+    let mut settled = tx.settled_by(&payments).await?;
+    let parts = |payment: Payment| {
+        let parts = settled.remove(payment.id.as_str()).unwrap_or_default();
+        paid(payment, parts)
+    };
+    payments.into_iter().map(parts).collect()
 }
 
 /// Takes back some of an invoice, or all that is left of it.

@@ -9,11 +9,11 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use csv::Writer;
 use thiserror::Error;
 
 use crate::billing::close::CloseError;
 use crate::billing::close::tax_of;
+use crate::billing::csv::csv as table;
 use crate::billing::schedule::Item;
 use crate::billing::schedule::next_from;
 use crate::billing::schedule::opens_at;
@@ -278,52 +278,38 @@ const COLUMNS: [&str; 11] = [
 ];
 
 /// A statement as CSV: a row for each line, then the tax and the net.
-#[expect(clippy::expect_used, reason = "memory takes whatever is written, and rows of one length")]
 pub fn csv(statement: &Statement) -> String {
-    let mut writer = Writer::from_writer(Vec::new());
-    let written = write(&mut writer, statement).and_then(|()| writer.flush().map_err(csv::Error::from));
-    written.expect("rows are written to memory");
-    let bytes = writer.into_inner().expect("memory is flushed");
-    String::from_utf8(bytes).expect("text makes text")
-}
-
-fn write(writer: &mut Writer<Vec<u8>>, statement: &Statement) -> csv::Result<()> {
-    writer.write_record(COLUMNS)?;
     let sections =
         [("charge", &statement.charges), ("reward", &statement.rewards), ("adjustment", &statement.adjustments)];
-    for (section, lines) in sections {
-        for line in lines {
-            write_line(writer, section, line)?;
-        }
-    }
+    let lines = sections.into_iter().flat_map(|(section, lines)| lines.iter().map(move |line| line_row(section, line)));
     // Charges and rewards are summed by whoever reads their rows; tax and net are on none of them.
     let sums = [("tax", statement.tax), ("net", statement.net)];
-    let (from, to) = (statement.period.from().to_string(), statement.period.to().to_string());
-    for (section, amount) in sums {
-        write_sum(writer, section, (&from, &to), amount)?;
-    }
-    Ok(())
+    let sums = sums.into_iter().map(|(section, amount)| sum_row(section, statement.period, amount));
+    table(COLUMNS, lines.chain(sums))
 }
 
-fn write_line(writer: &mut Writer<Vec<u8>>, section: &str, line: &Line) -> csv::Result<()> {
+fn line_row(section: &str, line: &Line) -> [String; 11] {
     let dimensions: Vec<String> = line.dimensions.iter().map(|(name, value)| format!("{name}={value}")).collect();
     let why: Vec<&str> = line.explanation.steps.iter().map(|step| step.text.as_str()).collect();
-    writer.write_record([
-        section,
-        &line.component,
-        &line.description,
-        &dimensions.join("; "),
-        &line.from.to_string(),
-        &line.to.to_string(),
-        &line.quantity.to_string(),
-        &line.amount.decimal().to_string(),
-        line.amount.currency().code(),
-        line.program.as_deref().unwrap_or_default(),
-        &why.join("; "),
-    ])
+    [
+        section.to_owned(),
+        line.component.clone(),
+        line.description.clone(),
+        dimensions.join("; "),
+        line.from.to_string(),
+        line.to.to_string(),
+        line.quantity.to_string(),
+        line.amount.decimal().to_string(),
+        line.amount.currency().code().to_owned(),
+        line.program.clone().unwrap_or_default(),
+        why.join("; "),
+    ]
 }
 
-fn write_sum(writer: &mut Writer<Vec<u8>>, section: &str, (from, to): (&str, &str), amount: Money) -> csv::Result<()> {
-    let (decimal, currency) = (amount.decimal().to_string(), amount.currency().code());
-    writer.write_record([section, "", "", "", from, to, "", &decimal, currency, "", ""])
+fn sum_row(section: &str, period: Period, amount: Money) -> [String; 11] {
+    let nothing = String::new;
+    let (from, to) = (period.from().to_string(), period.to().to_string());
+    let (decimal, currency) = (amount.decimal().to_string(), amount.currency().code().to_owned());
+    let section = section.to_owned();
+    [section, nothing(), nothing(), nothing(), from, to, nothing(), decimal, currency, nothing(), nothing()]
 }

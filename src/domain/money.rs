@@ -68,6 +68,11 @@ impl Money {
         Ok(Self { minor, currency })
     }
 
+    /// An amount that has no more decimals than its currency, as it is.
+    pub fn exact(amount: Decimal, currency: Currency) -> Option<Self> {
+        Self::round(amount, currency).ok().filter(|money| money.decimal() == amount)
+    }
+
     pub fn minor(self) -> i64 {
         self.minor
     }

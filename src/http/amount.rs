@@ -39,8 +39,7 @@ impl Amount {
             unprocessable(&format!("{place}/currency"), "unknown_currency", detail, "write it like EUR")
         })?;
         let exact = Decimal::from_str_exact(&self.amount).ok();
-        let money = exact.and_then(|exact| Money::round(exact, currency).ok().filter(|money| money.decimal() == exact));
-        money.ok_or_else(|| {
+        exact.and_then(|exact| Money::exact(exact, currency)).ok_or_else(|| {
             let detail = format!("`{}` is not an amount of {currency}", self.amount);
             let fix = format!("write it with at most {} decimals", currency.exponent());
             unprocessable(&format!("{place}/amount"), "unusable_amount", detail, &fix)

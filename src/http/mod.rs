@@ -11,6 +11,7 @@ mod codes;
 mod counters;
 mod decode;
 mod description;
+mod idempotency;
 pub mod intake;
 mod keyring;
 pub mod listen;

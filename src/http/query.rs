@@ -3,12 +3,16 @@
 use axum::extract::FromRequestParts;
 use axum::http::StatusCode;
 use axum::http::request::Parts;
+use serde::Deserialize;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use utoipa::IntoParams;
 
 use crate::domain::period::Period;
 use crate::domain::time::Instant;
 use crate::domain::time::Zone;
+use crate::http::auth::Caller;
+use crate::http::auth::Role;
 use crate::http::problem::Problem;
 
 /// How many rows a list has if nobody says, and at most.
@@ -43,6 +47,32 @@ impl<T> Page<T> {
         let next_cursor = data.last().filter(|_| full).map(cursor);
         Self { data, next_cursor }
     }
+}
+
+/// A page of a list, of one consumer or of all.
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+pub struct ListQuery {
+    pub consumer: Option<String>,
+    /// 1 to 1000; 100 if it is left out.
+    pub limit: Option<String>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+}
+
+/// Whose, from where on, and how many.
+pub fn page<'q>(
+    caller: &'q Caller,
+    query: &'q ListQuery,
+    is_cursor: impl Fn(&str) -> bool,
+) -> Result<(Option<&'q str>, Option<&'q str>, i64), Problem> {
+    let consumer = caller.sees(query.consumer.as_deref(), &[Role::Finance])?;
+    let limit = limit(query.limit.as_deref())?;
+    let before = query.cursor.as_deref();
+    if let Some(cursor) = before.filter(|cursor| !is_cursor(cursor)) {
+        return Err(invalid("cursor", &format!("`{cursor}` is not a cursor"), "use next_cursor as it was given"));
+    }
+    Ok((consumer, before, limit))
 }
 
 /// Reads `limit`, which must be a number from 1 to 1000.

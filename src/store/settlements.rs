@@ -49,6 +49,8 @@ pub enum Wanted<'a> {
 
 type SettlementRow = (String, String, i64, Option<String>, Option<String>, String, i64, Option<String>);
 type PaymentRow = (String, String, String, i64, String, String, String, i64, String);
+/// Of a credit note: tax, jurisdiction, rate and amount.
+type TaxRow = (String, String, String, Quantity, i64);
 type NoteRow = (String, i64, String, String, String, i64, i64, i64, i64, i64, i64, String, String, i64, String);
 
 impl<Mode> Tx<Mode> {
@@ -157,16 +159,27 @@ impl<Mode> Tx<Mode> {
         rows.into_iter().map(payment).collect()
     }
 
-    /// What of a payment settles each invoice.
-    pub async fn settled_by(&mut self, payment: &Payment) -> Result<Vec<(InvoiceId, Money)>> {
-        const SQL: &str = "select invoice, amount from settlement where source = $1 order by invoice";
-        let rows: Vec<(String, i64)> =
-            on!(self, conn => sqlx::query_as(SQL).bind(payment.id.as_str()).fetch_all(conn).await?);
-        let settled = |(invoice, amount): (String, i64)| {
-            let id = InvoiceId::parse(&invoice).ok_or_else(|| damaged("payment", payment.id.as_str(), "invoice"))?;
-            Ok((id, Money::from_minor(amount, payment.amount.currency())))
-        };
-        rows.into_iter().map(settled).collect()
+    /// What of each payment settles which invoices, by the payment's id. Those that settle nothing are left out.
+    pub async fn settled_by(&mut self, payments: &[Payment]) -> Result<HashMap<String, Vec<(InvoiceId, Money)>>> {
+        let mut settled: HashMap<String, Vec<(InvoiceId, Money)>> = HashMap::new();
+        for chunk in payments.chunks(IDS_A_STATEMENT) {
+            let currencies: HashMap<&str, Currency> =
+                chunk.iter().map(|payment| (payment.id.as_str(), payment.amount.currency())).collect();
+            let rows: Vec<(String, String, i64)> = on!(self, conn => {
+                let mut query = QueryBuilder::new("select source, invoice, amount from settlement where source in (");
+                query.push_values(chunk, |mut row, payment| {
+                    row.push_bind(payment.id.as_str());
+                });
+                query.push(") order by source, invoice").build_query_as().fetch_all(conn).await?
+            });
+            for (payment, invoice, amount) in rows {
+                let damaged = |what| damaged("payment", &payment, what);
+                let currency = *currencies.get(&*payment).ok_or_else(|| damaged("id"))?;
+                let invoice = InvoiceId::parse(&invoice).ok_or_else(|| damaged("invoice"))?;
+                settled.entry(payment).or_default().push((invoice, Money::from_minor(amount, currency)));
+            }
+        }
+        Ok(settled)
     }
 
     /// Credit notes, newest first, or those of an invoice as they were made.
@@ -187,25 +200,48 @@ impl<Mode> Tx<Mode> {
         };
         let rows: Vec<NoteRow> = on!(self, conn => sqlx::query_as(SQL)
             .bind(id).bind(consumer).bind(before).bind(invoice).bind(limit).fetch_all(conn).await?);
-        let mut notes = Vec::with_capacity(rows.len());
-        for row in rows {
-            let (lines, taxes) = (self.credited_lines(&row.0).await?, self.credited_taxes(&row.0).await?);
-            notes.push(note(row, lines, taxes)?);
-        }
+        let (mut lines, mut taxes) = (self.credited_lines(&rows).await?, self.credited_taxes(&rows).await?);
+        let parts = |row: NoteRow| {
+            let (lines, taxes) = (lines.remove(&row.0).unwrap_or_default(), taxes.remove(&row.0).unwrap_or_default());
+            note(row, lines, taxes)
+        };
+        let mut notes = rows.into_iter().map(parts).collect::<Result<Vec<_>>>()?;
         if invoice.is_some() {
             notes.sort_by_key(|note| note.number.ordinal);
         }
         Ok(notes)
     }
 
-    async fn credited_lines(&mut self, note: &str) -> Result<Vec<(i64, i64)>> {
-        const SQL: &str = "select line, amount from credit_note_line where note = $1 order by line";
-        Ok(on!(self, conn => sqlx::query_as(SQL).bind(note).fetch_all(conn).await?))
+    async fn credited_lines(&mut self, notes: &[NoteRow]) -> Result<HashMap<String, Vec<(i64, i64)>>> {
+        let mut lines: HashMap<String, Vec<(i64, i64)>> = HashMap::new();
+        for chunk in notes.chunks(IDS_A_STATEMENT) {
+            let rows: Vec<(String, i64, i64)> = on!(self, conn => {
+                let mut query = QueryBuilder::new("select note, line, amount from credit_note_line where note in (");
+                query.push_values(chunk, |mut row, note| {
+                    row.push_bind(&note.0);
+                });
+                query.push(") order by note, line").build_query_as().fetch_all(conn).await?
+            });
+            rows.into_iter().for_each(|(note, line, amount)| lines.entry(note).or_default().push((line, amount)));
+        }
+        Ok(lines)
     }
 
-    async fn credited_taxes(&mut self, note: &str) -> Result<Vec<(String, String, Quantity, i64)>> {
-        const SQL: &str = "select tax, jurisdiction, rate, amount from credit_note_tax where note = $1 order by tax";
-        Ok(on!(self, conn => sqlx::query_as(SQL).bind(note).fetch_all(conn).await?))
+    async fn credited_taxes(&mut self, notes: &[NoteRow]) -> Result<HashMap<String, Vec<TaxRow>>> {
+        let mut taxes: HashMap<String, Vec<TaxRow>> = HashMap::new();
+        for chunk in notes.chunks(IDS_A_STATEMENT) {
+            let rows: Vec<TaxRow> = on!(self, conn => {
+                let mut query = QueryBuilder::new(
+                    "select note, tax, jurisdiction, rate, amount from credit_note_tax where note in (",
+                );
+                query.push_values(chunk, |mut row, note| {
+                    row.push_bind(&note.0);
+                });
+                query.push(") order by note, tax").build_query_as().fetch_all(conn).await?
+            });
+            rows.into_iter().for_each(|row| taxes.entry(row.0.clone()).or_default().push(row));
+        }
+        Ok(taxes)
     }
 
     /// The credit of everybody who has some, or of one consumer: what was paid too much or credited, and is not used.
@@ -343,7 +379,7 @@ fn payment(row: PaymentRow) -> Result<Payment> {
     })
 }
 
-fn note(row: NoteRow, lines: Vec<(i64, i64)>, taxes: Vec<(String, String, Quantity, i64)>) -> Result<CreditNote> {
+fn note(row: NoteRow, lines: Vec<(i64, i64)>, taxes: Vec<TaxRow>) -> Result<CreditNote> {
     let (
         id,
         ordinal,
@@ -364,12 +400,8 @@ fn note(row: NoteRow, lines: Vec<(i64, i64)>, taxes: Vec<(String, String, Quanti
     let damaged = |what| damaged("credit note", &id, what);
     let currency = Currency::from_code(&currency).ok_or_else(|| damaged("currency"))?;
     let money = |minor| Money::from_minor(minor, currency);
-    let taxed = |(tax, jurisdiction, rate, amount): (String, String, Quantity, i64)| Taxed {
-        tax,
-        jurisdiction,
-        rate: rate.0,
-        amount: money(amount),
-    };
+    let taxed =
+        |(_, tax, jurisdiction, rate, amount): TaxRow| Taxed { tax, jurisdiction, rate: rate.0, amount: money(amount) };
     Ok(CreditNote {
         id: CreditNoteId::parse(&id).ok_or_else(|| damaged("id"))?,
         number: Number { prefix: credit_note::PREFIX.to_owned(), ordinal },

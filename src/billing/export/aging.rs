@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use jiff::Unit;
 use jiff::civil::Date;
 
+use crate::billing::csv::csv;
 use crate::billing::export::documents::Documents;
-use crate::billing::export::table::csv;
 use crate::domain::ledger::account::Chart;
 use crate::domain::money::Money;
 use crate::domain::money::MoneyError;

@@ -7,8 +7,8 @@ use jiff::ToSpan;
 use jiff::civil::Date;
 
 use crate::billing::booking;
+use crate::billing::csv::csv;
 use crate::billing::export::Range;
-use crate::billing::export::table::csv;
 use crate::domain::document::invoice::Invoice;
 use crate::domain::document::payout::Payout;
 use crate::domain::document::payout::PayoutState;

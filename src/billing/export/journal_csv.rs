@@ -1,6 +1,6 @@
 //! `journal.csv`: a row for each posting, with everything that is known of it and of its entry.
 
-use crate::billing::export::table::csv;
+use crate::billing::csv::csv;
 use crate::domain::ids::EntryId;
 use crate::domain::ledger::account::Side;
 use crate::domain::ledger::entry::Posting;

@@ -16,7 +16,6 @@ mod quickbooks;
 mod rewards;
 mod statement;
 mod summary;
-mod table;
 #[cfg(test)]
 mod tests;
 mod usage;

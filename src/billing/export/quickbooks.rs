@@ -4,11 +4,11 @@
 //! receivable needs the customer's name. Lines with one `JournalNo` are one entry, which has to balance. The number
 //! carries the batch: where QuickBooks warns of numbers that it has, a second import is refused.
 
+use crate::billing::csv::csv;
 use crate::billing::export::journal::Journal;
 use crate::billing::export::summary::Day;
 use crate::billing::export::summary::Moved;
 use crate::billing::export::summary::days;
-use crate::billing::export::table::csv;
 use crate::domain::ledger::account::Account;
 use crate::domain::money::MoneyError;
 

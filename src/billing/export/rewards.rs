@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
-use crate::billing::export::table::csv;
+use crate::billing::csv::csv;
 use crate::domain::ledger::account::Account;
 use crate::domain::ledger::account::Chart;
 use crate::domain::ledger::account::Side;

@@ -1,8 +1,8 @@
 //! `usage.csv`: what every meter measured, by consumer, day and dimensions.
 
+use crate::billing::csv::csv;
 use crate::billing::export::ExportError;
 use crate::billing::export::Range;
-use crate::billing::export::table::csv;
 use crate::domain::book::meter::Meter;
 use crate::domain::period::Period;
 use crate::domain::time::Instant;

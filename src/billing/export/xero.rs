@@ -4,11 +4,11 @@
 //! narration and date are one journal. The narration carries the batch, by which a second import is seen. Xero does not
 //! let its own receivable and payable accounts be posted to: accounts with our codes are set up beside them.
 
+use crate::billing::csv::csv;
 use crate::billing::export::journal::Journal;
 use crate::billing::export::summary::Day;
 use crate::billing::export::summary::Moved;
 use crate::billing::export::summary::days;
-use crate::billing::export::table::csv;
 use crate::domain::money::MoneyError;
 
 const COLUMNS: [&str; 10] = [

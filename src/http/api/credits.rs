@@ -27,21 +27,21 @@ use crate::http::App;
 use crate::http::amount::Amount;
 use crate::http::api::consumers::unknown_consumer;
 use crate::http::api::consumers::unprocessable;
-use crate::http::api::settle::ListQuery;
 use crate::http::api::settle::Reason;
 use crate::http::api::settle::act;
-use crate::http::api::settle::idempotency_key;
 use crate::http::api::settle::nothing;
-use crate::http::api::settle::page;
 use crate::http::api::settle::reason;
 use crate::http::api::settle::text;
 use crate::http::auth::Caller;
 use crate::http::auth::Role;
 use crate::http::body::Body;
+use crate::http::idempotency::idempotency_key;
 use crate::http::path::Path;
 use crate::http::problem::Problem;
+use crate::http::query::ListQuery;
 use crate::http::query::Page;
 use crate::http::query::Query;
+use crate::http::query::page;
 use crate::random;
 use crate::store::prepaid::Wanted;
 
@@ -141,6 +141,7 @@ impl Credit {
     responses(
         (status = 201, description = "The credit", body = Object),
         (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 409, description = "The ledger is locked at the same time", body = Problem),
         (status = 422, description = "A consumer, amount or time that cannot be", body = Problem),
     ),
 )]
@@ -224,7 +225,8 @@ async fn get(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> 
     responses(
         (status = 200, description = "The credit, of which nothing is left", body = Object),
         (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
-        (status = 404, body = Problem), (status = 422, description = "A reason or date that cannot be", body = Problem),
+        (status = 404, body = Problem), (status = 409, description = "The ledger is locked at the same time", body = Problem),
+        (status = 422, description = "A reason or date that cannot be", body = Problem),
     ),
 )]
 async fn void(

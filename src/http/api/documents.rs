@@ -26,14 +26,14 @@ use crate::http::accept::Form;
 use crate::http::accept::form;
 use crate::http::api::paper;
 use crate::http::api::payouts::Told;
-use crate::http::api::settle::ListQuery;
-use crate::http::api::settle::page;
 use crate::http::auth::Caller;
 use crate::http::auth::Role;
 use crate::http::path::Path;
 use crate::http::problem::Problem;
+use crate::http::query::ListQuery;
 use crate::http::query::Page;
 use crate::http::query::Query;
+use crate::http::query::page;
 use crate::store::documents::Wanted;
 use crate::store::payouts::Sought;
 

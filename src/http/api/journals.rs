@@ -35,6 +35,7 @@ use crate::http::api::lock::day;
 use crate::http::auth::Caller;
 use crate::http::auth::Role;
 use crate::http::body::Body;
+use crate::http::idempotency::idempotency_key;
 use crate::http::path::Path;
 use crate::http::problem::Place;
 use crate::http::problem::Problem;
@@ -272,7 +273,7 @@ async fn reverse_journal(
 
 /// An idempotency key names the journal: the same key can only ever make the same one.
 fn new_id(headers: &HeaderMap, caller: &Caller, now: Instant) -> JournalId {
-    match headers.get("idempotency-key").and_then(|key| key.to_str().ok()) {
+    match idempotency_key(headers) {
         Some(key) => JournalId::derive(Instant::from_micros(0), &[caller.key.as_str(), key]),
         None => JournalId::new(now, random::bytes()),
     }
@@ -322,14 +323,12 @@ fn read_posting(index: usize, posting: &PostingRequest) -> Result<Posting, Vec<P
         .ok_or_else(|| fault("side", "not_a_side", format!("`{}` is not a side", posting.side), "use debit or credit"));
     let amount = account.as_ref().ok().map(|account| {
         let exact = Decimal::from_str_exact(&posting.amount).ok();
-        let money = exact.and_then(|exact| Some((exact, Money::round(exact, account.currency()).ok()?)));
-        money
-            .filter(|(exact, money)| money.decimal() == *exact && money.minor() > 0)
-            .map(|(_, money)| money)
-            .ok_or_else(|| {
+        exact.and_then(|exact| Money::exact(exact, account.currency())).filter(|money| money.minor() > 0).ok_or_else(
+            || {
                 let detail = format!("`{}` is not an amount of {} above zero", posting.amount, account.currency());
                 fault("amount", "not_an_amount", detail, "write it like 12.50; the side says which way")
-            })
+            },
+        )
     });
     match (account, side, amount) {
         (Ok(account), Ok(side), Some(Ok(amount))) => Ok(Posting { account, side, amount }),

@@ -6,7 +6,6 @@ use axum::http::StatusCode;
 use axum::response::Json;
 use jiff::civil::Date;
 use serde::Deserialize;
-use utoipa::IntoParams;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -32,12 +31,13 @@ use crate::http::api::documents::unknown;
 use crate::http::auth::Caller;
 use crate::http::auth::Role;
 use crate::http::body::Body;
+use crate::http::idempotency::idempotency_key;
 use crate::http::path::Path;
 use crate::http::problem::Problem;
+use crate::http::query::ListQuery;
 use crate::http::query::Page;
 use crate::http::query::Query;
-use crate::http::query::invalid;
-use crate::http::query::limit;
+use crate::http::query::page;
 use crate::random;
 use crate::store::documents;
 use crate::store::settlements::Wanted;
@@ -128,16 +128,6 @@ struct LineRequest {
     amount: Option<Amount>,
 }
 
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-pub(in crate::http::api) struct ListQuery {
-    consumer: Option<String>,
-    /// 1 to 1000; 100 if it is left out.
-    limit: Option<String>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-}
-
 fn bank() -> String {
     "bank".to_owned()
 }
@@ -198,6 +188,7 @@ async fn pay(
     responses(
         (status = 200, description = "The payment, and what it settles", body = Object),
         (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 409, description = "The ledger is locked at the same time", body = Problem),
         (status = 422, description = "A consumer, amount or date that cannot be", body = Problem),
     ),
 )]
@@ -305,6 +296,7 @@ async fn uncollectible(
         (status = 201, description = "The credit note", body = Object),
         (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
         (status = 404, body = Problem),
+        (status = 409, description = "The ledger is locked at the same time", body = Problem),
         (status = 422, description = "Lines, an amount or a date that cannot be", body = Problem),
     ),
 )]
@@ -387,21 +379,6 @@ fn wanted<'q>(
     Ok((Wanted::Page { consumer, before, limit }, limit))
 }
 
-/// Whose, from where on, and how many.
-pub(in crate::http::api) fn page<'q>(
-    caller: &'q Caller,
-    query: &'q ListQuery,
-    is_cursor: impl Fn(&str) -> bool,
-) -> Result<(Option<&'q str>, Option<&'q str>, i64), Problem> {
-    let consumer = caller.sees(query.consumer.as_deref(), &[Role::Finance])?;
-    let limit = limit(query.limit.as_deref())?;
-    let before = query.cursor.as_deref();
-    if let Some(cursor) = before.filter(|cursor| !is_cursor(cursor)) {
-        return Err(invalid("cursor", &format!("`{cursor}` is not a cursor"), "use next_cursor as it was given"));
-    }
-    Ok((consumer, before, limit))
-}
-
 /// Who acts, and on which day.
 pub(in crate::http::api) fn act(caller: &Caller, date: Option<&str>, place: &str) -> Result<Act, Problem> {
     let on = date.map(|text| {
@@ -419,10 +396,6 @@ fn payment_id(caller: &Caller, headers: &HeaderMap, now: Instant) -> PaymentId {
         Some(key) => PaymentId::derive(Instant::from_micros(0), &[caller.key.as_str(), key]),
         None => PaymentId::new(now, random::bytes()),
     }
-}
-
-pub(in crate::http::api) fn idempotency_key(headers: &HeaderMap) -> Option<&str> {
-    headers.get("idempotency-key").and_then(|key| key.to_str().ok())
 }
 
 pub(in crate::http::api) fn text(text: String, place: &str) -> Result<String, Problem> {

@@ -6,7 +6,6 @@ use axum::http::StatusCode;
 use axum::response::Json;
 use serde::Deserialize;
 use serde::Deserializer;
-use utoipa::IntoParams;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -22,8 +21,10 @@ use crate::http::api::consumers::unprocessable;
 use crate::http::auth::Caller;
 use crate::http::auth::Role;
 use crate::http::body::Body;
+use crate::http::idempotency::idempotency_key;
 use crate::http::path::Path;
 use crate::http::problem::Problem;
+use crate::http::query::ListQuery;
 use crate::http::query::Page;
 use crate::http::query::Query;
 use crate::http::query::invalid;
@@ -93,16 +94,6 @@ fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Res
     Option::deserialize(deserializer).map(Some)
 }
 
-#[derive(Deserialize, IntoParams)]
-#[into_params(parameter_in = Query)]
-struct ListQuery {
-    consumer: Option<String>,
-    /// 1 to 1000; 100 if it is left out.
-    limit: Option<String>,
-    /// `next_cursor` of the page before.
-    cursor: Option<String>,
-}
-
 /// Subscribe a consumer to a plan. A start in the past prices what is in the log already.
 #[utoipa::path(
     post, path = "/v1/subscriptions", tag = "subscriptions", request_body = SubscriptionRequest,
@@ -122,7 +113,7 @@ async fn create(
     caller.require(&[Role::Finance])?;
     let now = clock::now();
     // An idempotency key names the subscription: the same key can only ever make the same one, also after a crash.
-    let id = match headers.get("idempotency-key").and_then(|key| key.to_str().ok()) {
+    let id = match idempotency_key(&headers) {
         Some(key) => SubscriptionId::derive(Instant::from_micros(0), &[caller.key.as_str(), key]),
         None => SubscriptionId::new(now, random::bytes()),
     };

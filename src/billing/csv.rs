@@ -3,7 +3,10 @@
 use csv::Writer;
 
 #[expect(clippy::expect_used, reason = "memory takes whatever is written, and rows of one length")]
-pub(super) fn csv<const N: usize>(columns: [&str; N], rows: impl IntoIterator<Item = [String; N]>) -> String {
+pub(in crate::billing) fn csv<const N: usize>(
+    columns: [&str; N],
+    rows: impl IntoIterator<Item = [String; N]>,
+) -> String {
     let mut writer = Writer::from_writer(Vec::new());
     let write = |writer: &mut Writer<Vec<u8>>| {
         writer.write_record(columns)?;
