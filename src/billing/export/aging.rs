@@ -10,6 +10,7 @@ use jiff::civil::Date;
 
 use crate::billing::csv::csv;
 use crate::billing::export::documents::Documents;
+use crate::domain::document::settlement::Settlement;
 use crate::domain::ledger::account::Chart;
 use crate::domain::money::Money;
 use crate::domain::money::MoneyError;
@@ -56,7 +57,8 @@ pub(super) fn text(documents: &Documents, balances: &[AccountTotal], last: Date)
     for invoice in &documents.invoices {
         let document = &invoice.document;
         let total = document.totals.total;
-        let settled = document.settlements.iter().filter(|settlement| settlement.effective_on <= last);
+        let booked_on = |of: &&Settlement| documents.locks.open_day(of.effective_on, of.recorded_at);
+        let settled = document.settlements.iter().filter(|settlement| booked_on(settlement) <= last);
         let settled = Money::sum(total.currency(), settled.map(|settlement| settlement.amount))?;
         let open = total.checked_sub(settled)?;
         if open.is_zero() {

@@ -13,6 +13,7 @@ use crate::domain::document::invoice::Invoice;
 use crate::domain::document::payout::Payout;
 use crate::domain::document::payout::PayoutState;
 use crate::domain::ids::SubscriptionId;
+use crate::domain::ledger::lock::Locks;
 use crate::domain::money::Money;
 use crate::domain::money::MoneyError;
 use crate::domain::period::Period;
@@ -38,6 +39,8 @@ pub(super) struct Documents {
     pub payouts: Vec<Dated<Payout>>,
     /// What their consumers are called, by id.
     pub names: BTreeMap<String, String>,
+    /// What moved accounting dates to days that were open.
+    pub locks: Locks,
 }
 
 const INVOICE_COLUMNS: [&str; 19] = [
@@ -85,24 +88,26 @@ pub(super) async fn of_range(tx: &mut Tx<Read>, versions: &Versions, range: Rang
     let subscriptions = tx.subscriptions(range.consumer, None, i64::MAX).await?;
     let dates = Dates { versions, plans: subscriptions.into_iter().map(|known| (known.id.clone(), known)).collect() };
     let is_wanted = |consumer: &str| range.consumer.is_none_or(|wanted| wanted == consumer);
+    let locks = tx.ledger_locks().await?;
     let (mut invoices, mut payouts) = (Vec::new(), Vec::new());
     for closing in tx.closings().await? {
         // An accounting date is at most the day beside the one of UTC.
         let due = closing.due_at.date_in(&Zone::utc());
         let (first, last) = (due.saturating_sub(2.days()), due.saturating_add(2.days()));
+        let (first, last) = (locks.open_day(first, closing.closed_at), locks.open_day(last, closing.closed_at));
         if last < range.from || first >= range.to {
             continue;
         }
         for document in tx.invoices(Wanted::Closing(closing.seq)).await? {
             let zone = dates.zone(&document.subscription, document.period, &document.book_version);
-            let on = booking::invoiced_on(&document, closing.due_at, &zone);
+            let on = locks.open_day(booking::invoiced_on(&document, closing.due_at, &zone), document.issued_at);
             if range.contains(on) && is_wanted(&document.consumer) {
                 invoices.push(Dated { on, zone, document });
             }
         }
         for document in tx.payouts(Wanted::Closing(closing.seq)).await? {
             let zone = dates.zone(&document.subscription, document.period, &document.book_version);
-            let on = booking::last_day(document.period, &zone);
+            let on = locks.open_day(booking::last_day(document.period, &zone), document.issued_at);
             if range.contains(on) && is_wanted(&document.consumer) {
                 payouts.push(Dated { on, zone, document });
             }
@@ -112,7 +117,7 @@ pub(super) async fn of_range(tx: &mut Tx<Read>, versions: &Versions, range: Rang
     let consumers: BTreeSet<&str> = consumers.chain(payouts.iter().map(|payout| &*payout.document.consumer)).collect();
     let named = tx.consumers_named(&consumers.into_iter().collect::<Vec<_>>()).await?;
     let names = named.into_iter().map(|(id, consumer)| (id, consumer.name)).collect();
-    Ok(Documents { invoices, payouts, names })
+    Ok(Documents { invoices, payouts, names, locks })
 }
 
 /// What accounting dates depend on.

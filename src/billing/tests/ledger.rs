@@ -4,6 +4,9 @@ use jiff::civil::Date;
 use jiff::civil::date;
 
 use super::*;
+use crate::billing::export::Kind;
+use crate::billing::export::Range;
+use crate::billing::export::export;
 use crate::billing::lock::LockError;
 use crate::billing::lock::lock;
 use crate::billing::manual::Draft;
@@ -68,6 +71,14 @@ async fn what_is_closed_when_its_days_are_locked_counts_on_the_first_open_day(db
     assert_eq!(closed.holds_passed, 2, "on the 15th of February, which is locked");
     assert_eq!(dates(&db, before).await, [date(2013, 3, 1), date(2013, 3, 31)]);
     assert_eq!(words(&verified(&db, &metering).await), [""; 0]);
+    // What is exported is dated as it was booked, so that each receivable is explained by its invoices on each day.
+    for (to, invoices) in [(date(2013, 3, 1), 4), (date(2013, 3, 2), 6), (date(2013, 4, 1), 7)] {
+        let range = Range { from: Date::MIN, to, consumer: None };
+        let file = export(&db, &metering.versions(), Kind::Aging, range, after(12)).await.expect("is exported");
+        let text = String::from_utf8(file.bytes).expect("text");
+        let numbers: Vec<&str> = text.lines().skip(1).filter_map(|row| row.split(',').nth(2)).collect();
+        assert!(numbers.len() == invoices && numbers.iter().all(|number| !number.is_empty()), "{to}: {text}");
+    }
 
     // Opened again, and what comes now is dated as ever. What was moved stays where it is.
     lock(&db, date(2012, 12, 31), Some("an invoice was missing"), &finance, after(20)).await.expect("is opened");
