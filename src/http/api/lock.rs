@@ -88,6 +88,7 @@ async fn locked(State(app): State<App>, caller: Caller) -> Result<Json<LedgerLoc
     responses(
         (status = 200, body = LedgerLock),
         (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 409, description = "Somebody else locks at the same time", body = Problem),
         (status = 422, description = "Not a day that can be locked, or a reason is missing", body = Problem),
     ),
 )]

@@ -4,7 +4,6 @@ use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::StatusCode;
 use axum::response::Json;
-use jiff::civil::Date;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -28,6 +27,7 @@ use crate::http::App;
 use crate::http::amount::Amount;
 use crate::http::api::consumers::unprocessable;
 use crate::http::api::documents::unknown;
+use crate::http::api::lock::day;
 use crate::http::auth::Caller;
 use crate::http::auth::Role;
 use crate::http::body::Body;
@@ -381,13 +381,8 @@ fn wanted<'q>(
 
 /// Who acts, and on which day.
 pub(in crate::http::api) fn act(caller: &Caller, date: Option<&str>, place: &str) -> Result<Act, Problem> {
-    let on = date.map(|text| {
-        text.parse::<Date>().map_err(|_| {
-            let detail = format!("`{text}` is not a date");
-            unprocessable(place, "invalid_time", detail, "write it like 2013-01-31")
-        })
-    });
-    Ok(Act { by: caller.key.to_string(), on: on.transpose()?, now: clock::now() })
+    let on = date.map(|text| day(place, text)).transpose()?;
+    Ok(Act { by: caller.key.to_string(), on, now: clock::now() })
 }
 
 /// An idempotency key names what is made: the same key can only ever make the same, also after a crash.
