@@ -192,9 +192,8 @@ impl Canvas {
                 filled = 0.0;
             }
             for glyph in word {
-                let wider = filled + room(glyph, style);
                 // Only a word that is alone on its line can be too wide.
-                if wider - style.tracking > most && width > most && !line.is_empty() {
+                if filled + self::width(&[*glyph], style) > most && width > most && !line.is_empty() {
                     lines.push(std::mem::take(&mut line));
                     filled = 0.0;
                 }
@@ -226,9 +225,10 @@ impl Canvas {
     }
 }
 
+/// From the beginning of the first glyph to the end of the last: what comes between that one and a next is not part of it.
 fn width(glyphs: &[Glyph], style: Style) -> f32 {
     let all: f32 = glyphs.iter().map(|glyph| room(glyph, style)).sum();
-    all - if glyphs.is_empty() { 0.0 } else { style.tracking }
+    all - glyphs.last().map_or(0.0, |last| last.kerning * style.size / 1000.0 + style.tracking)
 }
 
 /// From the beginning of a glyph to that of the next.

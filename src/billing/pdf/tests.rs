@@ -305,6 +305,16 @@ fn names_of_other_scripts_are_letters_or_visible_boxes() {
     assert!(drawn('京') > 0.0);
 }
 
+/// A pair of letters is drawn closer together only while both stand on one line.
+#[test]
+fn what_a_line_is_cut_after_is_as_wide_as_it_is_alone() {
+    let canvas = Canvas::new().expect("a canvas");
+    let (cut, most) = ("KVHmHтpBkTtOyZччhhTбф miEзWihN", 23.532_572);
+    for line in canvas.wrapped(cut, BODY, most) {
+        assert!(canvas.width(&line, BODY) <= most, "{line}");
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 
