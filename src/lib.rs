@@ -6,6 +6,7 @@
 //! | [`store`] | keeps values, in one SQL text, on two engines | decides anything |
 //! | [`metering`] | takes events in, exactly once; knows what was used | knows a price |
 //! | [`billing`] | turns periods into documents and entries | sends money or messages |
+//! | [`delivery`] | takes events to the endpoints that ask for them | lets one endpoint wait for another |
 //! | [`http`] | says it over HTTP, to programs and to people | computes money |
 //! | [`cli`] | one file a command | does what a server could not do too |
 //!
@@ -32,6 +33,7 @@
 pub mod billing;
 pub mod cli;
 pub mod clock;
+pub mod delivery;
 pub mod domain;
 pub mod http;
 pub mod metering;

@@ -17,6 +17,7 @@ mod quarantine;
 mod replay;
 mod serve;
 mod verify;
+mod webhooks;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;

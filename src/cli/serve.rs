@@ -19,6 +19,7 @@ use crate::cli::limits::LimitArgs;
 use crate::cli::place::CannotOpen;
 use crate::cli::place::DataArgs;
 use crate::cli::pricing;
+use crate::cli::webhooks::WebhookArgs;
 use crate::clock;
 use crate::domain::book::SourceFile;
 use crate::http;
@@ -42,6 +43,8 @@ pub struct Args {
     pricing: Option<PathBuf>,
     #[command(flatten)]
     limits: LimitArgs,
+    #[command(flatten)]
+    webhooks: WebhookArgs,
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -58,7 +61,9 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let listener = bind(args.listen).await?;
     let signals = Signals::new()?;
     println!("listening on http://{}", listener.local_addr()?);
-    serve(listener, App::new(db, metering, args.limits.of_bodies()), args.limits.of_connections(), signals).await?;
+    let delivery = args.webhooks.start(db.clone(), metering.clone(), args.data.folder().map(PathBuf::as_path))?;
+    let app = App::new(db, metering, delivery, args.limits.of_bodies());
+    serve(listener, app, args.limits.of_connections(), signals).await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -98,7 +103,8 @@ pub async fn bind(listen: SocketAddr) -> Result<TcpListener, CannotOpen> {
 pub async fn serve(listener: TcpListener, app: App, limits: listen::Limits, signals: Signals) -> anyhow::Result<()> {
     let metering = app.metering.clone();
     let router = http::router(app.clone());
-    listen::serve(listener, app, router, limits, signals.told(), told_again()).await;
+    listen::serve(listener, app.clone(), router, limits, signals.told(), told_again()).await;
+    app.delivery.close().await;
     metering.close().await.context("usage could not be flushed; it will be folded again at the next start")
 }
 

@@ -105,6 +105,7 @@ const BOOKS_STEPS: &[Step] = &[
     step!(20, "0020_prepaid"),
     step!(21, "0021_top_up"),
     step!(30, "0030_posting_checks"),
+    step!(31, "0031_endpoints"),
 ];
 
 /// A number of our own, so that no other program's advisory lock is ours: `tally` in ASCII.

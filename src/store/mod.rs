@@ -19,6 +19,7 @@ pub mod closings;
 mod columns;
 pub mod consumers;
 pub mod documents;
+pub mod endpoints;
 mod engine;
 mod error;
 pub mod exports;

@@ -35,3 +35,4 @@ mod simulate;
 mod statement;
 mod support;
 mod validation;
+mod webhooks;

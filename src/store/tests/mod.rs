@@ -9,6 +9,7 @@ mod balances;
 mod chain;
 mod closings;
 mod consumers;
+mod endpoints;
 mod engine;
 mod exports;
 mod journal;
