@@ -1,7 +1,7 @@
 //! Every code that a problem can have, and what it means: the reading page shows them, and `type` leads there.
 
 /// Never renamed: programs look at them.
-pub const CODES: [(&str, &str); 101] = [
+pub const CODES: [(&str, &str); 102] = [
     (
         "account_has_a_floor",
         "What a party may be paid or may burn comes from documents alone: no manual journal is posted there.",
@@ -149,6 +149,7 @@ pub const CODES: [(&str, &str); 101] = [
         "unusable_payout_method",
         "A payout method is `manual`, or `sepa` with a name and an IBAN whose check digits are right, in euros.",
     ),
+    ("unusable_quantity", "A quantity is a whole number from 0 to a billion."),
     ("unusable_text", "A text is empty that says why something was done, or one is longer than 1,000 bytes."),
     ("wrong_method", "This address takes other methods."),
 ];

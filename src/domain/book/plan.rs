@@ -73,6 +73,8 @@ pub struct Fee {
     pub id: String,
     pub name: String,
     pub amount: Decimal,
+    /// Whether that is for each unit of the subscription's quantity.
+    pub each: bool,
     pub when: When,
     pub prorate: Prorate,
 }

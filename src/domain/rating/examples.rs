@@ -30,8 +30,10 @@ use crate::domain::money::Money;
 use crate::domain::period::Anchor;
 use crate::domain::period::Calendar;
 use crate::domain::period::Period;
+use crate::domain::quantity::Quantities;
 use crate::domain::period::Rhythm;
 use crate::domain::rating::Explained;
+use crate::domain::rating::Life;
 use crate::domain::rating::Inputs;
 use crate::domain::rating::Rated;
 use crate::domain::rating::RatingError;
@@ -101,6 +103,7 @@ pub struct Case {
     pub life_from: Instant,
     pub days: BillingDays,
     pub changes: Vec<Change>,
+    pub quantities: Quantities,
 }
 
 impl Case {
@@ -139,6 +142,7 @@ impl Case {
             life_from: at("2013-01-01T00:00:00Z"),
             days: BillingDays::default(),
             changes: Vec::new(),
+            quantities: Quantities::default(),
         }
     }
 
@@ -177,6 +181,7 @@ impl Case {
             carries_from: self.whole.from(),
             days: &self.days,
             changes: &self.changes,
+            quantities: &self.quantities,
             usage: &BTreeMap::from([("miles".to_owned(), rows.to_vec())]),
         };
         let rated = rate(&inputs, Explained::Yes);
@@ -313,7 +318,7 @@ fn fees_charges_and_the_minimum_come_in_order_and_rewards_apart() {
     case.plan.minimum = Some(dec("500"));
     let fee = |id: &str, when| {
         let (id, name, amount) = (id.to_owned(), "Gate".to_owned(), dec("100"));
-        Component::Fee(Fee { id, name, amount, when, prorate: Prorate::Day })
+        Component::Fee(Fee { id, name, amount, each: false, when, prorate: Prorate::Day })
     };
     case.plan.components = vec![fee("before", When::Advance), fee("after", When::Arrears)];
     let rated = case.rate(&miles(&[(1, "12345")]));
@@ -346,9 +351,10 @@ fn fees_are_prorated_by_days_or_by_seconds_of_the_plans_zone() {
         ),
     ] {
         let fee =
-            Fee { id: "gate".to_owned(), name: "Gate".to_owned(), amount: dec("1000"), when: When::Advance, prorate };
+            Fee { id: "gate".to_owned(), name: "Gate".to_owned(), amount: dec("1000"), each: false, when: When::Advance, prorate };
         case.plan.components = vec![Component::Fee(fee)];
-        let lines = advance_fees(&case.plan, part.from(), (part, whole)).expect("rates");
+        let life = Life { from: part.from(), quantities: &case.quantities };
+        let lines = advance_fees(&case.plan, life, (part, whole)).expect("rates");
         assert_eq!(self::texts(&lines[0]), texts);
         assert_eq!(lines[0].amount.minor(), amount);
     }

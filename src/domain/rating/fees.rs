@@ -1,4 +1,8 @@
-//! Fees, prorated.
+//! Fees, prorated, and for each unit of the subscription's quantity where they are stated for one.
+//!
+//! A period's own line is for the units that are there when it begins. Units that come or go within it are lines of their own,
+//! for the time that is left, on the document that closes it: so what is charged in advance never depends on what is said
+//! later, and all lines together are what each unit owes for its time.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +14,7 @@ use crate::domain::book::plan::Plan;
 use crate::domain::book::plan::Prorate;
 use crate::domain::book::plan::When;
 use crate::domain::period::Period;
+use crate::domain::quantity::Quantities;
 use crate::domain::rating::PriceError;
 use crate::domain::rating::RatingError;
 use crate::domain::rating::exact;
@@ -22,19 +27,66 @@ use crate::domain::rating::line::StepKind;
 use crate::domain::time::Instant;
 use crate::domain::time::Zone;
 
-/// The fees that are due when a period opens, in the order of the plan. The subscription began at `life_from`.
+/// What fees depend on beside their plan and their period.
+#[derive(Clone, Copy, Debug)]
+pub struct Life<'a> {
+    /// Where the subscription began.
+    pub from: Instant,
+    pub quantities: &'a Quantities,
+}
+
+/// The fees that are due when a period opens, in the order of the plan.
 pub fn advance_fees(
     plan: &Plan,
-    life_from: Instant,
+    life: Life<'_>,
     (period, whole): (Period, Period),
+) -> Result<Vec<Line>, RatingError> {
+    advance_fees_of(plan, life.from, life.quantities.at(period.from()), (period, whole))
+}
+
+/// The same, for so many units.
+fn advance_fees_of(
+    plan: &Plan,
+    life_from: Instant,
+    units: i64,
+    periods: (Period, Period),
 ) -> Result<Vec<Line>, RatingError> {
     let mut lines = Vec::new();
     for component in &plan.components {
         if let Component::Fee(fee) = component
             && fee.when == When::Advance
         {
-            lines.push(line(plan, fee, life_from, (period, whole))?);
+            lines.push(owed(plan, fee, life_from, Units::All(units), periods)?);
         }
+    }
+    Ok(lines)
+}
+
+/// A fee for the units that are there when a period begins.
+pub fn line(plan: &Plan, fee: &Fee, life: Life<'_>, periods: (Period, Period)) -> Result<Line, RatingError> {
+    owed(plan, fee, life.from, Units::All(life.quantities.at(periods.0.from())), periods)
+}
+
+/// What units that come within a period owe of a fee, and what those that go do not owe any more. Where every part of a period
+/// owes it whole, it is owed for as many as there ever are.
+pub fn changed_units(
+    plan: &Plan,
+    fee: &Fee,
+    life: Life<'_>,
+    (period, whole): (Period, Period),
+) -> Result<Vec<Line>, RatingError> {
+    let mut lines = Vec::new();
+    let mut from = life.quantities.at(period.from());
+    for change in life.quantities.within(period).filter(|_| fee.each) {
+        let to = change.quantity;
+        if to == from || (fee.prorate == Prorate::None && to < from) {
+            continue;
+        }
+        let part = Period::new(change.at, period.to())?;
+        if plan.after_trial(life.from, part).is_some() {
+            lines.push(owed(plan, fee, life.from, Units::Changed { from, to }, (part, whole))?);
+        }
+        from = to;
     }
     Ok(lines)
 }
@@ -43,17 +95,18 @@ pub fn advance_fees(
 /// were charged through `through`. The part that is not used is credited, and a part that was not charged is.
 pub fn advance_corrections(
     plan: &Plan,
-    life_from: Instant,
+    life: Life<'_>,
     (period, whole): (Period, Period),
     through: Instant,
 ) -> Result<Vec<Line>, RatingError> {
     let end = period.to();
     let Ok(part) = Period::new(end.min(through), end.max(through)) else { return Ok(Vec::new()) };
-    let is_due = |period| plan.after_trial(life_from, period).is_some();
+    let is_due = |period| plan.after_trial(life.from, period).is_some();
     if !is_due(part) {
         return Ok(Vec::new());
     }
-    let mut lines = advance_fees(plan, life_from, (part, whole))?;
+    // For as many units as were charged.
+    let mut lines = advance_fees_of(plan, life.from, life.quantities.at(period.from()), (part, whole))?;
     // A fee that every part owes whole is neither owed again nor given back, unless all that it was for was the trial, or
     // is now.
     let was_due = Period::new(period.from(), through).map_or(true, is_due);
@@ -65,7 +118,8 @@ pub fn advance_corrections(
     if end < through {
         for line in &mut lines {
             line.amount = line.amount.checked_neg()?;
-            line.quantity = Decimal::NEGATIVE_ONE;
+            line.quantity = exact::sub(Decimal::ZERO, line.quantity)
+                .map_err(|source| RatingError::Price { component: line.component.clone(), source })?;
             let credited = line.amount.decimal();
             line.explanation.steps.push(Step {
                 step: StepKind::Credit,
@@ -79,29 +133,45 @@ pub fn advance_corrections(
     Ok(lines)
 }
 
+/// What a fee is owed for, where it is for each unit.
+#[derive(Clone, Copy)]
+enum Units {
+    All(i64),
+    Changed { from: i64, to: i64 },
+}
+
 /// A fee for `period`, which is all or a part of `whole`; for what of it comes after the trial.
-pub fn line(
+fn owed(
     plan: &Plan,
     fee: &Fee,
     life_from: Instant,
+    units: Units,
     (period, whole): (Period, Period),
 ) -> Result<Line, RatingError> {
+    let failed = |source| RatingError::Price { component: fee.id.clone(), source };
+    let amount = |amount| explain::amount(amount, plan.currency);
+    let (quantity, said) = match units {
+        _ if !fee.each => (1, String::new()),
+        Units::All(units) => (units, format!("{units} at {}: ", amount(fee.amount))),
+        Units::Changed { from, to } => {
+            (to.saturating_sub(from), format!("{to} instead of {from} at {}: ", amount(fee.amount)))
+        }
+    };
+    let quantity = Decimal::from(quantity);
+    let full = exact::mul(fee.amount, quantity).map_err(failed)?;
     let price = Step {
         step: StepKind::Price,
-        text: format!("a fee of {}", explain::amount(fee.amount, plan.currency)),
+        text: format!("{said}a fee of {}", amount(full)),
         before: Decimal::ZERO,
-        after: fee.amount,
+        after: full,
         tiers: Vec::new(),
     };
-    let of = |part| {
-        prorated(fee.amount, fee.prorate, (part, whole), &plan.calendar.zone)
-            .map_err(|source| RatingError::Price { component: fee.id.clone(), source })
-    };
+    let of = |part| prorated(full, fee.prorate, (part, whole), &plan.calendar.zone).map_err(failed);
     let of_period = of(period)?;
     let owed = plan.after_trial(life_from, period);
     let exact = owed.map_or(Ok(Decimal::ZERO), of)?;
     let said = owed.unwrap_or(period);
-    let proration = proration(fee.amount, of_period, fee.prorate, (period, whole), plan);
+    let proration = proration(full, of_period, fee.prorate, (period, whole), plan);
     let trial = explain::changed(StepKind::Trial, of_period, exact, || {
         format!("after a trial of {} days: {}", plan.trial_days, explain::amount(exact, plan.currency))
     });
@@ -113,7 +183,7 @@ pub fn line(
         dimensions: BTreeMap::new(),
         from: said.from(),
         to: said.to(),
-        quantity: Decimal::ONE,
+        quantity,
         amount,
         program: None,
         explanation: Explanation {
@@ -186,13 +256,19 @@ mod tests {
         Instant::parse(text).expect("a time")
     }
 
+    /// One unit over all of it.
+    fn life(from: Instant) -> Life<'static> {
+        static ONE: Quantities = Quantities { first: 1, changes: Vec::new() };
+        Life { from, quantities: &ONE }
+    }
+
     /// A month of 31 days in New York, and a fee of 310.00 for it.
     fn plan(prorate: Prorate, trial_days: u32) -> (Plan, Period) {
         let mut plan = Case::new(Model::PerUnit { unit_amount: Decimal::ONE }).plan;
         plan.calendar.zone = Zone::named("America/New_York").expect("a zone");
         plan.trial_days = trial_days;
         let (id, name) = ("gate".to_owned(), "Gate".to_owned());
-        let fee = Fee { id, name, amount: Decimal::from(310), when: When::Advance, prorate };
+        let fee = Fee { id, name, amount: Decimal::from(310), each: false, when: When::Advance, prorate };
         plan.components = vec![Component::Fee(fee)];
         (plan, Period::new(at("2013-03-01T05:00:00Z"), at("2013-04-01T04:00:00Z")).expect("a period"))
     }
@@ -204,7 +280,7 @@ mod tests {
     #[test]
     fn in_a_trial_no_fee_is_due_and_a_period_in_which_it_ends_owes_the_rest() {
         let (plan, march) = plan(Prorate::Day, 14);
-        let due = |life_from: &str| advance_fees(&plan, at(life_from), (march, march)).expect("rates");
+        let due = |life_from: &str| advance_fees(&plan, life(at(life_from)), (march, march)).expect("rates");
         // Clocks change on 10 March: 14 days of the zone all the same.
         let lines = due("2013-03-01T05:00:00Z");
         assert_eq!(minor(&lines), [17_000]);
@@ -214,7 +290,7 @@ mod tests {
         assert_eq!(minor(&due("2013-02-15T05:00:00Z")), [31_000], "it ended before");
         assert_eq!(minor(&due("2013-02-22T05:00:00Z")), [24_000]);
         let (plan, _) = self::plan(Prorate::None, 31);
-        let due = |life_from: &str| minor(&advance_fees(&plan, at(life_from), (march, march)).expect("rates"));
+        let due = |life_from: &str| minor(&advance_fees(&plan, life(at(life_from)), (march, march)).expect("rates"));
         assert_eq!(due("2013-03-01T05:00:00Z"), [0]);
         assert_eq!(due("2013-02-28T05:00:00Z"), [31_000], "all of it for any part");
     }
@@ -230,7 +306,7 @@ mod tests {
         ] {
             let (plan, march) = plan(prorate, 14);
             let period = Period::new(march.from(), at(end)).expect("a period");
-            let lines = advance_corrections(&plan, march.from(), (period, march), march.to()).expect("rates");
+            let lines = advance_corrections(&plan, life(march.from()), (period, march), march.to()).expect("rates");
             assert_eq!(minor(&lines), credited, "{prorate:?} {end}");
         }
     }
@@ -245,8 +321,8 @@ mod tests {
             let day = |days: i64| Instant::from_micros(march.from().micros() + days * 86_400_000_000);
             let part = |end| (Period::new(march.from(), end).expect("a period"), march);
             let sum = |lines: Vec<Line>| lines.iter().map(|line| line.amount.minor()).sum::<i64>();
-            let fees = |end| sum(advance_fees(&plan, march.from(), part(end)).expect("rates"));
-            let back = sum(advance_corrections(&plan, march.from(), part(day(end)), day(known)).expect("rates"));
+            let fees = |end| sum(advance_fees(&plan, life(march.from()), part(end)).expect("rates"));
+            let back = sum(advance_corrections(&plan, life(march.from()), part(day(end)), day(known)).expect("rates"));
             // Each is rounded once.
             prop_assert!((fees(day(known)) + back - fees(day(end))).abs() <= 1);
         }
