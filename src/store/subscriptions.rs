@@ -20,22 +20,8 @@ use crate::store::on;
 /// Both engines take this many rows of six values in one statement.
 const ROWS_A_STATEMENT: usize = 5_000;
 
-type Row = (
-    String,
-    String,
-    String,
-    Option<i64>,
-    i64,
-    i64,
-    Option<i64>,
-    i64,
-    i64,
-    i64,
-    i64,
-    Option<i64>,
-    Option<String>,
-    i64,
-);
+type Row =
+    (String, String, String, Option<i64>, i64, i64, Option<i64>, i64, i64, i64, i64, Option<i64>, Option<String>, i64);
 type ChangeRow = (String, i64, String, i64, i64);
 type DayRow = (String, i64, Option<i64>, i64);
 type QuantityRow = (String, i64, i64, i64);
@@ -320,7 +306,7 @@ impl Tx<Write> {
         let id = changed.id.as_str();
         let (ends_at, read) = (changed.ends_at.map(Instant::micros), changed.closed_through.micros());
         let found = on!(self, conn => sqlx::query(END)
-            
+
             .bind(id)
             .bind(ends_at)
             .bind(read)

@@ -392,8 +392,19 @@ async fn rated(db: &Db, version: &BookVersion, args: &Args) -> anyhow::Result<Ra
             let (programs, meters) = (&version.book.programs, &version.book.meters);
             let (whole, life_from, days) = (period, period.from(), &BillingDays::default());
             let (carries_from, changes, quantities) = (period.from(), &[], &Quantities::default());
-            let inputs =
-                Inputs { plan, programs, meters, period, whole, life_from, carries_from, days, changes, quantities, usage };
+            let inputs = Inputs {
+                plan,
+                programs,
+                meters,
+                period,
+                whole,
+                life_from,
+                carries_from,
+                days,
+                changes,
+                quantities,
+                usage,
+            };
             let rated = rate(&inputs, Explained::Yes)?;
             lines += (rated.lines.len() + rated.rewards.len()) as u64;
         }

@@ -221,7 +221,8 @@ mod tests {
     fn a_maximum_takes_off_what_fees_and_charges_are_above_it() {
         let bounded = |case: &mut Case| {
             let (id, name) = ("gate".to_owned(), "Gate".to_owned());
-            let fee = Fee { id, name, amount: Decimal::from(30), each: false, when: When::Advance, prorate: Prorate::None };
+            let fee =
+                Fee { id, name, amount: Decimal::from(30), each: false, when: When::Advance, prorate: Prorate::None };
             case.plan.components = vec![Component::Fee(fee)];
             (case.plan.minimum, case.plan.maximum) = (Some(Decimal::from(50)), Some(Decimal::from(80)));
         };

@@ -30,11 +30,11 @@ use crate::domain::money::Money;
 use crate::domain::period::Anchor;
 use crate::domain::period::Calendar;
 use crate::domain::period::Period;
-use crate::domain::quantity::Quantities;
 use crate::domain::period::Rhythm;
+use crate::domain::quantity::Quantities;
 use crate::domain::rating::Explained;
-use crate::domain::rating::Life;
 use crate::domain::rating::Inputs;
+use crate::domain::rating::Life;
 use crate::domain::rating::Rated;
 use crate::domain::rating::RatingError;
 use crate::domain::rating::UnbudgetedReward;
@@ -350,8 +350,14 @@ fn fees_are_prorated_by_days_or_by_seconds_of_the_plans_zone() {
             &["a fee of 1,000.00 USD", "for 144,000 of 2,674,800 seconds: 53.83580081 USD", "rounded to 53.84 USD"],
         ),
     ] {
-        let fee =
-            Fee { id: "gate".to_owned(), name: "Gate".to_owned(), amount: dec("1000"), each: false, when: When::Advance, prorate };
+        let fee = Fee {
+            id: "gate".to_owned(),
+            name: "Gate".to_owned(),
+            amount: dec("1000"),
+            each: false,
+            when: When::Advance,
+            prorate,
+        };
         case.plan.components = vec![Component::Fee(fee)];
         let life = Life { from: part.from(), quantities: &case.quantities };
         let lines = advance_fees(&case.plan, life, (part, whole)).expect("rates");

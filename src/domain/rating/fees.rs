@@ -36,11 +36,7 @@ pub struct Life<'a> {
 }
 
 /// The fees that are due when a period opens, in the order of the plan.
-pub fn advance_fees(
-    plan: &Plan,
-    life: Life<'_>,
-    (period, whole): (Period, Period),
-) -> Result<Vec<Line>, RatingError> {
+pub fn advance_fees(plan: &Plan, life: Life<'_>, (period, whole): (Period, Period)) -> Result<Vec<Line>, RatingError> {
     advance_fees_of(plan, life.from, life.quantities.at(period.from()), (period, whole))
 }
 

@@ -154,7 +154,12 @@ mod tests {
     fn earlier_periods_end_where_the_plan_changed() {
         let mut case = fifty_a_period();
         let at = |text| Instant::parse(text).expect("a time");
-        case.changes.push(Change { at: at("2013-01-20T00:00:00Z"), plan: "plan".to_owned(), paused: false, made_at: case.life_from });
+        case.changes.push(Change {
+            at: at("2013-01-20T00:00:00Z"),
+            plan: "plan".to_owned(),
+            paused: false,
+            made_at: case.life_from,
+        });
         let february = Period::new(at("2013-02-01T00:00:00Z"), at("2013-03-01T00:00:00Z")).expect("a period");
         (case.period, case.whole) = (february, february);
         assert_eq!(paid(&case.rate(&rows(&[(10, 50), (25, 50), (40, 25)])).lines), [0], "150 are used up");

@@ -56,8 +56,8 @@ use thiserror::Error;
 pub use crate::domain::rating::budget::eligible;
 pub use crate::domain::rating::budget::settle_budget;
 pub use crate::domain::rating::carry::carrying_meters;
-pub use crate::domain::rating::fees::advance_corrections;
 pub use crate::domain::rating::fees::Life;
+pub use crate::domain::rating::fees::advance_corrections;
 pub use crate::domain::rating::fees::advance_fees;
 
 use crate::domain::book::meter::Meter;

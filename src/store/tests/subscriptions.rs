@@ -194,7 +194,8 @@ async fn pauses_quantities_and_what_an_end_settles_are_kept_where_nothing_is_clo
         let mut tx = db.write().await?;
         let known = tx.subscription(&made.id).await?.expect("is there");
         let changes = vec![Change { at: hour(4), plan: "airline".to_owned(), paused, made_at: hour(1) }];
-        tx.reschedule_subscription(&Subscription { quantities, changes, ending, ends_at: Some(hour(8)), ..known }).await?;
+        tx.reschedule_subscription(&Subscription { quantities, changes, ending, ends_at: Some(hour(8)), ..known })
+            .await?;
         tx.commit().await
     };
     for (changes, paused) in [(vec![(3, 8), (5, 0)], true), (vec![(4, 2)], false)] {
