@@ -246,6 +246,7 @@ mod tests {
 
     use super::*;
     use crate::domain::book::plan::Model;
+    use crate::domain::quantity::QuantityChange;
     use crate::domain::rating::examples::Case;
 
     fn at(text: &str) -> Instant {
@@ -292,6 +293,23 @@ mod tests {
     }
 
     #[test]
+    fn a_fee_that_every_part_owes_whole_is_owed_for_as_many_units_as_there_ever_are() {
+        let (mut plan, march) = plan(Prorate::None, 0);
+        let Component::Fee(fee) = &mut plan.components[0] else { panic!("it is a fee") };
+        fee.each = true;
+        let fee = fee.clone();
+        let change = |(day, quantity): (&str, i64)| {
+            let at = at(&format!("2013-03-{day}T05:00:00Z"));
+            QuantityChange { at, quantity, made_at: march.from() }
+        };
+        let changes = [("05", 4), ("09", 2), ("15", 5), ("20", 3)].map(change).to_vec();
+        let quantities = Quantities { first: 3, changes };
+        let life = Life { from: march.from(), quantities: &quantities };
+        let more = changed_units(&plan, &fee, life, (march, march)).expect("rates");
+        assert_eq!(minor(&more), [31_000, 31_000], "a fourth, and a fifth");
+    }
+
+    #[test]
     fn who_leaves_within_the_trial_gets_all_of_the_fee_back() {
         let (within, after) = ("2013-03-10T05:00:00Z", "2013-03-21T04:00:00Z");
         for (prorate, end, credited) in [
@@ -308,6 +326,45 @@ mod tests {
     }
 
     proptest! {
+        /// However often units come and go, all lines together are what each unit owes for its time.
+        #[test]
+        fn units_owe_the_time_that_they_are_there(
+            first in 0_i64..20,
+            changes in prop::collection::btree_map(1_i64..31 * 24, 0_i64..20, 0..5),
+            end in 2_i64..=31 * 24,
+            trial_days in 0_u32..20,
+            in_advance: bool,
+        ) {
+            let (mut plan, march) = plan(Prorate::Second, trial_days);
+            // Where a day is always of 24 hours.
+            plan.calendar.zone = Zone::utc();
+            let when = if in_advance { When::Advance } else { When::Arrears };
+            let Component::Fee(fee) = &mut plan.components[0] else { panic!("it is a fee") };
+            (fee.each, fee.when) = (true, when);
+            let fee = fee.clone();
+            let hour = |hours: i64| Instant::from_micros(march.from().micros() + hours * 3_600_000_000);
+            let whole = Period::new(march.from(), hour(31 * 24)).expect("a period");
+            let period = Period::new(march.from(), hour(end)).expect("a period");
+            let change = |(at, quantity): (&i64, &i64)| QuantityChange { at: hour(*at), quantity: *quantity, made_at: hour(0) };
+            let quantities = Quantities { first, changes: changes.iter().map(change).collect() };
+            let life = Life { from: march.from(), quantities: &quantities };
+            // What is charged first is for the whole period, and what is not used of it comes back.
+            let mut lines = vec![match in_advance {
+                true => line(&plan, &fee, life, (whole, whole)).expect("rates"),
+                false => line(&plan, &fee, life, (period, whole)).expect("rates"),
+            }];
+            lines.extend(changed_units(&plan, &fee, life, (period, whole)).expect("rates"));
+            if in_advance {
+                lines.extend(advance_corrections(&plan, life, (period, whole), whole.to()).expect("rates"));
+            }
+            let free = i64::from(trial_days) * 24;
+            let owed: i64 = (free..end).map(|at| quantities.at(hour(at))).sum();
+            let exact = Decimal::from(owed * 31_000) / Decimal::from(31 * 24);
+            let sum: i64 = lines.iter().map(|line| line.amount.minor()).sum();
+            // Each line is rounded once.
+            prop_assert!((Decimal::from(sum) - exact).abs() <= Decimal::from(lines.len()), "{} {}", sum, exact);
+        }
+
         /// Whenever a subscription ends and whatever was charged in advance, what stays is what the period owes.
         #[test]
         fn what_is_charged_in_advance_less_what_comes_back_is_what_is_owed(
