@@ -275,6 +275,26 @@ mod tests {
     }
 
     #[test]
+    fn fees_are_prorated_by_days_or_by_seconds_of_the_plans_zone() {
+        // March 2013 has a day of 23 hours in New York.
+        let part = Period::new(at("2013-03-09T12:00:00Z"), at("2013-03-11T04:00:00Z")).expect("a period");
+        for (prorate, amount, texts) in [
+            (Prorate::None, 31_000, &["a fee of 310.00 USD"][..]),
+            (Prorate::Day, 2_000, &["a fee of 310.00 USD", "for 2 of 31 days: 20.00 USD"]),
+            (
+                Prorate::Second,
+                1_669,
+                &["a fee of 310.00 USD", "for 144,000 of 2,674,800 seconds: 16.68909825 USD", "rounded to 16.69 USD"],
+            ),
+        ] {
+            let (plan, march) = plan(prorate, 0);
+            let lines = advance_fees(&plan, life(part.from()), (part, march)).expect("rates");
+            let said: Vec<&str> = lines[0].explanation.steps.iter().map(|step| step.text.as_str()).collect();
+            assert_eq!((said.as_slice(), minor(&lines)), (texts, vec![amount]));
+        }
+    }
+
+    #[test]
     fn in_a_trial_no_fee_is_due_and_a_period_in_which_it_ends_owes_the_rest() {
         let (plan, march) = plan(Prorate::Day, 14);
         let due = |life_from: &str| advance_fees(&plan, life(at(life_from)), (march, march)).expect("rates");

@@ -94,8 +94,11 @@ fn fee(table: &mut Table<'_>, id: Option<String>, name: Option<String>, terms: &
         let why = "a fee is stated for a period, or for each unit of a subscription's quantity";
         table.refuse("amount", "fee_of_two_amounts", why, "keep one of `amount` and `unit_amount`");
     }
-    let key = if each { "unit_amount" } else { "amount" };
-    let amount = table.required(key, |value| value.money(terms.currency));
+    let amount = match each {
+        // Of so many units, a part of a cent counts.
+        true => table.required("unit_amount", Value::not_negative),
+        false => table.required("amount", |value| value.money(terms.currency)),
+    };
     let when = table.optional("when", |value| value.one_of(&WHEN, &[])).unwrap_or(When::Arrears);
     let prorate = prorate(table, "prorate", terms.interval);
     table.refuse("program", "program_without_reward", "only a reward is paid from a program", "leave it out");
