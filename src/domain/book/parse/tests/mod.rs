@@ -229,12 +229,6 @@ id = "gate" #! duplicate_id
 kind = "fee"
 amount = "-3" #! negative_number
 
-[[plan.component]]
-id = "seats"
-kind = "fee"
-amount = "3.00" #! fee_of_two_amounts
-unit_amount = "0.005"
-
 [[plan.component]] #! missing_key
 kind = "charge"
 meter = "mile" #! unknown_meter
