@@ -13,6 +13,7 @@ mod payouts;
 mod quota;
 mod settle;
 mod shares;
+mod terms;
 mod trial;
 
 use std::collections::BTreeMap;

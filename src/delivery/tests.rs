@@ -88,7 +88,7 @@ async fn nobody_is_waited_for_longer_than_that() {
 
 #[tokio::test]
 async fn an_answer_without_end_is_an_answer() {
-    const ENDLESS: [u8; 64 << 10] = [b'x'; 64 << 10];
+    static ENDLESS: [u8; 64 << 10] = [b'x'; 64 << 10];
     let head = b"HTTP/1.1 200 OK\r\ncontent-length: 1000000000\r\n\r\n";
     let says: &'static [u8] = Box::leak([&head[..], &ENDLESS[..]].concat().into_boxed_slice());
     let (address, _) = server(says).await;

@@ -1,7 +1,7 @@
 //! Every code that a problem can have, and what it means: the reading page shows them, and `type` leads there.
 
 /// Never renamed: programs look at them.
-pub const CODES: [(&str, &str); 104] = [
+pub const CODES: [(&str, &str); 105] = [
     (
         "account_has_a_floor",
         "What a party may be paid or may burn comes from documents alone: no manual journal is posted there.",
@@ -155,6 +155,7 @@ pub const CODES: [(&str, &str); 104] = [
         "unusable_payout_method",
         "A payout method is `manual`, or `sepa` with a name and an IBAN whose check digits are right, in euros.",
     ),
+    ("unusable_quantity", "A quantity is a whole number from 0 to a billion."),
     ("unusable_text", "A text is empty that says why something was done, or one is longer than 1,000 bytes."),
     ("wrong_method", "This address takes other methods."),
 ];
@@ -198,8 +199,17 @@ mod tests {
             used.extend(text.split(before).skip(1).filter_map(|rest| code(before, rest)));
         }
         // Chosen by a condition, so that they do not stand behind a status.
-        used.extend(["invalid_body", "invalid_json", "unknown_invoice", "unknown_payout", "unusable_payout_method"]);
-        used.extend(["unknown_credit", "unknown_credit_note", "unknown_endpoint", "unknown_payment"]);
+        used.extend([
+            "invalid_body",
+            "invalid_json",
+            "unknown_credit",
+            "unknown_credit_note",
+            "unknown_endpoint",
+            "unknown_invoice",
+            "unknown_payment",
+            "unknown_payout",
+            "unusable_payout_method",
+        ]);
         let explained: Vec<&str> = CODES.iter().map(|(code, _)| *code).collect();
         assert_eq!(explained, used.into_iter().collect::<Vec<_>>());
     }

@@ -268,6 +268,7 @@ async fn enrol(
         start: first.to_string(),
         end: None,
         anchor_day: None,
+        quantity: None,
     };
     let id = SubscriptionId::new(now, crate::random::bytes());
     subscribe(db, &metering.versions(), id, request, now).await?;

@@ -256,11 +256,11 @@ fn component(component: &Component) -> Facts {
 }
 
 fn fee(fee: &Fee) -> Facts {
-    let Fee { id: _, name, amount, when, prorate } = fee;
+    let Fee { id: _, name, amount, each, when, prorate } = fee;
     let mut facts = Facts::default();
     facts.say("name", name);
     facts.say("kind", "fee");
-    facts.say("amount", amount);
+    facts.say(if *each { "unit_amount" } else { "amount" }, amount);
     facts.say("when", word(when));
     say_prorate(&mut facts, "prorate", *prorate);
     facts
