@@ -173,12 +173,16 @@ impl<Mode> Tx<Mode> {
         Ok(attempts)
     }
 
-    /// What is available and in no payout: of one consumer, or of all; by consumer and currency.
+    /// What is available, has paid for no invoice and is in no payout: of one consumer, or of all; by consumer and currency.
     pub async fn available(&mut self, consumer: Option<&str>) -> Result<Vec<Available>> {
         const SQL: &str = "
-            select document.consumer, document.currency, payout_hold.document, payout_hold.program, payout_hold.amount
+            select document.consumer, document.currency, payout_hold.document, payout_hold.program,
+                   payout_hold.amount - coalesce(used.amount, 0)
             from payout_hold join document on document.id = payout_hold.document
-            where payout_hold.passed_at is not null
+            left join (
+                select document, program, cast(sum(amount) as bigint) as amount from netting group by document, program
+            ) as used on used.document = payout_hold.document and used.program = payout_hold.program
+            where payout_hold.passed_at is not null and payout_hold.amount <> coalesce(used.amount, 0)
             and (cast($1 as text) is null or document.consumer = $1)
             and not exists (
                 select 1 from payout_part

@@ -101,6 +101,7 @@ const fn means(means: Means) -> &'static str {
         Means::CreditNote => "Credit note",
         Means::Credit => "Credit of your account",
         Means::Prepaid => "Prepaid credit",
+        Means::Rewards => "Your rewards",
         Means::Uncollectible => "Written off",
         Means::Void => "Voided",
     }

@@ -19,21 +19,27 @@ use crate::domain::payout::State;
 use crate::domain::payout::standing::Place;
 use crate::store::tests::both_engines;
 
-fn signed(by: &str) -> Signed {
+pub(super) fn signed(by: &str) -> Signed {
     Signed { at: NOW, by: by.to_owned() }
 }
 
-async fn on_file(db: &Db, consumer: &str, payee: &Payee) {
+pub(super) async fn on_file(db: &Db, consumer: &str, payee: &Payee) {
     let mut tx = db.write().await.expect("begins");
     tx.put_payee(consumer, payee, NOW).await.expect("is put");
     tx.commit().await.expect("commits");
 }
 
-fn open() -> Payee {
+pub(super) fn open() -> Payee {
     Payee { method: Some(Method::Manual), verified: true, tax_form: true, sanctioned: false }
 }
 
-async fn step(db: &Db, metering: &Meter, id: &str, action: Action, by: &str) -> Result<payout::Payout, PayoutError> {
+pub(super) async fn step(
+    db: &Db,
+    metering: &Meter,
+    id: &str,
+    action: Action,
+    by: &str,
+) -> Result<payout::Payout, PayoutError> {
     let note = Note { reference: None, reason: Some("account closed".to_owned()) };
     act(db, &metering.versions(), id, action, (signed(by), note)).await
 }
@@ -50,7 +56,7 @@ fn balances<const N: usize>(expected: [(&str, i64); N]) -> Vec<(String, i64)> {
     expected.map(|(account, minor)| (account.to_owned(), minor)).to_vec()
 }
 
-async fn where_it_is(db: &Db, metering: &Meter, statement: &Payout) -> (Place, String) {
+pub(super) async fn where_it_is(db: &Db, metering: &Meter, statement: &Payout) -> (Place, String) {
     let mut tx = db.read().await.expect("begins");
     let standing = look::standing(&mut tx, &metering.versions(), statement, NOW).await.expect("is made");
     (standing.state, standing.why)

@@ -24,6 +24,8 @@ pub enum Means {
     Credit,
     /// Prepaid credit, bought or given.
     Prepaid,
+    /// What the platform owed its consumer in rewards, where the price book allows it.
+    Rewards,
     /// Nobody expects the money any more.
     Uncollectible,
     /// The invoice should not have been.
@@ -91,8 +93,8 @@ pub enum SettlementError {
 }
 
 impl Means {
-    pub const ALL: [Self; 6] =
-        [Self::Payment, Self::CreditNote, Self::Credit, Self::Prepaid, Self::Uncollectible, Self::Void];
+    pub const ALL: [Self; 7] =
+        [Self::Payment, Self::CreditNote, Self::Credit, Self::Prepaid, Self::Rewards, Self::Uncollectible, Self::Void];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -100,6 +102,7 @@ impl Means {
             Self::CreditNote => "credit_note",
             Self::Credit => "credit",
             Self::Prepaid => "prepaid",
+            Self::Rewards => "rewards",
             Self::Uncollectible => "uncollectible",
             Self::Void => "void",
         }

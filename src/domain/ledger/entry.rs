@@ -45,6 +45,7 @@ pub enum EntryKind {
     PayoutFailed,
     PayoutCancelled,
     ClawbackRepaid,
+    RewardsNetted,
 }
 
 /// One debit or credit.
@@ -99,7 +100,7 @@ pub enum EntryError {
 }
 
 impl EntryKind {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::InvoiceFinalized,
         Self::InvoiceVoided,
         Self::PaymentReceived,
@@ -122,6 +123,7 @@ impl EntryKind {
         Self::PayoutFailed,
         Self::PayoutCancelled,
         Self::ClawbackRepaid,
+        Self::RewardsNetted,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -148,6 +150,7 @@ impl EntryKind {
             Self::PayoutFailed => "payout_failed",
             Self::PayoutCancelled => "payout_cancelled",
             Self::ClawbackRepaid => "clawback_repaid",
+            Self::RewardsNetted => "rewards_netted",
         }
     }
 

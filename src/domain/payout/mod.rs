@@ -10,6 +10,7 @@
 //! accident, and never sent to a new destination under an old approval.
 
 pub mod due;
+pub mod netting;
 pub mod standing;
 
 use std::fmt;

@@ -1,9 +1,12 @@
 //! Where the money of a payout statement is, and why it is not further.
 
+use jiff::civil::Date;
 use serde::Serialize;
 
+use crate::domain::document::Number;
 use crate::domain::document::payout::Hold;
 use crate::domain::ids::PayId;
+use crate::domain::money::Money;
 use crate::domain::payout::AttemptState;
 use crate::domain::payout::Payout;
 use crate::domain::payout::State;
@@ -36,11 +39,21 @@ pub struct Standing {
     pub payout: Option<PayId>,
 }
 
+/// What of a statement paid for an invoice of its consumer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Netted {
+    pub program: String,
+    pub amount: Money,
+    pub invoice: Number,
+    pub on: Date,
+}
+
 /// What is known of a statement.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
     pub statement: &'a str,
     pub holds: &'a [Hold],
+    pub netted: &'a [Netted],
     /// Every payout that ever took something of it, in the order in which they were proposed.
     pub payouts: &'a [Payout],
     /// Why what is available to its consumer is not paid out now; none of it if nothing is in the way.
@@ -54,6 +67,15 @@ impl Known<'_> {
         let mut said: Vec<(Place, String)> = Vec::new();
         let mut payout = None;
         for hold in self.holds {
+            let mut left = hold.amount.minor();
+            for netted in self.netted.iter().filter(|netted| netted.program == hold.program) {
+                let Netted { amount, invoice, on, .. } = netted;
+                left = left.saturating_sub(amount.minor());
+                said.push((Place::Paid, format!("{amount} paid for invoice {invoice} on {on}")));
+            }
+            if left == 0 {
+                continue;
+            }
             let taken = self.payouts.iter().rev().find(|payout| payout.keeps(self.statement, &hold.program));
             said.push(match taken {
                 Some(taken) => {
@@ -146,7 +168,7 @@ mod tests {
 
     fn standing(holds: &[Hold], payouts: &[Payout], why: &[Why]) -> (Place, String) {
         let now = Instant::parse("2026-11-30T12:00:00Z").expect("a time");
-        let known = Known { statement: "po_1", holds, payouts, why, zone: &Zone::utc(), now };
+        let known = Known { statement: "po_1", holds, netted: &[], payouts, why, zone: &Zone::utc(), now };
         let Standing { state, why, .. } = known.standing();
         (state, why)
     }
@@ -167,6 +189,32 @@ mod tests {
         let (state, why) = standing(&both, &[proposed()], &[]);
         let expected = "held until 2026-12-09; payout pay_1 is proposed and waits for a second key";
         assert_eq!((state, &*why), (Place::Held, expected));
+    }
+
+    #[test]
+    fn what_paid_for_an_invoice_says_so_and_the_rest_waits() {
+        let holds = [hold("loyalty", 5000, "2026-11-09T00:00:00Z", true)];
+        let now = Instant::parse("2026-11-30T12:00:00Z").expect("a time");
+        let netted = |minor| Netted {
+            program: "loyalty".to_owned(),
+            amount: eur(minor),
+            invoice: Number { prefix: "INV-".to_owned(), ordinal: 7 },
+            on: jiff::civil::date(2026, 11, 10),
+        };
+        let of = |netted: &[Netted]| {
+            let zone = Zone::utc();
+            let known = Known { statement: "po_1", holds: &holds, netted, payouts: &[], why: &[], zone: &zone, now };
+            let Standing { state, why, .. } = known.standing();
+            (state, why)
+        };
+        let all = "50.00 EUR paid for invoice INV-000007 on 2026-11-10";
+        assert_eq!(of(&[netted(5000)]), (Place::Paid, all.to_owned()));
+        let (state, why) = of(&[netted(2000)]);
+        assert_eq!(state, Place::Pending);
+        assert!(
+            why.starts_with("available") && why.ends_with("20.00 EUR paid for invoice INV-000007 on 2026-11-10"),
+            "{why}"
+        );
     }
 
     #[test]

@@ -5,6 +5,7 @@
 //! | [`payment_received`] | 1000 | 1100 what it settles, 2110 the rest |
 //! | [`credit_note_issued`] | 4095 net, 2200 tax | 1100 what was owed, 2110 to the consumer's credit, 1000 what is sent back |
 //! | [`credit_used`] | 2110 | 1100 |
+//! | [`rewards_netted`] | 2010 | 1100 |
 //! | [`invoice_credited`], of an invoice below zero | 1100 | 2110 |
 //! | [`invoice_uncollectible`] | 5200 | 1100 |
 
@@ -71,6 +72,22 @@ pub fn credit_used(
     let description = format!("Credit of {} used for invoice {}", of.party, of.number);
     let key = format!("invoice:{}:credit_used:{seq}", of.id);
     postings.entry(heading(EntryKind::CreditUsed, key, description, dates(settlement, locks)))
+}
+
+/// What is available of the consumer's rewards pays for an invoice, or a part of it: `used`, which comes to the settlement.
+pub fn rewards_netted(
+    of: Settled<'_>,
+    seq: i64,
+    settlement: &Settlement,
+    used: Money,
+    locks: &Locks,
+) -> Result<Option<Entry>, EntryError> {
+    let mut postings = Postings::default();
+    postings.debit(Chart::RewardsAvailable, Some(of.party), used)?;
+    postings.credit(Chart::Receivable, Some(of.party), settlement.amount)?;
+    let description = format!("Rewards of {} used for invoice {}", of.party, of.number);
+    let key = format!("invoice:{}:netted:{seq}", of.id);
+    postings.entry(heading(EntryKind::RewardsNetted, key, description, dates(settlement, locks)))
 }
 
 /// An invoice that came to less than zero becomes the consumer's credit.
@@ -203,6 +220,10 @@ mod tests {
         assert_eq!(lines(used), ["debit 2110:UA:USD 30", "credit 1100:UA:USD 30"]);
         let credited = invoice_credited(of, &settlement(Means::Credit, -30), &Locks::default());
         assert_eq!(lines(credited), ["debit 1100:UA:USD 30", "credit 2110:UA:USD 30"]);
+        let netted = rewards_netted(of, 2, &settlement(Means::Rewards, 30), usd(30), &Locks::default());
+        assert_eq!(lines(netted), ["debit 2010:UA:USD 30", "credit 1100:UA:USD 30"]);
+        let wrong = rewards_netted(of, 2, &settlement(Means::Rewards, 30), usd(29), &Locks::default());
+        assert!(matches!(wrong, Err(EntryError::Unbalanced { .. })), "{wrong:?}");
         let given_up = invoice_uncollectible(of, &settlement(Means::Uncollectible, 30), &Locks::default());
         assert_eq!(lines(given_up), ["debit 5200:USD 30", "credit 1100:UA:USD 30"]);
     }
