@@ -73,8 +73,20 @@ type Row = (
     Option<i64>,
     Option<String>,
 );
-type AttemptRow =
-    (String, i64, String, String, Option<String>, Option<String>, i64, Option<i64>, Option<i64>, Option<String>);
+type AttemptRow = (
+    String,
+    i64,
+    String,
+    String,
+    Option<String>,
+    Option<String>,
+    i64,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<String>,
+    Option<String>,
+);
 
 impl<Mode> Tx<Mode> {
     pub async fn payouts_of_money(&mut self, sought: Sought<'_>) -> Result<Vec<Payout>> {
@@ -147,7 +159,8 @@ impl<Mode> Tx<Mode> {
         for chunk in payouts.chunks(IDS_A_STATEMENT) {
             let rows: Vec<AttemptRow> = on!(self, conn => {
                 let mut query = QueryBuilder::new(
-                    "select payout, n, method, state, reference, reason, at, sent_at, ended_at, file
+                    "select payout, n, method, state, reference, reason, at, sent_at, ended_at,
+                            returned_at, return_reason, file
                      from payout_attempt where payout in (",
                 );
                 query.push_values(chunk, |mut row, payout| {
@@ -155,7 +168,21 @@ impl<Mode> Tx<Mode> {
                 });
                 query.push(") order by payout, n").build_query_as().fetch_all(conn).await?
             });
-            for (payout, n, method, state, reference, reason, at, sent_at, ended_at, file) in rows {
+            for row in rows {
+                let (
+                    payout,
+                    n,
+                    method,
+                    state,
+                    reference,
+                    reason,
+                    at,
+                    sent_at,
+                    ended_at,
+                    returned_at,
+                    return_reason,
+                    file,
+                ) = row;
                 let attempt = Attempt {
                     n,
                     method: method_of(&payout, &method)?,
@@ -165,6 +192,8 @@ impl<Mode> Tx<Mode> {
                     at: Instant::from_micros(at),
                     sent_at: sent_at.map(Instant::from_micros),
                     ended_at: ended_at.map(Instant::from_micros),
+                    returned_at: returned_at.map(Instant::from_micros),
+                    return_reason,
                     file,
                 };
                 attempts.entry(payout).or_default().push(attempt);
@@ -273,7 +302,8 @@ impl Tx<Write> {
             update payout set state = $3, approved_at = $4, approved_by = $5, ended_at = $6, ended_by = $7
             where id = $1 and state = $2";
         const STEP: &str = "
-            update payout_attempt set state = $3, reference = $4, reason = $5, sent_at = $6, ended_at = $7
+            update payout_attempt set state = $3, reference = $4, reason = $5, sent_at = $6, ended_at = $7,
+                                      returned_at = $8, return_reason = $9
             where payout = $1 and n = $2";
         const BEGIN: &str = "
             insert into payout_attempt (payout, n, method, state, at) values ($1, $2, $3, $4, $5)";
@@ -308,6 +338,8 @@ impl Tx<Write> {
                         .bind(&attempt.reason)
                         .bind(attempt.sent_at.map(Instant::micros))
                         .bind(attempt.ended_at.map(Instant::micros))
+                        .bind(attempt.returned_at.map(Instant::micros))
+                        .bind(&attempt.return_reason)
                         .execute(conn)
                         .await?
                         .rows_affected());

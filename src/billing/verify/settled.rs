@@ -74,6 +74,9 @@ impl Payments {
                     made.extend(entries::rewards_netted(of, seq, settlement, used, locks)?);
                 }
                 Means::Credit => made.extend(of_credit(of, seq, settlement, locks)?),
+                Means::Uncollectible if settlement.amount.is_negative() => {
+                    made.extend(entries::invoice_recovered(of, seq, settlement, locks)?);
+                }
                 Means::Uncollectible => made.extend(entries::invoice_uncollectible(of, settlement, locks)?),
                 Means::Void => {
                     let dates = Dates::open(settlement.effective_on, settlement.recorded_at, locks);

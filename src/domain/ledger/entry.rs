@@ -46,6 +46,8 @@ pub enum EntryKind {
     PayoutCancelled,
     ClawbackRepaid,
     RewardsNetted,
+    PayoutReturned,
+    InvoiceRecovered,
 }
 
 /// One debit or credit.
@@ -100,7 +102,7 @@ pub enum EntryError {
 }
 
 impl EntryKind {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::InvoiceFinalized,
         Self::InvoiceVoided,
         Self::PaymentReceived,
@@ -124,6 +126,8 @@ impl EntryKind {
         Self::PayoutCancelled,
         Self::ClawbackRepaid,
         Self::RewardsNetted,
+        Self::PayoutReturned,
+        Self::InvoiceRecovered,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -151,6 +155,8 @@ impl EntryKind {
             Self::PayoutCancelled => "payout_cancelled",
             Self::ClawbackRepaid => "clawback_repaid",
             Self::RewardsNetted => "rewards_netted",
+            Self::PayoutReturned => "payout_returned",
+            Self::InvoiceRecovered => "invoice_recovered",
         }
     }
 

@@ -112,7 +112,9 @@ impl Known<'_> {
             why.push("available: the next run of payouts proposes it".to_owned());
         }
         if let Some(returned) = self.payouts.iter().rev().find(|payout| payout.state == State::Failed) {
-            let reason = returned.attempts.last().and_then(|last| last.reason.as_deref()).unwrap_or_default();
+            let last = returned.attempts.last();
+            let reason =
+                last.and_then(|last| last.return_reason.as_deref().or(last.reason.as_deref())).unwrap_or_default();
             let on = returned.ended.as_ref().map(|ended| self.day(ended.at)).unwrap_or_default();
             why.push(format!("payout {} came back on {on}: {reason}", returned.id));
         }
@@ -230,6 +232,8 @@ mod tests {
         assert_eq!(of(&paid), (Place::Paid, "paid on 2026-12-02 by payout pay_1".to_owned()));
         let again = step(&sent, Action::Retry, day(2)).expect("is tried again");
         assert!(of(&again).1.contains("since attempt 1 failed on 2026-12-02"), "{:?}", of(&again));
+        let returned = of(&step(&paid, Action::Return, day(3)).expect("comes back"));
+        assert!(returned.0 == Place::Pending && returned.1.contains("came back on 2026-12-03"), "{returned:?}");
         let (state, why) = of(&step(&sent, Action::Fail, day(3)).expect("fails"));
         assert!(state == Place::Pending && why.contains("came back on 2026-12-03"), "{why}");
         let cancelled = step(&approved, Action::Cancel, day(3)).expect("is cancelled");

@@ -160,6 +160,17 @@ async fn a_payout_moves_step_by_step_and_each_try_is_kept(db: Db) {
     }
     assert_eq!((payout.state, payout.attempts.len()), (State::Paid, 2));
     assert_eq!(available(&db, Some("UA")).await, [], "what was paid stays taken");
+    for statement in [
+        "update payout_attempt set returned_at = 50, return_reason = 'x' where n = 2",
+        "update payout_attempt set state = 'failed', reason = 'x' where n = 2",
+        "update payout set state = 'cancelled'",
+    ] {
+        refused(&db, &[statement]).await;
+    }
+    let returned = step(&db, &payout, Action::Return, 46).await;
+    assert_eq!((returned.state, returned.attempts[1].returned_at), (State::Failed, Some(hour(46))));
+    assert_eq!(available(&db, Some("UA")).await[0].total, payout.amount);
+    refused(&db, &["update payout_attempt set returned_at = 50 where n = 2"]).await;
 }
 
 async fn a_failed_payout_lets_go_of_what_it_took(db: Db) {

@@ -8,6 +8,7 @@
 //! | [`rewards_netted`] | 2010 | 1100 |
 //! | [`invoice_credited`], of an invoice below zero | 1100 | 2110 |
 //! | [`invoice_uncollectible`] | 5200 | 1100 |
+//! | [`invoice_recovered`]: it is paid after all | 1100 | 5200 |
 
 use crate::domain::document::credit_note::CreditNote;
 use crate::domain::document::settlement::Payment;
@@ -118,6 +119,22 @@ pub fn invoice_uncollectible(
     postings.entry(heading(EntryKind::InvoiceUncollectible, key, description, dates(settlement, locks)))
 }
 
+/// Some of what was given up is paid after all: it is owed again, and what pays for it is booked as ever. `settlement` is below
+/// zero.
+pub fn invoice_recovered(
+    of: Settled<'_>,
+    seq: i64,
+    settlement: &Settlement,
+    locks: &Locks,
+) -> Result<Option<Entry>, EntryError> {
+    let mut postings = Postings::default();
+    postings.credit(Chart::Receivable, Some(of.party), settlement.amount)?;
+    postings.debit(Chart::BadDebt, None, settlement.amount)?;
+    let description = format!("Invoice {} to {} paid after it was given up", of.number, of.party);
+    let key = format!("invoice:{}:recovered:{seq}", of.id);
+    postings.entry(heading(EntryKind::InvoiceRecovered, key, description, dates(settlement, locks)))
+}
+
 fn dates(settlement: &Settlement, locks: &Locks) -> Dates {
     Dates::open(settlement.effective_on, settlement.recorded_at, locks)
 }
@@ -226,5 +243,7 @@ mod tests {
         assert!(matches!(wrong, Err(EntryError::Unbalanced { .. })), "{wrong:?}");
         let given_up = invoice_uncollectible(of, &settlement(Means::Uncollectible, 30), &Locks::default());
         assert_eq!(lines(given_up), ["debit 5200:USD 30", "credit 1100:UA:USD 30"]);
+        let recovered = invoice_recovered(of, 2, &settlement(Means::Uncollectible, -20), &Locks::default());
+        assert_eq!(lines(recovered), ["debit 1100:UA:USD 20", "credit 5200:USD 20"]);
     }
 }
