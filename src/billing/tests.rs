@@ -9,6 +9,7 @@ mod changes;
 mod late;
 mod ledger;
 mod lifetime;
+mod money_out;
 mod netting;
 mod payouts;
 mod quota;
