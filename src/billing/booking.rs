@@ -26,6 +26,7 @@ use crate::domain::ledger::templates::payouts;
 use crate::domain::ledger::templates::payouts::Moved;
 use crate::domain::money::Money;
 use crate::domain::payout;
+use crate::domain::payout::Attempt;
 use crate::domain::payout::AttemptState;
 use crate::domain::period::Period;
 use crate::domain::time::Instant;
@@ -124,9 +125,8 @@ pub fn of_money_out(payout: &payout::Payout, zone: &Zone, locks: &Locks) -> Resu
     if let Some(approved) = &payout.approved {
         booked.push(payouts::reserved(moved, on(approved.at)));
     }
-    let attempts = payout.attempts.iter().map(|attempt| (attempt.n, attempt.sent_at, attempt.state, attempt.ended_at));
     let last = payout.attempts.last().map(|last| last.n);
-    for (n, sent_at, state, ended_at) in attempts {
+    for &Attempt { n, sent_at, state, ended_at, returned_at, .. } in &payout.attempts {
         booked.extend(sent_at.map(|at| payouts::sent(moved, n, on(at))));
         let ends_it = Some(n) == last;
         booked.extend(ended_at.and_then(|at| match state {
@@ -136,6 +136,8 @@ pub fn of_money_out(payout: &payout::Payout, zone: &Zone, locks: &Locks) -> Resu
             AttemptState::Cancelled => Some(payouts::cancelled(moved, on(at))),
             AttemptState::Ready | AttemptState::Sent => None,
         }));
+        let returned = returned_at.map(|at| [payouts::returned(moved, on(at)), payouts::failed(moved, on(at))]);
+        booked.extend(returned.into_iter().flatten());
     }
     let entries = booked.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>();
     entries.map_err(|source| BookingError::Entry { document: format!("payout {}", payout.id), source })

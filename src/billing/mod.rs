@@ -9,6 +9,7 @@ mod holds;
 mod late;
 pub mod lock;
 pub mod manual;
+mod netting;
 pub mod payouts;
 pub mod pdf;
 pub mod prepaid;

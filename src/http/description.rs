@@ -40,7 +40,7 @@ const TAGS: [(&str, &str); 15] = [
 ];
 
 /// A call, the shape of its answer, and whether it is a list of them.
-const ANSWERS: [(&str, &str, &str, bool); 60] = [
+const ANSWERS: [(&str, &str, &str, bool); 61] = [
     ("get", "/v1/consumers", "Consumer", true),
     ("get", "/v1/consumers/{id}", "Consumer", false),
     ("put", "/v1/consumers/{id}", "Consumer", false),
@@ -84,6 +84,7 @@ const ANSWERS: [(&str, &str, &str, bool); 60] = [
     ("post", "/v1/payouts/{id}/send", "MoneyOut", false),
     ("post", "/v1/payouts/{id}/paid", "MoneyOut", false),
     ("post", "/v1/payouts/{id}/fail", "MoneyOut", false),
+    ("post", "/v1/payouts/{id}/return", "MoneyOut", false),
     ("post", "/v1/payouts/{id}/cancel", "MoneyOut", false),
     ("post", "/v1/close", "Closed", false),
     ("get", "/v1/event-types", "EventType", true),

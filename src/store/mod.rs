@@ -30,6 +30,7 @@ pub mod late;
 pub mod locks;
 pub mod manual;
 pub mod naive;
+pub mod netting;
 pub mod payees;
 pub mod payouts;
 pub mod plain;

@@ -73,8 +73,20 @@ type Row = (
     Option<i64>,
     Option<String>,
 );
-type AttemptRow =
-    (String, i64, String, String, Option<String>, Option<String>, i64, Option<i64>, Option<i64>, Option<String>);
+type AttemptRow = (
+    String,
+    i64,
+    String,
+    String,
+    Option<String>,
+    Option<String>,
+    i64,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<String>,
+    Option<String>,
+);
 
 impl<Mode> Tx<Mode> {
     pub async fn payouts_of_money(&mut self, sought: Sought<'_>) -> Result<Vec<Payout>> {
@@ -147,7 +159,8 @@ impl<Mode> Tx<Mode> {
         for chunk in payouts.chunks(IDS_A_STATEMENT) {
             let rows: Vec<AttemptRow> = on!(self, conn => {
                 let mut query = QueryBuilder::new(
-                    "select payout, n, method, state, reference, reason, at, sent_at, ended_at, file
+                    "select payout, n, method, state, reference, reason, at, sent_at, ended_at,
+                            returned_at, return_reason, file
                      from payout_attempt where payout in (",
                 );
                 query.push_values(chunk, |mut row, payout| {
@@ -155,7 +168,21 @@ impl<Mode> Tx<Mode> {
                 });
                 query.push(") order by payout, n").build_query_as().fetch_all(conn).await?
             });
-            for (payout, n, method, state, reference, reason, at, sent_at, ended_at, file) in rows {
+            for row in rows {
+                let (
+                    payout,
+                    n,
+                    method,
+                    state,
+                    reference,
+                    reason,
+                    at,
+                    sent_at,
+                    ended_at,
+                    returned_at,
+                    return_reason,
+                    file,
+                ) = row;
                 let attempt = Attempt {
                     n,
                     method: method_of(&payout, &method)?,
@@ -165,6 +192,8 @@ impl<Mode> Tx<Mode> {
                     at: Instant::from_micros(at),
                     sent_at: sent_at.map(Instant::from_micros),
                     ended_at: ended_at.map(Instant::from_micros),
+                    returned_at: returned_at.map(Instant::from_micros),
+                    return_reason,
                     file,
                 };
                 attempts.entry(payout).or_default().push(attempt);
@@ -173,12 +202,16 @@ impl<Mode> Tx<Mode> {
         Ok(attempts)
     }
 
-    /// What is available and in no payout: of one consumer, or of all; by consumer and currency.
+    /// What is available, has paid for no invoice and is in no payout: of one consumer, or of all; by consumer and currency.
     pub async fn available(&mut self, consumer: Option<&str>) -> Result<Vec<Available>> {
         const SQL: &str = "
-            select document.consumer, document.currency, payout_hold.document, payout_hold.program, payout_hold.amount
+            select document.consumer, document.currency, payout_hold.document, payout_hold.program,
+                   payout_hold.amount - coalesce(used.amount, 0)
             from payout_hold join document on document.id = payout_hold.document
-            where payout_hold.passed_at is not null
+            left join (
+                select document, program, cast(sum(amount) as bigint) as amount from netting group by document, program
+            ) as used on used.document = payout_hold.document and used.program = payout_hold.program
+            where payout_hold.passed_at is not null and payout_hold.amount <> coalesce(used.amount, 0)
             and (cast($1 as text) is null or document.consumer = $1)
             and not exists (
                 select 1 from payout_part
@@ -269,7 +302,8 @@ impl Tx<Write> {
             update payout set state = $3, approved_at = $4, approved_by = $5, ended_at = $6, ended_by = $7
             where id = $1 and state = $2";
         const STEP: &str = "
-            update payout_attempt set state = $3, reference = $4, reason = $5, sent_at = $6, ended_at = $7
+            update payout_attempt set state = $3, reference = $4, reason = $5, sent_at = $6, ended_at = $7,
+                                      returned_at = $8, return_reason = $9
             where payout = $1 and n = $2";
         const BEGIN: &str = "
             insert into payout_attempt (payout, n, method, state, at) values ($1, $2, $3, $4, $5)";
@@ -304,6 +338,8 @@ impl Tx<Write> {
                         .bind(&attempt.reason)
                         .bind(attempt.sent_at.map(Instant::micros))
                         .bind(attempt.ended_at.map(Instant::micros))
+                        .bind(attempt.returned_at.map(Instant::micros))
+                        .bind(&attempt.return_reason)
                         .execute(conn)
                         .await?
                         .rows_affected());

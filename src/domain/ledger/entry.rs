@@ -45,6 +45,9 @@ pub enum EntryKind {
     PayoutFailed,
     PayoutCancelled,
     ClawbackRepaid,
+    RewardsNetted,
+    PayoutReturned,
+    InvoiceRecovered,
 }
 
 /// One debit or credit.
@@ -99,7 +102,7 @@ pub enum EntryError {
 }
 
 impl EntryKind {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 25] = [
         Self::InvoiceFinalized,
         Self::InvoiceVoided,
         Self::PaymentReceived,
@@ -122,6 +125,9 @@ impl EntryKind {
         Self::PayoutFailed,
         Self::PayoutCancelled,
         Self::ClawbackRepaid,
+        Self::RewardsNetted,
+        Self::PayoutReturned,
+        Self::InvoiceRecovered,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -148,6 +154,9 @@ impl EntryKind {
             Self::PayoutFailed => "payout_failed",
             Self::PayoutCancelled => "payout_cancelled",
             Self::ClawbackRepaid => "clawback_repaid",
+            Self::RewardsNetted => "rewards_netted",
+            Self::PayoutReturned => "payout_returned",
+            Self::InvoiceRecovered => "invoice_recovered",
         }
     }
 

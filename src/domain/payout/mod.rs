@@ -7,9 +7,11 @@
 //! A try that fails either ends the payout ([`Action::Fail`]: the money is the consumer's again, and the next payout takes it,
 //! after two people have looked at it), or, where it was the way that failed and not the destination, the payout is as it was
 //! when it was approved ([`Action::Retry`]) and the next try is another attempt. So the same money is never approved twice by
-//! accident, and never sent to a new destination under an old approval.
+//! accident, and never sent to a new destination under an old approval. What the bank had booked already and sends back later
+//! ([`Action::Return`]) ends as failed too; its attempt says when it was paid, and when it came back.
 
 pub mod due;
+pub mod netting;
 pub mod standing;
 
 use std::fmt;
@@ -52,6 +54,8 @@ pub enum Action {
     Fail,
     /// The attempt failed, the payout did not.
     Retry,
+    /// It was paid, and came back all the same.
+    Return,
     Cancel,
 }
 
@@ -97,6 +101,9 @@ pub struct Attempt {
     pub at: Instant,
     pub sent_at: Option<Instant>,
     pub ended_at: Option<Instant>,
+    /// When and why the bank sent back what it had paid.
+    pub returned_at: Option<Instant>,
+    pub return_reason: Option<String>,
     /// The bank file that it stands in.
     pub file: Option<String>,
 }
@@ -114,7 +121,7 @@ pub struct Payout {
     pub attempts: Vec<Attempt>,
     pub proposed: Signed,
     pub approved: Option<Signed>,
-    /// When it was paid, failed or was cancelled.
+    /// When it was paid, failed or was cancelled; of a payout that was paid and came back, when it did.
     pub ended: Option<Signed>,
     pub book_version: String,
 }
@@ -150,13 +157,13 @@ impl State {
             (Self::Proposed, Action::Approve) | (Self::Sent, Action::Retry) => Some(Self::Approved),
             (Self::Approved, Action::Send) => Some(Self::Sent),
             (Self::Sent, Action::Pay) => Some(Self::Paid),
-            (Self::Sent, Action::Fail) => Some(Self::Failed),
+            (Self::Sent, Action::Fail) | (Self::Paid, Action::Return) => Some(Self::Failed),
             (Self::Proposed | Self::Approved, Action::Cancel) => Some(Self::Cancelled),
             (Self::Proposed | Self::Approved | Self::Sent | Self::Paid | Self::Failed | Self::Cancelled, _) => None,
         }
     }
 
-    /// Whether nothing comes after it.
+    /// Whether nothing comes after it, unless the bank sends back what it had paid.
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Paid | Self::Failed | Self::Cancelled)
     }
@@ -196,7 +203,8 @@ impl AttemptState {
 }
 
 impl Action {
-    pub const ALL: [Self; 6] = [Self::Approve, Self::Send, Self::Pay, Self::Fail, Self::Retry, Self::Cancel];
+    pub const ALL: [Self; 7] =
+        [Self::Approve, Self::Send, Self::Pay, Self::Fail, Self::Retry, Self::Return, Self::Cancel];
 
     /// What a payout is then.
     pub const fn done(self) -> &'static str {
@@ -206,6 +214,7 @@ impl Action {
             Self::Pay => "paid",
             Self::Fail => "failed",
             Self::Retry => "tried again",
+            Self::Return => "returned",
             Self::Cancel => "cancelled",
         }
     }
@@ -259,13 +268,29 @@ impl Payout {
 
 impl Attempt {
     pub fn ready(n: i64, method: Method, at: Instant) -> Self {
-        let (reference, reason, sent_at, ended_at, file) = (None, None, None, None, None);
-        Self { n, method, state: AttemptState::Ready, reference, reason, at, sent_at, ended_at, file }
+        Self {
+            n,
+            method,
+            state: AttemptState::Ready,
+            reference: None,
+            reason: None,
+            at,
+            sent_at: None,
+            ended_at: None,
+            returned_at: None,
+            return_reason: None,
+            file: None,
+        }
     }
 
     fn step(&mut self, action: Action, at: Instant, note: Note) {
+        let reason = || note.reason.unwrap_or_else(|| "no reason was given".to_owned());
         let (state, ended_at) = match action {
             Action::Approve => return,
+            Action::Return => {
+                (self.returned_at, self.return_reason) = (Some(at), Some(reason()));
+                return;
+            }
             Action::Send => (AttemptState::Sent, None),
             Action::Pay => (AttemptState::Paid, Some(at)),
             Action::Fail | Action::Retry => (AttemptState::Failed, Some(at)),
@@ -275,7 +300,7 @@ impl Attempt {
             self.sent_at = Some(at);
         }
         if state == AttemptState::Failed {
-            self.reason = Some(note.reason.unwrap_or_else(|| "no reason was given".to_owned()));
+            self.reason = Some(reason());
         }
         (self.state, self.ended_at) = (state, ended_at);
         self.reference = note.reference.or(self.reference.take());
@@ -343,6 +368,7 @@ pub(in crate::domain) mod tests {
             (State::Sent, Pay, State::Paid),
             (State::Sent, Fail, State::Failed),
             (State::Sent, Retry, State::Approved),
+            (State::Paid, Return, State::Failed),
         ];
         for state in State::ALL {
             for action in Action::ALL {
@@ -404,7 +430,8 @@ pub(in crate::domain) mod tests {
             let mut payout = proposed();
             for (micros, action) in (2..).zip(actions) {
                 let Ok(after) = step(&payout, Action::ALL[action], micros) else { continue };
-                prop_assert!(!payout.state.is_final(), "nothing follows {}", payout.state);
+                let comes_back = (payout.state, Action::ALL[action]) == (State::Paid, Action::Return);
+                prop_assert!(!payout.state.is_final() || comes_back, "nothing follows {}", payout.state);
                 prop_assert_eq!(after.ended.is_some(), after.state.is_final());
                 let open = after.attempts.iter().filter(|attempt| attempt.ended_at.is_none()).count();
                 prop_assert_eq!(open, usize::from(matches!(after.state, State::Approved | State::Sent)));

@@ -37,6 +37,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .routes(routes!(send))
         .routes(routes!(paid))
         .routes(routes!(fail))
+        .routes(routes!(returned))
         .routes(routes!(cancel))
 }
 
@@ -54,7 +55,7 @@ impl From<Payout> for Told {
             PayoutState::Proposed => "proposed: another key must approve it",
             PayoutState::Approved => "approved: its money is set apart; send it, and say so",
             PayoutState::Sent => "sent: say `paid` when the bank has booked it, or `fail` when it comes back",
-            PayoutState::Paid => "paid: nothing is left to do",
+            PayoutState::Paid => "paid: nothing is left to do, unless the bank sends it back: then say `return`",
             PayoutState::Failed => "failed: the money is the consumer's again, and the next payout takes it",
             PayoutState::Cancelled => "cancelled: the next payout takes what it was made of",
         };
@@ -88,6 +89,14 @@ struct FailRequest {
     /// the consumer's again, and is paid by another payout, which is approved anew.
     #[serde(default)]
     retry: bool,
+}
+
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ReturnRequest {
+    /// What the bank says, for people to read.
+    #[schema(example = "account closed")]
+    reason: Option<String>,
 }
 
 /// Propose a payout for everybody who is due, or for one consumer. Says who waits, and for what. Asking again proposes
@@ -186,6 +195,25 @@ async fn fail(
     let action = if request.retry { Action::Retry } else { Action::Fail };
     let FailRequest { reason, reference, .. } = request;
     act(&app, &caller, &id, action, Note { reference, reason }).await
+}
+
+/// Say that the bank sent back a payout that it had booked before. The money is the consumer's again, and the next payout takes
+/// it.
+#[utoipa::path(
+    post, path = "/v1/payouts/{id}/return", tag = "payouts", params(("id" = String, Path)), request_body = ReturnRequest,
+    responses(
+        (status = 200, description = "The payout", body = Object),
+        (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
+        (status = 409, description = "It was not paid", body = Problem),
+    ),
+)]
+async fn returned(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    MaybeBody(request): MaybeBody<ReturnRequest>,
+) -> Result<Json<Told>, Problem> {
+    act(&app, &caller, &id, Action::Return, Note { reference: None, reason: request.reason }).await
 }
 
 /// Cancel a payout that was not sent. What it was made of is taken by the next one.

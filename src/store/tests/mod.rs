@@ -18,6 +18,7 @@ mod late;
 mod locks;
 mod manual;
 mod metering;
+mod netting;
 mod payouts;
 #[path = "../../../tests/it/support/postgres.rs"]
 mod postgres;

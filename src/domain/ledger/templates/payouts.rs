@@ -5,6 +5,7 @@
 //! | [`reserved`]: approved | 2010 | 2020 |
 //! | [`sent`] | 2020 | 1020 |
 //! | [`paid`]: booked by the bank | 1020 | 1000 |
+//! | [`returned`]: the bank sends back what it had booked; then it has [`failed`] | 1000 | 1020 |
 //! | [`retried`]: an attempt failed, and there will be another | 1020 | 2020 |
 //! | [`failed`]: it came back for good | 1020 | 2010 |
 //! | [`cancelled`] before it was sent | 2020 | 2010 |
@@ -44,6 +45,11 @@ pub fn sent(payout: Moved<'_>, n: i64, dates: Dates) -> Booked {
 pub fn paid(payout: Moved<'_>, dates: Dates) -> Booked {
     let key = format!("payout:{}:paid", payout.id);
     payout.entry(EntryKind::PayoutPaid, "paid", key, (Chart::PayoutsInTransit, Chart::Bank), dates)
+}
+
+pub fn returned(payout: Moved<'_>, dates: Dates) -> Booked {
+    let key = format!("payout:{}:returned", payout.id);
+    payout.entry(EntryKind::PayoutReturned, "returned", key, (Chart::Bank, Chart::PayoutsInTransit), dates)
 }
 
 pub fn retried(payout: Moved<'_>, n: i64, dates: Dates) -> Booked {
@@ -121,6 +127,7 @@ mod tests {
             "payout:pay_1:reserved: debit 2010:UA:EUR 5000, credit 2020:EUR 5000",
             "payout:pay_1:sent:2: debit 2020:EUR 5000, credit 1020:EUR 5000",
             "payout:pay_1:paid: debit 1020:EUR 5000, credit 1000:EUR 5000",
+            "payout:pay_1:returned: debit 1000:EUR 5000, credit 1020:EUR 5000",
             "payout:pay_1:retried:1: debit 1020:EUR 5000, credit 2020:EUR 5000",
             "payout:pay_1:failed: debit 1020:EUR 5000, credit 2010:UA:EUR 5000",
             "payout:pay_1:cancelled: debit 2020:EUR 5000, credit 2010:UA:EUR 5000",
@@ -130,6 +137,7 @@ mod tests {
             reserved(payout, DATES),
             sent(payout, 2, DATES),
             paid(payout, DATES),
+            returned(payout, DATES),
             retried(payout, 1, DATES),
             failed(payout, DATES),
             cancelled(payout, DATES),
