@@ -41,7 +41,8 @@ mod tests {
 
     #[test]
     fn what_begins_like_a_formula_is_text_and_numbers_stay_numbers() {
-        for cell in ["=1+1", "+cmd|' /C calc'!A0", "-1+1", "-", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "-1.5 EUR"] {
+        for cell in ["=1+1", "+cmd|' /C calc'!A0", "-1+1", "-", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "-1.5 EUR"]
+        {
             assert_eq!(harmless(cell), format!("'{cell}"), "{cell:?}");
         }
         for cell in ["", "-12.34", "+5", "0", "-0.0001", "UA", "a=1", "2013-01-31", "'=1"] {

@@ -39,7 +39,7 @@ const TAGS: [(&str, &str); 14] = [
 ];
 
 /// A call, the shape of its answer, and whether it is a list of them.
-const ANSWERS: [(&str, &str, &str, bool); 54] = [
+const ANSWERS: [(&str, &str, &str, bool); 55] = [
     ("get", "/v1/consumers", "Consumer", true),
     ("get", "/v1/consumers/{id}", "Consumer", false),
     ("put", "/v1/consumers/{id}", "Consumer", false),
@@ -72,6 +72,7 @@ const ANSWERS: [(&str, &str, &str, bool); 54] = [
     ("get", "/v1/payouts/{id}", "Payout", false),
     ("get", "/v1/invoices/{id}/lines/{n}/explain", "Explained", false),
     ("get", "/v1/payouts/{id}/lines/{n}/explain", "Explained", false),
+    ("get", "/v1/payouts/money", "MoneyOut", true),
     ("post", "/v1/payouts/run", "PayoutRun", false),
     ("post", "/v1/payouts/{id}/approve", "MoneyOut", false),
     ("post", "/v1/payouts/{id}/send", "MoneyOut", false),

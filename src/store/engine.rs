@@ -104,6 +104,7 @@ const BOOKS_STEPS: &[Step] = &[
     step!(19, "0019_exports"),
     step!(20, "0020_prepaid"),
     step!(21, "0021_top_up"),
+    step!(26, "0026_outstanding"),
     step!(30, "0030_posting_checks"),
 ];
 

@@ -5,9 +5,9 @@ use jiff::civil::date;
 
 use super::*;
 use crate::billing::export::Format;
-use crate::billing::export::batches::seal;
 use crate::billing::export::Kind;
 use crate::billing::export::Range;
+use crate::billing::export::batches::seal;
 use crate::billing::export::export;
 use crate::billing::lock::LockError;
 use crate::billing::lock::lock;
@@ -211,7 +211,10 @@ async fn verify_names_a_sealed_export_that_was_changed(db: Db) {
         ("update export_batch set last_entry = 99 where number = 2".to_owned(), "the last entry is 99, recomputed"),
         ("update export_batch set entries = 99 where number = 2".to_owned(), "the number of entries is 99, recomputed"),
         ("update export_batch set through = '2013-01-30' where number = 1".to_owned(), "the last day is 2013-01-30"),
-        ("update export_batch set totals = '[]' where number = 2".to_owned(), "2 of quickbooks.csv: the total is , rec"),
+        (
+            "update export_batch set totals = '[]' where number = 2".to_owned(),
+            "2 of quickbooks.csv: the total is , rec",
+        ),
         ("update export_batch set totals = 'x' where number = 2".to_owned(), "cannot be read: the totals of export ba"),
     ];
     let mut statements = vec![unlock];

@@ -71,8 +71,11 @@ async fn differences(tx: &mut Tx<Read>, batch: &ExportBatch) -> store::Result<Ve
         ("the total", sums(&batch.totals), totals),
     ];
     let differs = compared.into_iter().filter(|(_, stored, recomputed)| stored != recomputed);
-    let difference = |(what, stored, recomputed)| {
-        Difference::Export { batch: format!("{} of {}", batch.number, batch.kind), what, stored, recomputed }
+    let difference = |(what, stored, recomputed)| Difference::Export {
+        batch: format!("{} of {}", batch.number, batch.kind),
+        what,
+        stored,
+        recomputed,
     };
     Ok(differs.map(difference).collect())
 }

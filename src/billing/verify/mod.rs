@@ -85,6 +85,8 @@ pub enum Difference {
     EntryOfNothing { seq: i64, key: String },
     #[error("{document} cannot be booked again: {why}")]
     NotBookable { document: String, why: String },
+    #[error("invoice {invoice}: what is kept as outstanding is {kept} in the minor unit, recomputed {recomputed}")]
+    Outstanding { invoice: String, kept: i64, recomputed: i64 },
     #[error("export batch {batch}: {what} is {stored}, recomputed {recomputed}")]
     Export { batch: String, what: &'static str, stored: String, recomputed: String },
     #[error("an export batch of {kind} is missing: there are {count}, and the last one is number {highest}")]
@@ -125,6 +127,12 @@ pub async fn verify(db: &Db, versions: &Versions, mut progress: impl FnMut(Progr
     }
     entries::compare(&mut tx, versions, &mut verified).await?;
     verified.differences.extend(tx.verify_journal().await?.into_iter().map(Difference::Journal));
+    let wrong = tx.wrong_outstanding().await?.into_iter();
+    verified.differences.extend(wrong.map(|(invoice, kept, recomputed)| Difference::Outstanding {
+        invoice,
+        kept,
+        recomputed,
+    }));
     exports::compare(&mut tx, &mut verified).await?;
     Ok(verified)
 }

@@ -10,6 +10,7 @@ pub mod money;
 pub mod postgres;
 pub mod random;
 pub mod raw;
+pub mod schema;
 pub mod server;
 pub mod streams;
 
