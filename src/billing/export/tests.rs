@@ -272,7 +272,7 @@ fn xero_gets_journals_that_come_to_nothing_and_our_balances_by_code_and_tracking
     let mut ours = BTreeMap::new();
     for (account, balance) in balances(&entries) {
         let account = Account::parse(&account).expect("an account");
-        let of = |of: Option<&str>| of.unwrap_or_default().to_owned();
+        let of = |of: Option<&str>| harmless(of.unwrap_or_default()).into_owned();
         let (code, currency) = (account.chart().code().to_string(), account.currency().code().to_owned());
         ours.insert((code, of(account.party()), of(account.purpose()), currency), balance);
     }
