@@ -26,7 +26,10 @@ pub(super) async fn compare(tx: &mut Tx<Read>, verified: &mut Verified) -> store
     let mut numbers: BTreeMap<String, (i64, i64)> = BTreeMap::new();
     loop {
         let page = match tx.export_batches(None, before.as_deref(), PAGE).await {
-            Err(store::Error::Damaged(why)) => return Ok(verified.differences.push(Difference::ExportUnreadable(why))),
+            Err(store::Error::Damaged(why)) => {
+                verified.differences.push(Difference::ExportUnreadable(why));
+                return Ok(());
+            }
             page => page?,
         };
         let Some(last) = page.last() else { break };
