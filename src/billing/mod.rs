@@ -2,7 +2,7 @@
 
 pub mod booking;
 pub mod close;
-mod csv;
+pub mod csv;
 pub mod explain;
 pub mod export;
 mod holds;

@@ -459,6 +459,12 @@ async fn verify_names_what_was_tampered_with(db: Db) {
             ],
         ),
         (
+            OPEN.to_owned(),
+            "update outstanding set amount = amount + 1
+             where invoice = (select id from document where number = 'INV-000004')",
+            vec!["invoice INV-000004: "],
+        ),
+        (
             drop("posting_is_never_changed", "posting"),
             "update posting set account = '1100:AA:USD' where account = '1100:UA:USD'",
             vec!["batch 1 of the journal does not hash", "is not what invoice INV-000002 comes to"],

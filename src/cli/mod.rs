@@ -10,6 +10,7 @@ mod export;
 mod import;
 mod key;
 mod limits;
+mod lock;
 mod payouts;
 mod place;
 mod pricing;
@@ -58,6 +59,8 @@ enum Command {
     /// Payouts: propose them for everybody who is due
     #[command(subcommand)]
     Payouts(payouts::Command),
+    /// Close the books through a day, or show how they stand
+    Lock(lock::Args),
     /// Export the journal, documents and usage for finance, and approved payouts for the bank
     Export(export::Args),
     /// API keys: create, list, revoke
@@ -95,6 +98,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Close(args) => close::run(args).await,
         Command::Verify(args) => verify::run(args).await,
         Command::Payouts(command) => payouts::run(command).await,
+        Command::Lock(args) => lock::run(args).await,
         Command::Export(args) => export::run(args).await,
         Command::Key(command) => key::run(command).await,
         Command::Bench(command) => bench::run(command).await,

@@ -40,7 +40,7 @@ const TAGS: [(&str, &str); 15] = [
 ];
 
 /// A call, the shape of its answer, and whether it is a list of them.
-const ANSWERS: [(&str, &str, &str, bool); 61] = [
+const ANSWERS: [(&str, &str, &str, bool); 62] = [
     ("get", "/v1/consumers", "Consumer", true),
     ("get", "/v1/consumers/{id}", "Consumer", false),
     ("put", "/v1/consumers/{id}", "Consumer", false),
@@ -79,6 +79,7 @@ const ANSWERS: [(&str, &str, &str, bool); 61] = [
     ("get", "/v1/payouts/{id}", "Payout", false),
     ("get", "/v1/invoices/{id}/lines/{n}/explain", "Explained", false),
     ("get", "/v1/payouts/{id}/lines/{n}/explain", "Explained", false),
+    ("get", "/v1/payouts/money", "MoneyOut", true),
     ("post", "/v1/payouts/run", "PayoutRun", false),
     ("post", "/v1/payouts/{id}/approve", "MoneyOut", false),
     ("post", "/v1/payouts/{id}/send", "MoneyOut", false),

@@ -106,6 +106,7 @@ const BOOKS_STEPS: &[Step] = &[
     step!(21, "0021_top_up"),
     step!(24, "0024_netting"),
     step!(25, "0025_comes_back"),
+    step!(26, "0026_outstanding"),
     step!(28, "0028_terms"),
     step!(30, "0030_posting_checks"),
     step!(31, "0031_endpoints"),

@@ -38,6 +38,13 @@ pub enum Sought<'a> {
         after: Option<&'a str>,
         limit: i64,
     },
+    /// A page, newest first, of one consumer or of all, in one state or in any, from the first one before this id.
+    Newest {
+        consumer: Option<&'a str>,
+        state: Option<State>,
+        before: Option<&'a str>,
+        limit: i64,
+    },
     /// Approved, by SEPA, and in no bank file.
     ForBank,
 }
@@ -102,6 +109,14 @@ impl<Mode> Tx<Mode> {
             select id, consumer, currency, amount, method, book_version, state, created_at, created_by,
                    approved_at, approved_by, ended_at, ended_by
             from payout where cast($1 as text) is null or id > $1 order by id limit $2";
+        const NEWEST: &str = "
+            select id, consumer, currency, amount, method, book_version, state, created_at, created_by,
+                   approved_at, approved_by, ended_at, ended_by
+            from payout
+            where (cast($1 as text) is null or consumer = $1)
+            and (cast($2 as text) is null or state = $2)
+            and (cast($3 as text) is null or id < $3)
+            order by id desc limit $4";
         const FOR_BANK: &str = "
             select id, consumer, currency, amount, method, book_version, state, created_at, created_by,
                    approved_at, approved_by, ended_at, ended_by
@@ -116,6 +131,8 @@ impl<Mode> Tx<Mode> {
             Sought::Page { after, limit } => {
                 on!(self, conn => sqlx::query_as(PAGE).bind(after).bind(limit).fetch_all(conn).await?)
             }
+            Sought::Newest { consumer, state, before, limit } => on!(self, conn => sqlx::query_as(NEWEST)
+                .bind(consumer).bind(state.map(State::as_str)).bind(before).bind(limit).fetch_all(conn).await?),
             Sought::ForBank => on!(self, conn => sqlx::query_as(FOR_BANK).fetch_all(conn).await?),
         };
         let mut payouts = rows.into_iter().map(payout).collect::<Result<Vec<_>>>()?;

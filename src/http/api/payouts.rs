@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Json;
 use serde::Deserialize;
 use serde::Serialize;
+use utoipa::IntoParams;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -16,6 +17,7 @@ use crate::billing::payouts::PayoutError;
 use crate::billing::payouts::propose;
 use crate::billing::payouts::propose::Run;
 use crate::clock;
+use crate::domain::ids::PayId;
 use crate::domain::payout::Action;
 use crate::domain::payout::Note;
 use crate::domain::payout::Payout;
@@ -29,9 +31,16 @@ use crate::http::auth::Role;
 use crate::http::body::MaybeBody;
 use crate::http::path::Path;
 use crate::http::problem::Problem;
+use crate::http::query::ListQuery;
+use crate::http::query::Page;
+use crate::http::query::Query;
+use crate::http::query::invalid;
+use crate::http::query::page;
+use crate::store::payouts::Sought;
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
+        .routes(routes!(list))
         .routes(routes!(run))
         .routes(routes!(approve))
         .routes(routes!(send))
@@ -229,6 +238,40 @@ async fn cancel(State(app): State<App>, caller: Caller, Path(id): Path<String>) 
     act(&app, &caller, &id, Action::Cancel, Note::default()).await
 }
 
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct StateQuery {
+    /// `proposed`, `approved`, `sent`, `paid`, `failed` or `cancelled`; all of them if it is left out.
+    state: Option<String>,
+}
+
+/// Payouts of money, newest first, with what each is made of and every try; a consumer's key sees its own. What they pay, the
+/// payout statements, `GET /v1/payouts` lists.
+#[utoipa::path(
+    get, path = "/v1/payouts/money", tag = "payouts", params(StateQuery, ListQuery),
+    responses(
+        (status = 200, description = "A list of payouts", body = Object),
+        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+    ),
+)]
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Query(of): Query<StateQuery>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Page<Told>>, Problem> {
+    let (consumer, before, limit) = page(&caller, &query, |cursor| PayId::parse(cursor).is_some())?;
+    let state = of.state.as_deref().map(state).transpose()?;
+    let sought = Sought::Newest { consumer, state, before, limit };
+    let payouts = app.db.read().await?.payouts_of_money(sought).await?;
+    Ok(Json(Page::of(payouts.into_iter().map(Told::from).collect(), limit, |told| told.payout.id.to_string())))
+}
+
+fn state(text: &str) -> Result<PayoutState, Problem> {
+    let fix = format!("write one of {}", PayoutState::ALL.map(PayoutState::as_str).join(", "));
+    PayoutState::parse(text).ok_or_else(|| invalid("state", &format!("`{text}` is not a state of a payout"), &fix))
+}
+
 fn signed(caller: &Caller) -> Signed {
     Signed { at: clock::now(), by: caller.key.to_string() }
 }
@@ -246,7 +289,7 @@ impl From<PayoutError> for Problem {
         let conflict_problem = |code, fix: &str| Self::new(StatusCode::CONFLICT, code, detail.clone()).fix(fix);
         match error {
             PayoutError::Unknown(_) => Self::new(StatusCode::NOT_FOUND, "unknown_payout", detail)
-                .fix("GET /v1/payouts lists payout statements; POST /v1/payouts/run names payouts"),
+                .fix("GET /v1/payouts lists payout statements, GET /v1/payouts/money payouts"),
             PayoutError::NotUnderWay { .. } => {
                 conflict_problem("payout_not_ready", "GET /v1/payouts/{id} says where its money is")
             }

@@ -147,7 +147,18 @@ async fn what_is_available_is_taken_once_and_let_go_again(db: Db) {
     let of = tx.payouts_of_money(Sought::OfStatement(&statement)).await.expect("reads");
     assert_eq!(of.iter().map(|payout| payout.state).collect::<Vec<_>>(), [State::Cancelled, State::Proposed]);
     let page = tx.payouts_of_money(Sought::Page { after: Some("pay_1"), limit: 9 }).await.expect("reads");
-    assert_eq!(page, [second]);
+    assert_eq!(page, std::slice::from_ref(&second));
+    for (consumer, state, before, found) in [
+        (None, None, None, &["pay_2", "pay_1"][..]),
+        (None, Some(State::Cancelled), None, &["pay_1"]),
+        (Some("UA"), Some(State::Proposed), None, &["pay_2"]),
+        (Some("UA"), None, Some("pay_2"), &["pay_1"]),
+        (Some("AA"), None, None, &[]),
+    ] {
+        let sought = Sought::Newest { consumer, state, before, limit: 9 };
+        let page = tx.payouts_of_money(sought).await.expect("reads");
+        assert_eq!(page.iter().map(|payout| payout.id.as_str()).collect::<Vec<_>>(), found);
+    }
 }
 
 async fn a_payout_moves_step_by_step_and_each_try_is_kept(db: Db) {

@@ -121,6 +121,7 @@ async fn what_is_settled_reads_back_with_the_invoice(db: Db) {
     assert_eq!(read().await, (total - 600, InvoiceState::Open, vec![(invoice.id.clone(), usd(total - 600))]));
     settled(&db, 2, &rest).await.expect("is settled");
     assert_eq!(read().await, (0, InvoiceState::Uncollectible, vec![]));
+    assert_eq!(db.read().await.expect("begins").wrong_outstanding().await.expect("reads"), []);
     let mut tx = db.read().await.expect("begins");
     let usd = usd(0).currency();
     let found = tx.settlements(&[("inv_UA", usd), ("inv_AA", usd)]).await.expect("reads");

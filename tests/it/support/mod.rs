@@ -11,6 +11,7 @@ pub mod postgres;
 pub mod random;
 pub mod raw;
 pub mod receiver;
+pub mod schema;
 pub mod server;
 pub mod streams;
 
