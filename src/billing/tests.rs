@@ -482,16 +482,6 @@ async fn verify_names_what_was_tampered_with(db: Db) {
     }
 }
 
-async fn what_has_not_ended_is_not_closed(db: Db) {
-    let metering = january(&db).await;
-    let versions = metering.versions();
-    let through = Through::parse("2013-12-01").expect("a date");
-    let closed = close(&db, &versions, through, at("2013-02-10T00:00:00Z"), |_| {}).await.expect("closes");
-    let due: Vec<_> = closed.closings.iter().map(|closing| closing.due_at.to_string()).collect();
-    assert_eq!(due, ["2013-01-01T05:00:00Z", "2013-02-01T05:00:00Z"]);
-    assert_eq!(closed.holds_passed, 0);
-}
-
 both_engines!(
     two_carriers_are_closed_to_the_cent,
     closing_again_changes_nothing,
@@ -499,5 +489,4 @@ both_engines!(
     what_comes_later_is_no_difference,
     a_statement_is_so_far_and_then_closed,
     verify_names_what_was_tampered_with,
-    what_has_not_ended_is_not_closed,
 );

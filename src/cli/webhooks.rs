@@ -1,5 +1,6 @@
 //! Webhooks as options of `serve`, and the key that endpoints' secrets are encrypted with.
 
+use std::fs::File;
 use std::fs::OpenOptions;
 use std::io;
 use std::io::Write;
@@ -84,12 +85,22 @@ fn of_file(path: &Path) -> anyhow::Result<[u8; Vault::KEY_BYTES]> {
         }),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let made: [u8; Vault::KEY_BYTES] = random::bytes();
-            let mut options = OpenOptions::new();
-            let file = options.write(true).create_new(true).mode(0o600).open(path);
-            file.and_then(|mut file| writeln!(file, "{}", hex(&made)).and_then(|()| file.sync_all()))
-                .with_context(|| format!("{} cannot be written", said()))?;
+            made_durable(path, &hex(&made)).with_context(|| format!("{} cannot be written", said()))?;
             Ok(made)
         }
         Err(error) => Err(error).with_context(|| format!("{} cannot be read", said())),
+    }
+}
+
+/// Whole, or not there: secrets that are encrypted with half a key are lost.
+fn made_durable(path: &Path, text: &str) -> io::Result<()> {
+    let new = path.with_extension("new");
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
+    writeln!(file, "{text}")?;
+    file.sync_all()?;
+    std::fs::rename(&new, path)?;
+    match path.parent() {
+        Some(folder) => File::open(folder)?.sync_all(),
+        None => Ok(()),
     }
 }

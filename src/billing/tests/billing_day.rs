@@ -317,7 +317,18 @@ async fn changes_at_once_do_not_lose_one_another(db: Db) {
     }
 }
 
+async fn what_has_not_ended_is_not_closed(db: Db) {
+    let metering = january(&db).await;
+    let versions = metering.versions();
+    let through = Through::parse("2013-12-01").expect("a date");
+    let closed = close(&db, &versions, through, at("2013-02-10T00:00:00Z"), |_| {}).await.expect("closes");
+    let due: Vec<_> = closed.closings.iter().map(|closing| closing.due_at.to_string()).collect();
+    assert_eq!(due, ["2013-01-01T05:00:00Z", "2013-02-01T05:00:00Z"]);
+    assert_eq!(closed.holds_passed, 0);
+}
+
 both_engines!(
+    what_has_not_ended_is_not_closed,
     changes_at_once_do_not_lose_one_another,
     what_is_closed_is_derived_as_it_was_and_everything_agrees_on_what_is_not,
     another_plan_keeps_the_day_and_one_without_days_lets_it_wait,
