@@ -15,6 +15,7 @@ use crate::domain::document::invoice::Invoice;
 use crate::domain::document::payout::Hold;
 use crate::domain::document::payout::Payout;
 use crate::domain::ids::PayoutId;
+use crate::domain::ledger::account::Chart;
 use crate::domain::ledger::entry::Entry;
 use crate::domain::ledger::entry::EntryError;
 use crate::domain::ledger::lock::Locks;
@@ -25,6 +26,7 @@ use crate::domain::ledger::templates::RewardTotals;
 use crate::domain::ledger::templates::payouts;
 use crate::domain::ledger::templates::payouts::Moved;
 use crate::domain::money::Money;
+use crate::domain::payee::Method;
 use crate::domain::payout;
 use crate::domain::payout::AttemptState;
 use crate::domain::period::Period;
@@ -124,18 +126,22 @@ pub fn of_money_out(payout: &payout::Payout, zone: &Zone, locks: &Locks) -> Resu
     if let Some(approved) = &payout.approved {
         booked.push(payouts::reserved(moved, on(approved.at)));
     }
-    let attempts = payout.attempts.iter().map(|attempt| (attempt.n, attempt.sent_at, attempt.state, attempt.ended_at));
     let last = payout.attempts.last().map(|last| last.n);
-    for (n, sent_at, state, ended_at) in attempts {
-        booked.extend(sent_at.map(|at| payouts::sent(moved, n, on(at))));
-        let ends_it = Some(n) == last;
-        booked.extend(ended_at.and_then(|at| match state {
-            AttemptState::Paid => Some(payouts::paid(moved, on(at))),
+    for attempt in &payout.attempts {
+        let from = match attempt.method {
+            Method::Manual | Method::Sepa(_) => Chart::Bank,
+            Method::Stripe(_) => Chart::Stripe,
+        };
+        booked.extend(attempt.sent_at.map(|at| payouts::sent(moved, attempt.n, on(at))));
+        let ends_it = Some(attempt.n) == last;
+        booked.extend(attempt.ended_at.and_then(|at| match attempt.state {
+            AttemptState::Paid => Some(payouts::paid(moved, from, on(at))),
             AttemptState::Failed if ends_it => Some(payouts::failed(moved, on(at))),
-            AttemptState::Failed => Some(payouts::retried(moved, n, on(at))),
+            AttemptState::Failed => Some(payouts::retried(moved, attempt.n, on(at))),
             AttemptState::Cancelled => Some(payouts::cancelled(moved, on(at))),
             AttemptState::Ready | AttemptState::Sent => None,
         }));
+        booked.extend(attempt.returned.as_ref().map(|returned| payouts::returned(moved, from, on(returned.at))));
     }
     let entries = booked.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>();
     entries.map_err(|source| BookingError::Entry { document: format!("payout {}", payout.id), source })

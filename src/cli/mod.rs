@@ -16,6 +16,8 @@ mod pricing;
 mod quarantine;
 mod replay;
 mod serve;
+#[cfg(feature = "stripe")]
+mod stripe;
 mod verify;
 
 use std::io::IsTerminal;

@@ -104,6 +104,8 @@ const BOOKS_STEPS: &[Step] = &[
     step!(19, "0019_exports"),
     step!(20, "0020_prepaid"),
     step!(21, "0021_top_up"),
+    step!(22, "0022_stripe"),
+    step!(23, "0023_stripe_payments"),
 ];
 
 /// A number of our own, so that no other program's advisory lock is ours: `tally` in ASCII.

@@ -14,6 +14,7 @@ use crate::domain::payout::Attempt;
 use crate::domain::payout::AttemptState;
 use crate::domain::payout::Part;
 use crate::domain::payout::Payout;
+use crate::domain::payout::Returned;
 use crate::domain::payout::Signed;
 use crate::domain::payout::State;
 use crate::domain::time::Instant;
@@ -73,8 +74,20 @@ type Row = (
     Option<i64>,
     Option<String>,
 );
-type AttemptRow =
-    (String, i64, String, String, Option<String>, Option<String>, i64, Option<i64>, Option<i64>, Option<String>);
+type AttemptRow = (
+    String,
+    i64,
+    String,
+    String,
+    Option<String>,
+    Option<String>,
+    i64,
+    Option<i64>,
+    Option<i64>,
+    Option<String>,
+    Option<i64>,
+    Option<String>,
+);
 
 impl<Mode> Tx<Mode> {
     pub async fn payouts_of_money(&mut self, sought: Sought<'_>) -> Result<Vec<Payout>> {
@@ -147,7 +160,8 @@ impl<Mode> Tx<Mode> {
         for chunk in payouts.chunks(IDS_A_STATEMENT) {
             let rows: Vec<AttemptRow> = on!(self, conn => {
                 let mut query = QueryBuilder::new(
-                    "select payout, n, method, state, reference, reason, at, sent_at, ended_at, file
+                    "select payout, n, method, state, reference, reason, at, sent_at, ended_at, file,
+                            returned_at, returned_why
                      from payout_attempt where payout in (",
                 );
                 query.push_values(chunk, |mut row, payout| {
@@ -155,7 +169,9 @@ impl<Mode> Tx<Mode> {
                 });
                 query.push(") order by payout, n").build_query_as().fetch_all(conn).await?
             });
-            for (payout, n, method, state, reference, reason, at, sent_at, ended_at, file) in rows {
+            for row in rows {
+                let (payout, n, method, state, reference, reason, at, sent_at, ended_at, file, back_at, back_why) = row;
+                let returned = back_at.zip(back_why);
                 let attempt = Attempt {
                     n,
                     method: method_of(&payout, &method)?,
@@ -166,6 +182,7 @@ impl<Mode> Tx<Mode> {
                     sent_at: sent_at.map(Instant::from_micros),
                     ended_at: ended_at.map(Instant::from_micros),
                     file,
+                    returned: returned.map(|(at, why)| Returned { at: Instant::from_micros(at), why }),
                 };
                 attempts.entry(payout).or_default().push(attempt);
             }
@@ -269,7 +286,8 @@ impl Tx<Write> {
             update payout set state = $3, approved_at = $4, approved_by = $5, ended_at = $6, ended_by = $7
             where id = $1 and state = $2";
         const STEP: &str = "
-            update payout_attempt set state = $3, reference = $4, reason = $5, sent_at = $6, ended_at = $7
+            update payout_attempt
+            set state = $3, reference = $4, reason = $5, sent_at = $6, ended_at = $7, returned_at = $8, returned_why = $9
             where payout = $1 and n = $2";
         const BEGIN: &str = "
             insert into payout_attempt (payout, n, method, state, at) values ($1, $2, $3, $4, $5)";
@@ -304,6 +322,8 @@ impl Tx<Write> {
                         .bind(&attempt.reason)
                         .bind(attempt.sent_at.map(Instant::micros))
                         .bind(attempt.ended_at.map(Instant::micros))
+                        .bind(attempt.returned.as_ref().map(|returned| returned.at.micros()))
+                        .bind(attempt.returned.as_ref().map(|returned| returned.why.clone()))
                         .execute(conn)
                         .await?
                         .rows_affected());

@@ -33,5 +33,7 @@ mod settle;
 mod shares;
 mod simulate;
 mod statement;
+#[cfg(feature = "stripe")]
+mod stripe;
 mod support;
 mod validation;

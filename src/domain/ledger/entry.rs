@@ -44,6 +44,7 @@ pub enum EntryKind {
     PayoutRetried,
     PayoutFailed,
     PayoutCancelled,
+    PayoutReturned,
     ClawbackRepaid,
 }
 
@@ -99,7 +100,7 @@ pub enum EntryError {
 }
 
 impl EntryKind {
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::InvoiceFinalized,
         Self::InvoiceVoided,
         Self::PaymentReceived,
@@ -121,6 +122,7 @@ impl EntryKind {
         Self::PayoutRetried,
         Self::PayoutFailed,
         Self::PayoutCancelled,
+        Self::PayoutReturned,
         Self::ClawbackRepaid,
     ];
 
@@ -147,6 +149,7 @@ impl EntryKind {
             Self::PayoutRetried => "payout_retried",
             Self::PayoutFailed => "payout_failed",
             Self::PayoutCancelled => "payout_cancelled",
+            Self::PayoutReturned => "payout_returned",
             Self::ClawbackRepaid => "clawback_repaid",
         }
     }

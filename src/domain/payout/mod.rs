@@ -53,6 +53,8 @@ pub enum Action {
     /// The attempt failed, the payout did not.
     Retry,
     Cancel,
+    /// It was paid, and came back.
+    Return,
 }
 
 /// A name and a time under a step.
@@ -99,6 +101,15 @@ pub struct Attempt {
     pub ended_at: Option<Instant>,
     /// The bank file that it stands in.
     pub file: Option<String>,
+    /// That it came back after it was paid.
+    pub returned: Option<Returned>,
+}
+
+/// When something came back that was paid, and why.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Returned {
+    pub at: Instant,
+    pub why: String,
 }
 
 /// Money to be sent.
@@ -150,13 +161,13 @@ impl State {
             (Self::Proposed, Action::Approve) | (Self::Sent, Action::Retry) => Some(Self::Approved),
             (Self::Approved, Action::Send) => Some(Self::Sent),
             (Self::Sent, Action::Pay) => Some(Self::Paid),
-            (Self::Sent, Action::Fail) => Some(Self::Failed),
+            (Self::Sent, Action::Fail) | (Self::Paid, Action::Return) => Some(Self::Failed),
             (Self::Proposed | Self::Approved, Action::Cancel) => Some(Self::Cancelled),
             (Self::Proposed | Self::Approved | Self::Sent | Self::Paid | Self::Failed | Self::Cancelled, _) => None,
         }
     }
 
-    /// Whether nothing comes after it.
+    /// Whether it is at its end, unless it comes back.
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Paid | Self::Failed | Self::Cancelled)
     }
@@ -196,7 +207,8 @@ impl AttemptState {
 }
 
 impl Action {
-    pub const ALL: [Self; 6] = [Self::Approve, Self::Send, Self::Pay, Self::Fail, Self::Retry, Self::Cancel];
+    pub const ALL: [Self; 7] =
+        [Self::Approve, Self::Send, Self::Pay, Self::Fail, Self::Retry, Self::Cancel, Self::Return];
 
     /// What a payout is then.
     pub const fn done(self) -> &'static str {
@@ -207,6 +219,7 @@ impl Action {
             Self::Fail => "failed",
             Self::Retry => "tried again",
             Self::Cancel => "cancelled",
+            Self::Return => "returned",
         }
     }
 }
@@ -260,7 +273,7 @@ impl Payout {
 impl Attempt {
     pub fn ready(n: i64, method: Method, at: Instant) -> Self {
         let (reference, reason, sent_at, ended_at, file) = (None, None, None, None, None);
-        Self { n, method, state: AttemptState::Ready, reference, reason, at, sent_at, ended_at, file }
+        Self { n, method, state: AttemptState::Ready, reference, reason, at, sent_at, ended_at, file, returned: None }
     }
 
     fn step(&mut self, action: Action, at: Instant, note: Note) {
@@ -270,16 +283,24 @@ impl Attempt {
             Action::Pay => (AttemptState::Paid, Some(at)),
             Action::Fail | Action::Retry => (AttemptState::Failed, Some(at)),
             Action::Cancel => (AttemptState::Cancelled, Some(at)),
+            Action::Return => {
+                self.returned = Some(Returned { at, why: said(note.reason) });
+                return;
+            }
         };
         if state == AttemptState::Sent {
             self.sent_at = Some(at);
         }
         if state == AttemptState::Failed {
-            self.reason = Some(note.reason.unwrap_or_else(|| "no reason was given".to_owned()));
+            self.reason = Some(said(note.reason));
         }
         (self.state, self.ended_at) = (state, ended_at);
         self.reference = note.reference.or(self.reference.take());
     }
+}
+
+fn said(reason: Option<String>) -> String {
+    reason.unwrap_or_else(|| "no reason was given".to_owned())
 }
 
 impl fmt::Display for State {
@@ -343,6 +364,7 @@ pub(in crate::domain) mod tests {
             (State::Sent, Pay, State::Paid),
             (State::Sent, Fail, State::Failed),
             (State::Sent, Retry, State::Approved),
+            (State::Paid, Return, State::Failed),
         ];
         for state in State::ALL {
             for action in Action::ALL {
@@ -397,14 +419,17 @@ pub(in crate::domain) mod tests {
     }
 
     proptest! {
-        /// Whatever is tried in whatever order: a payout ends at most once, is approved before it is sent, one attempt at most
+        /// Whatever is tried in whatever order: a payout ends at most once and comes back at most once after it was paid, is approved before it is sent, one attempt at most
         /// is open, and what is refused changes nothing.
         #[test]
         fn a_payout_goes_one_way(actions in prop::collection::vec(0..Action::ALL.len(), 0..20)) {
             let mut payout = proposed();
             for (micros, action) in (2..).zip(actions) {
                 let Ok(after) = step(&payout, Action::ALL[action], micros) else { continue };
-                prop_assert!(!payout.state.is_final(), "nothing follows {}", payout.state);
+                let is_return = (payout.state, after.state) == (State::Paid, State::Failed);
+                prop_assert!(!payout.state.is_final() || is_return, "nothing follows {}", payout.state);
+                let returned = after.attempts.iter().filter(|attempt| attempt.returned.is_some()).count();
+                prop_assert_eq!(returned, usize::from(is_return));
                 prop_assert_eq!(after.ended.is_some(), after.state.is_final());
                 let open = after.attempts.iter().filter(|attempt| attempt.ended_at.is_none()).count();
                 prop_assert_eq!(open, usize::from(matches!(after.state, State::Approved | State::Sent)));

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::domain::document::payout::Hold;
 use crate::domain::ids::PayId;
+use crate::domain::payout::Attempt;
 use crate::domain::payout::AttemptState;
 use crate::domain::payout::Payout;
 use crate::domain::payout::State;
@@ -49,7 +50,7 @@ pub struct Known<'a> {
     pub now: Instant,
 }
 
-impl Known<'_> {
+impl<'a> Known<'a> {
     pub fn standing(&self) -> Standing {
         let mut said: Vec<(Place, String)> = Vec::new();
         let mut payout = None;
@@ -90,7 +91,9 @@ impl Known<'_> {
             why.push("available: the next run of payouts proposes it".to_owned());
         }
         if let Some(returned) = self.payouts.iter().rev().find(|payout| payout.state == State::Failed) {
-            let reason = returned.attempts.last().and_then(|last| last.reason.as_deref()).unwrap_or_default();
+            let last = returned.attempts.last();
+            let of_return = |last: &'a Attempt| last.returned.as_ref().map(|returned| returned.why.as_str());
+            let reason = last.and_then(|last| last.reason.as_deref().or_else(|| of_return(last))).unwrap_or_default();
             let on = returned.ended.as_ref().map(|ended| self.day(ended.at)).unwrap_or_default();
             why.push(format!("payout {} came back on {on}: {reason}", returned.id));
         }

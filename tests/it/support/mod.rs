@@ -12,6 +12,8 @@ pub mod random;
 pub mod raw;
 pub mod server;
 pub mod streams;
+#[cfg(feature = "stripe")]
+pub mod stripe;
 
 /// Makes two tests of every function: one on SQLite, one on Postgres.
 macro_rules! both_engines {
