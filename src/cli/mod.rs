@@ -59,6 +59,10 @@ enum Command {
     /// Payouts: propose them for everybody who is due
     #[command(subcommand)]
     Payouts(payouts::Command),
+    /// Stripe: hold its balance against what is booked
+    #[cfg(feature = "stripe")]
+    #[command(subcommand)]
+    Stripe(stripe::Command),
     /// Export the journal, documents and usage for finance, and approved payouts for the bank
     Export(export::Args),
     /// API keys: create, list, revoke
@@ -96,6 +100,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Close(args) => close::run(args).await,
         Command::Verify(args) => verify::run(args).await,
         Command::Payouts(command) => payouts::run(command).await,
+        #[cfg(feature = "stripe")]
+        Command::Stripe(command) => stripe::run(command).await,
         Command::Export(args) => export::run(args).await,
         Command::Key(command) => key::run(command).await,
         Command::Bench(command) => bench::run(command).await,

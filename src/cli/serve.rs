@@ -49,6 +49,11 @@ pub struct Args {
     #[cfg(feature = "stripe")]
     #[command(flatten)]
     stripe: StripeArgs,
+    /// Time after which Stripe is asked again what became of something, in seconds
+    #[cfg(feature = "stripe")]
+    #[arg(long, value_name = "SECONDS", env = "TALLYSTICK_STRIPE_EVERY", default_value_t = 60,
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    stripe_every: u64,
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -71,7 +76,7 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     #[cfg(feature = "stripe")]
     let catching_up = stripe.map(|stripe| {
         app.carried_by(stripe);
-        tokio::spawn(catch_up(app.clone(), args.stripe.every()))
+        tokio::spawn(catch_up(app.clone(), Duration::from_secs(args.stripe_every)))
     });
     let served = serve(listener, app, args.limits.of_connections(), signals).await;
     // Whatever is cut off is asked for again at the next start.

@@ -18,6 +18,14 @@ pub enum Kind {
     Transfer,
     /// Of a transfer.
     Reversal,
+    /// A customer, of whom it collects.
+    Customer,
+    /// The draft of an invoice.
+    Invoice,
+    /// What is outstanding, on the draft.
+    Item,
+    /// The draft, made final.
+    Finalize,
 }
 
 /// Something that Stripe is asked for.
@@ -55,6 +63,8 @@ pub enum Asked<'a> {
     /// Everything for one payout, invoice or consumer.
     For(&'a str),
     Unanswered,
+    /// The drafts of invoices that are not final, of which nothing was refused.
+    NotFinal,
     All,
 }
 
@@ -101,12 +111,35 @@ type CallRow = (
 type EventRow = (String, String, Option<String>, i64, i64, String, Option<i64>, Option<String>);
 
 impl Kind {
-    pub const ALL: [Self; 2] = [Self::Transfer, Self::Reversal];
+    pub const ALL: [Self; 6] =
+        [Self::Transfer, Self::Reversal, Self::Customer, Self::Invoice, Self::Item, Self::Finalize];
 
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Transfer => "transfer",
             Self::Reversal => "reversal",
+            Self::Customer => "customer",
+            Self::Invoice => "invoice",
+            Self::Item => "invoice_item",
+            Self::Finalize => "finalize",
+        }
+    }
+}
+
+impl Call {
+    /// One that is about to be asked for.
+    pub fn new(id: String, kind: Kind, subject: &str, asked_at: Instant) -> Self {
+        let (amount, target, last_error) = (None, None, None);
+        Self {
+            id,
+            kind,
+            subject: subject.to_owned(),
+            amount,
+            target,
+            asked_at,
+            tries: 0,
+            last_error,
+            answer: Answer::None,
         }
     }
 }
@@ -120,12 +153,24 @@ impl<Mode> Tx<Mode> {
             and (cast($2 as text) is null or subject = $2)
             and (cast($3 as text) is null or state = $3)
             order by asked_at, id";
+        const NOT_FINAL: &str = "
+            select id, kind, subject, currency, amount, target, asked_at, tries, last_error, state, object, reason
+            from stripe_call as draft
+            where kind = 'invoice' and state = 'done' and not exists (
+                select 1 from stripe_call as later
+                where later.subject = draft.subject
+                and (later.kind = 'finalize' or later.kind = 'invoice_item' and later.state = 'refused'))
+            order by asked_at, id";
         let (id, subject, state) = match asked {
             Asked::Id(id) => (Some(id), None, None),
             Asked::For(subject) => (None, Some(subject), None),
             Asked::Unanswered => (None, None, Some("asked")),
-            Asked::All => (None, None, None),
+            Asked::NotFinal | Asked::All => (None, None, None),
         };
+        if matches!(asked, Asked::NotFinal) {
+            let rows: Vec<CallRow> = on!(self, conn => sqlx::query_as(NOT_FINAL).fetch_all(conn).await?);
+            return rows.into_iter().map(call).collect();
+        }
         let rows: Vec<CallRow> =
             on!(self, conn => sqlx::query_as(SQL).bind(id).bind(subject).bind(state).fetch_all(conn).await?);
         rows.into_iter().map(call).collect()
@@ -146,6 +191,13 @@ impl<Mode> Tx<Mode> {
             from stripe_event where id = $1";
         let row: Option<EventRow> = on!(self, conn => sqlx::query_as(SQL).bind(id).fetch_optional(conn).await?);
         Ok(row.map(event))
+    }
+
+    /// Who a consumer is at Stripe.
+    pub async fn stripe_customer(&mut self, consumer: &str) -> Result<Option<String>> {
+        const SQL: &str = "select customer from stripe_customer where consumer = $1";
+        let row: Option<(String,)> = on!(self, conn => sqlx::query_as(SQL).bind(consumer).fetch_optional(conn).await?);
+        Ok(row.map(|(customer,)| customer))
     }
 
     /// What is known of payouts from connected accounts to banks, by account.
@@ -226,6 +278,15 @@ impl Tx<Write> {
         let changed = on!(self, conn => sqlx::query(SQL)
             .bind(id).bind(at.micros()).bind(outcome).execute(conn).await?.rows_affected());
         Ok(changed == 1)
+    }
+
+    /// Keeps who a consumer is at Stripe.
+    pub async fn put_stripe_customer(&mut self, consumer: &str, customer: &str) -> Result<()> {
+        const SQL: &str = "
+            insert into stripe_customer (consumer, customer) values ($1, $2)
+            on conflict (consumer) do update set customer = excluded.customer";
+        on!(self, conn => sqlx::query(SQL).bind(consumer).bind(customer).execute(conn).await?.rows_affected());
+        Ok(())
     }
 
     /// Keeps how far a payout to a bank is.

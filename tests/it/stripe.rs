@@ -10,6 +10,7 @@ use crate::support::airlines::documents;
 use crate::support::books::Book;
 use crate::support::data::Data;
 use crate::support::data::Engine;
+use crate::support::data::tallystick;
 use crate::support::http::Client;
 use crate::support::http::Reply;
 use crate::support::money;
@@ -23,6 +24,7 @@ crate::support::both_engines!(
     whatever_breaks_on_the_way_money_goes_once,
     after_a_day_stripe_is_asked_what_it_did,
     events_are_understood_once_in_any_order,
+    an_invoice_is_collected_once_and_its_payment_recorded_with_the_fee,
 );
 
 /// A server with Stripe, on which each of these is a consumer who has an approved payout of 3.00 euros by Stripe.
@@ -104,6 +106,16 @@ fn post(server: &Server, (body, signature): &(String, String)) -> Reply {
     server.client(None).send("POST", "/v1/stripe/webhooks", &[("stripe-signature", signature)], body.as_bytes())
 }
 
+/// What `tallystick stripe reconcile` says, and its exit code.
+fn reconciled(server: &Server, fake: &FakeStripe, more: &[&str]) -> (i32, String) {
+    let mut command = tallystick();
+    command.args(["stripe", "reconcile"]).args(more).args(server.data.arguments()).envs(fake.environment());
+    let output = command.output().expect("runs");
+    let said = String::from_utf8(output.stdout).expect("text");
+    let errors = String::from_utf8_lossy(&output.stderr);
+    (output.status.code().unwrap_or_else(|| panic!("{said}{errors}")), said + &errors)
+}
+
 fn verified(server: &mut Server) {
     server.stop();
     server.data.run(&["verify"]).done();
@@ -143,10 +155,14 @@ fn a_payout_is_paid_when_its_transfer_is_made_and_comes_back_when_that_is_revers
     let back = step(&server, ua, "reverse").ok();
     assert_eq!(back["state"], "failed");
     assert!(back["attempts"][0]["returned"]["why"].as_str().expect("a text").contains("reversed"), "{back}");
+    assert_eq!(reconciled(&server, &fake, &[]).0, 0, "two transfers, and one that came back");
     fake.close_account("acct_AA");
     let problem = step(&server, aa, "reverse").problem(409);
     assert_eq!((&problem["code"], &payout(&server, aa)["state"]), (&json!("stripe_refuses"), &json!("paid")));
     assert_eq!((accounts(&server), balance(&server, "2010")), ([0, -300, 0, 0], -600));
+    // Another Stripe has none of it.
+    let (code, said) = reconciled(&server, &FakeStripe::start(0), &[]);
+    assert_eq!((code, said.matches("booked, and not at Stripe").count()), (1, 3), "{said}");
     let statement = documents(&server, "payouts").into_iter().find(|statement| statement["consumer"] == "UA");
     let statement = statement.expect("has one")["id"].as_str().expect("an id").to_owned();
     let why = server.get(&format!("/v1/payouts/{statement}")).ok()["payment"]["why"].clone();
@@ -311,6 +327,88 @@ fn events_are_understood_once_in_any_order(engine: Engine) {
     let signed = (nothing.to_owned(), stripe::signature(nothing, stripe::now()));
     assert_eq!(post(&server, &signed).problem(400)["code"], "invalid_body");
     assert_eq!(step(&server, dl, "send").ok()["state"], "paid");
+    verified(&mut server);
+}
+
+fn an_invoice_is_collected_once_and_its_payment_recorded_with_the_fee(engine: Engine) {
+    let fake = FakeStripe::start(0);
+    let (mut server, _book, _) = approved(engine, &fake, &["UA", "AA"]);
+    let mut invoices = documents(&server, "invoices");
+    invoices.sort_by_key(|invoice| invoice["number"].as_str().map(str::to_owned));
+    let owing = |consumer: &str| {
+        let of = invoices.iter().find(|invoice| invoice["consumer"] == consumer && invoice["state"] == "open");
+        let of = of.expect("owes something");
+        let owed = money::read(of["outstanding"]["amount"].as_str().expect("a text")).expect("an amount");
+        (of["id"].as_str().expect("an id").to_owned(), owed)
+    };
+    let ((of_ua, owed), (of_aa, owed_by_aa)) = (owing("UA"), owing("AA"));
+    let collect = |server: &Server, id: &str| server.send("POST", &format!("/v1/invoices/{id}/collect"), &[], b"");
+
+    // Whatever breaks, there is one invoice with one item. A step whose outcome stays unknown goes on by itself.
+    fake.fail_with(&[Fault::DoneAndHungUp, Fault::Busy, Fault::DoneAndHungUp, Fault::Conflict, Fault::DoneAndHungUp]);
+    fake.fail_with(&[Fault::Busy; 4]);
+    let begun = Instant::now();
+    let collected = loop {
+        let collected = collect(&server, &of_ua).ok();
+        if collected["stripe_invoice"].is_string() {
+            break collected;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(30), "{collected}");
+    };
+    assert_eq!(collect(&server, &of_ua).ok(), collected, "asking again changes nothing");
+    let made = fake.invoices();
+    assert_eq!((made.len(), &made[0]["id"]), (1, &collected["stripe_invoice"]));
+    assert_eq!((&made[0]["amount_due"], &made[0]["status"]), (&json!(owed), &json!("open")));
+    assert_eq!((fake.customers().len(), &fake.customers()[0]["name"]), (1, &json!("UA")));
+
+    // Paid: told twice, and again later under another id.
+    let receivable = balance(&server, "1100");
+    let of_stripe = made[0]["id"].as_str().expect("an id");
+    let failed = stripe::event("evt_0", "invoice.payment_failed", None, &made[0]);
+    post(&server, &failed).ok();
+    assert_eq!(balance(&server, "1100"), receivable, "nothing came");
+    let paid = fake.pay(of_stripe, 31);
+    for id in ["evt_1", "evt_1", "evt_2"] {
+        post(&server, &stripe::event(id, "invoice.paid", None, &paid)).ok();
+    }
+    assert_eq!(server.get(&format!("/v1/invoices/{of_ua}")).ok()["state"], "paid");
+    let accounts = |server: &Server| ["1010", "5100", "1100"].map(|account| balance(server, account));
+    assert_eq!(accounts(&server), [owed - 31, 31, receivable - owed]);
+    let payments = server.get("/v1/payments").ok();
+    let payment = &payments["data"][0];
+    assert_eq!(payments["data"].as_array().map(Vec::len), Some(1));
+    assert_eq!((&payment["method"], &payment["stripe_fee"]["amount"]), (&json!("stripe"), &json!("0.31")));
+    assert!(payment["reference"].as_str().expect("a text").starts_with("ch_"), "{payment}");
+    assert_eq!(collect(&server, &of_ua).ok(), collected, "it is with Stripe, and paid");
+
+    // A customer of somebody's own, who pays by bank as well: what Stripe collected is credit then.
+    let customer = |id: &str| server.put("/v1/consumers/AA/stripe-customer", &json!({ "customer": id }));
+    assert_eq!(customer("AA").problem(422)["code"], "unusable_id");
+    customer("cus_none").ok();
+    assert_eq!(collect(&server, &of_aa).problem(409)["code"], "stripe_refuses");
+    customer(fake.customers()[0]["id"].as_str().expect("an id")).ok();
+    collect(&server, &of_aa).ok();
+    server.post(&format!("/v1/invoices/{of_aa}/pay"), &json!({})).ok();
+    let paid = fake.pay(fake.invoices()[1]["id"].as_str().expect("an id"), 5);
+    post(&server, &stripe::event("evt_3", "invoice.paid", None, &paid)).ok();
+    assert_eq!(accounts(&server), [owed - 31 + owed_by_aa - 5, 36, receivable - owed - owed_by_aa]);
+    assert_eq!(balance(&server, "2110"), -owed_by_aa);
+    let (code, said) = reconciled(&server, &fake, &[]);
+    assert_eq!((code, said.contains("2 the same on both sides, 0 not")), (0, true), "{said}");
+    // What Stripe takes for itself is listed until it is booked, on whatever page it stands.
+    for number in 0..120 {
+        fake.happens("stripe_fee", &format!("fee_{number}"), -25);
+    }
+    let (code, said) = reconciled(&server, &fake, &["--json"]);
+    let said: Value = serde_json::from_str(&said).expect("JSON");
+    assert_eq!((code, said["differences"].as_array().map(Vec::len), &said["same"]), (1, Some(120), &json!(2)));
+    let sum = |side: &str| money::read(said["sums"][0][side]["amount"].as_str().expect("a text")).expect("an amount");
+    assert_eq!((sum("at_stripe"), sum("booked")), (fake.balance(), balance(&server, "1010")), "to the cent");
+    // Neither of these is ours.
+    let strange = json!({ "id": "in_x", "metadata": {} });
+    post(&server, &stripe::event("evt_4", "invoice.paid", None, &strange)).ok();
+    assert_eq!(collect(&server, "inv_0").problem(404)["code"], "unknown_invoice");
+    assert_eq!(collect(&server, &of_aa).ok()["stripe_invoice"], fake.invoices()[1]["id"]);
     verified(&mut server);
 }
 

@@ -177,6 +177,7 @@ async fn pay(
         pays: Pays::Invoice(id, amount),
         method: text(method, "/method")?,
         reference: text(reference, "/reference")?,
+        stripe_fee: None,
     };
     Ok(Json(settle::pay(&app.db, request, &act).await?))
 }
@@ -206,6 +207,7 @@ async fn record_payment(
         pays: Pays::Consumer(consumer, amount.above_zero("/amount")?),
         method: text(method, "/method")?,
         reference: text(reference, "/reference")?,
+        stripe_fee: None,
     };
     Ok(Json(settle::pay(&app.db, request, &act).await?))
 }

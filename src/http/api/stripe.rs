@@ -4,6 +4,7 @@ use axum::extract::Request;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::Json;
+use serde::Deserialize;
 use serde::Serialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -11,28 +12,37 @@ use utoipa_axum::routes;
 
 use crate::billing::payouts;
 use crate::clock;
+use crate::domain::ids::InvoiceId;
 use crate::domain::money::Money;
 use crate::domain::payee::Method;
 use crate::domain::payout::Payout;
 use crate::domain::time::Instant;
 use crate::http::App;
+use crate::http::api::consumers::unknown_consumer;
+use crate::http::api::consumers::unprocessable;
+use crate::http::api::documents::unknown;
 use crate::http::api::payouts::Told;
 use crate::http::api::payouts::signed;
 use crate::http::auth::Caller;
 use crate::http::auth::Role;
+use crate::http::body::Body;
 use crate::http::path::Path;
 use crate::http::problem::Problem;
 use crate::http::query::Page;
 use crate::settlement::stripe::Error;
 use crate::settlement::stripe::Stripe;
-use crate::settlement::stripe::inbox;
 use crate::store;
 
 /// Stripe's events are far shorter.
 const EVENT_BYTES_MAX: usize = 1 << 20;
 
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(webhooks)).routes(routes!(reverse)).routes(routes!(bank_payouts))
+    OpenApiRouter::new()
+        .routes(routes!(webhooks))
+        .routes(routes!(reverse))
+        .routes(routes!(bank_payouts))
+        .routes(routes!(collect))
+        .routes(routes!(customer))
 }
 
 /// That an event was kept.
@@ -59,7 +69,7 @@ async fn webhooks(State(app): State<App>, request: Request) -> Result<Json<Kept>
     let body = app.intake.plain(body, EVENT_BYTES_MAX).await?;
     let event = stripe.take_in(&app.db, signature, &body.text, clock::now()).await?;
     // It is kept: if this does not go through, the next run catches up.
-    if let Err(error) = inbox::understand(&app.db, &app.metering.versions(), &event, clock::now()).await {
+    if let Err(error) = stripe.understand(&app.db, &app.metering.versions(), &event, clock::now()).await {
         tracing::warn!("event {} of Stripe is not understood yet: {error}", event.id);
     }
     Ok(Json(Kept { kept: event.id }))
@@ -80,6 +90,71 @@ async fn reverse(State(app): State<App>, caller: Caller, Path(id): Path<String>)
     let id = named(&app, &id).await?.ok_or_else(|| payouts::PayoutError::Unknown(id))?.id;
     let payout = stripe(&app)?.take_back(&app.db, &app.metering.versions(), &id, clock::now()).await?;
     Ok(Json(payout.into()))
+}
+
+/// How far Stripe is with an invoice.
+#[derive(Serialize, ToSchema)]
+struct Collecting {
+    #[schema(value_type = String, example = "inv_01m6a31yc0ynfhsj4qrzhe6hv5")]
+    invoice: InvoiceId,
+    /// Stripe's invoice, when it is final; null while that is unknown, and asked again.
+    #[schema(example = "in_1Nv0FGQ9RKHgCVdK")]
+    stripe_invoice: Option<String>,
+}
+
+/// Have Stripe collect what is outstanding of an invoice. That it was paid is recorded when Stripe says so. Asking again goes on
+/// where it is.
+#[utoipa::path(
+    post, path = "/v1/invoices/{id}/collect", tag = "documents", params(("id" = String, Path)),
+    responses(
+        (status = 200, description = "How far it is", body = Collecting),
+        (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
+        (status = 409, description = "The invoice is not open, or Stripe refuses", body = Problem),
+    ),
+)]
+async fn collect(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<Json<Collecting>, Problem> {
+    caller.require(&[Role::Finance])?;
+    let invoice = InvoiceId::parse(&id).ok_or_else(|| unknown("invoice", &id))?;
+    let stripe_invoice = stripe(&app)?.collect(&app.db, &app.metering.versions(), &invoice, clock::now()).await?;
+    Ok(Json(Collecting { invoice, stripe_invoice }))
+}
+
+/// Who a consumer is at Stripe.
+#[derive(Deserialize, Serialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct CustomerRequest {
+    /// The id of a customer there, with a way to pay.
+    #[schema(example = "cus_NffrFeUfNV2Hib")]
+    customer: String,
+}
+
+/// Say which customer a consumer is at Stripe. Without it, the first invoice that Stripe collects makes one.
+#[utoipa::path(
+    put, path = "/v1/consumers/{id}/stripe-customer", tag = "consumers", params(("id" = String, Path)),
+    request_body = CustomerRequest,
+    responses(
+        (status = 200, description = "It is known", body = CustomerRequest),
+        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 404, body = Problem), (status = 422, description = "Not the id of a customer", body = Problem),
+    ),
+)]
+async fn customer(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(request): Body<CustomerRequest>,
+) -> Result<Json<CustomerRequest>, Problem> {
+    caller.require(&[Role::Finance])?;
+    let rest = request.customer.strip_prefix("cus_").unwrap_or_default();
+    if rest.is_empty() || request.customer.len() > 64 || !rest.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        let detail = format!("`{}` is not the id of a customer at Stripe", request.customer);
+        return Err(unprocessable("/customer", "unusable_id", detail, "write it like cus_NffrFeUfNV2Hib"));
+    }
+    let mut tx = app.db.write().await?;
+    tx.consumer(&id).await?.ok_or_else(|| unknown_consumer(&id))?;
+    tx.put_stripe_customer(&id, &request.customer).await?;
+    tx.commit().await?;
+    Ok(Json(request))
 }
 
 /// A payout from a consumer's account at Stripe to its bank. It moves nothing of the platform's.
@@ -146,6 +221,9 @@ impl From<Error> for Problem {
             Error::OtherUnit(_) => {
                 Self::new(StatusCode::CONFLICT, "stripe_refuses", detail).fix("cancel it, and pay it by another method")
             }
+            Error::UnknownInvoice(id) => unknown("invoice", id.as_str()),
+            Error::NotOpen(_) | Error::Settled(_) => Self::new(StatusCode::CONFLICT, "invoice_is_settled", detail)
+                .fix("GET /v1/invoices/{id} says what settles it"),
             Error::Refused(_) => Self::new(StatusCode::CONFLICT, "stripe_refuses", detail)
                 .fix("do at Stripe what it says, and try again"),
             Error::Unsigned(_) => Self::new(StatusCode::BAD_REQUEST, "stripe_signature", detail)
@@ -154,8 +232,9 @@ impl From<Error> for Problem {
                 Self::new(StatusCode::BAD_REQUEST, "invalid_body", detail).fix("only Stripe's events are posted here")
             }
             Error::Payout(error) => error.into(),
+            Error::Settle(error) => error.into(),
             Error::Store(error) => error.into(),
-            Error::Settings(_) => {
+            Error::Settings(_) | Error::NotYet(_) | Error::Money(_) => {
                 tracing::error!("Stripe: {detail}");
                 Self::internal()
             }

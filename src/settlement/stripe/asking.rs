@@ -1,19 +1,56 @@
 //! Asks Stripe, and asks again. Our own loop: the library's own retries send money under keys that nobody wrote down, or
 //! under none.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
+use miniserde::Deserialize;
 use stripe::IdempotencyKey;
 use stripe::RequestStrategy;
 use stripe::StripeError;
 use stripe::StripeRequest;
 
+use crate::domain::money::Money;
 use crate::settlement::stripe::Stripe;
 
 /// How often it is asked before that is put off.
 const TRIES: u32 = 3;
 /// Before the second try; twice as long before each that follows.
 const PAUSE: Duration = Duration::from_millis(400);
+
+/// Under which our key is found on what Stripe makes. One only: the library puts several in an order that changes, and the same
+/// key must come with the same body.
+pub(in crate::settlement::stripe) const METADATA: &str = "tallystick";
+
+/// Something that Stripe made.
+#[derive(Deserialize)]
+pub(in crate::settlement::stripe) struct Made {
+    pub id: String,
+}
+
+/// The same, with what we wrote on it.
+#[derive(Deserialize)]
+struct Marked {
+    id: String,
+    metadata: Option<HashMap<String, String>>,
+}
+
+#[derive(Deserialize)]
+pub(in crate::settlement::stripe) struct Listed {
+    data: Vec<Marked>,
+    pub has_more: bool,
+}
+
+impl Listed {
+    /// The id of the one that was made with this key.
+    pub fn of(self, key: &str) -> Option<String> {
+        let is_of = |made: &Marked| {
+            let ours = made.metadata.as_ref().and_then(|metadata| metadata.get(METADATA));
+            ours.is_some_and(|ours| ours == key)
+        };
+        self.data.into_iter().find(is_of).map(|made| made.id)
+    }
+}
 
 /// What came of asking.
 #[derive(Debug)]
@@ -30,6 +67,11 @@ pub(in crate::settlement::stripe) enum Said<T> {
 }
 
 impl<T> Said<T> {
+    /// The database was changed from outside.
+    pub fn incomplete() -> Self {
+        Self::Unknown("what it was asked for is not written down completely".to_owned())
+    }
+
     pub fn map<U>(self, to: impl FnOnce(T) -> U) -> Said<U> {
         match self {
             Self::Done(done) => Said::Done(to(done)),
@@ -105,4 +147,10 @@ fn judge(error: StripeError) -> Judged {
         }
         _ => Judged::Unknown(format!("{status}: {reason}")),
     }
+}
+
+/// Stripe writes currencies in small letters.
+pub(in crate::settlement::stripe) fn currency(amount: Money) -> stripe_types::Currency {
+    let code = amount.currency().code().to_lowercase();
+    code.parse().unwrap_or(stripe_types::Currency::Unknown(code))
 }

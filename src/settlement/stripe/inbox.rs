@@ -1,20 +1,23 @@
 //! What Stripe tells: kept as it came, and then understood.
 //!
 //! Promise: each event is understood once, however often it comes and in whatever order. What came of it and that it was
-//! understood are one transaction. No event is believed to be the last word on its object unless it cannot be taken back: a
+//! understood are one transaction, or can be done again without a difference. No event is believed to be the last word on its object unless it cannot be taken back: a
 //! transfer that was reversed stays so, and a payout to a bank that failed is not paid again.
+
+use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
+use crate::domain::ids::InvoiceId;
 use crate::domain::money::Currency;
 use crate::domain::money::Money;
 use crate::domain::time::Instant;
 use crate::metering::versions::Versions;
 use crate::settlement::stripe::Error;
 use crate::settlement::stripe::Stripe;
+use crate::settlement::stripe::asking::METADATA;
 use crate::settlement::stripe::signature;
 use crate::settlement::stripe::transfers;
-use crate::settlement::stripe::transfers::METADATA;
 use crate::store::Db;
 use crate::store::Tx;
 use crate::store::Write;
@@ -54,7 +57,13 @@ struct Transfer {
     #[serde(default)]
     reversed: bool,
     #[serde(default)]
-    metadata: std::collections::BTreeMap<String, String>,
+    metadata: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Invoice {
+    id: String,
+    metadata: Option<BTreeMap<String, String>>,
 }
 
 #[derive(Deserialize)]
@@ -82,38 +91,63 @@ impl Stripe {
         }
         Ok(event)
     }
-}
 
-/// Tries to understand every event that is not understood. One that cannot be keeps no other back.
-pub(in crate::settlement::stripe) async fn understand_all(
-    db: &Db,
-    versions: &Versions,
-    now: Instant,
-) -> Result<(), Error> {
-    let events = db.read().await?.stripe_events_to_understand(EVENTS_A_RUN).await?;
-    for event in events {
-        if let Err(error) = understand(db, versions, &event, now).await {
-            tracing::warn!("event {} of Stripe is not understood yet: {error}", event.id);
+    /// Tries to understand every event that is not understood. One that cannot be keeps no other back.
+    pub(in crate::settlement::stripe) async fn understand_all(
+        &self,
+        db: &Db,
+        versions: &Versions,
+        now: Instant,
+    ) -> Result<(), Error> {
+        let events = db.read().await?.stripe_events_to_understand(EVENTS_A_RUN).await?;
+        for event in events {
+            if let Err(error) = self.understand(db, versions, &event, now).await {
+                tracing::warn!("event {} of Stripe is not understood yet: {error}", event.id);
+            }
         }
+        Ok(())
     }
-    Ok(())
-}
 
-/// Does what an event means, unless that was done before.
-pub async fn understand(db: &Db, versions: &Versions, event: &Event, now: Instant) -> Result<(), Error> {
-    let mut tx = db.write().await?;
-    tx.hold_journal().await?;
-    let outcome = match (event.kind.as_str(), &event.account) {
-        ("transfer.created" | "transfer.updated" | "transfer.reversed", None) => {
-            of_transfer(&mut tx, versions, event, now).await?
+    /// Does what an event means, unless that was done before.
+    pub async fn understand(&self, db: &Db, versions: &Versions, event: &Event, now: Instant) -> Result<(), Error> {
+        // A payment has an id that follows from its charge, so this may be done again if what follows is cut off.
+        let paid = match (event.kind.as_str(), &event.account) {
+            ("invoice.paid", None) => Some(self.of_paid(db, event, now).await?),
+            _ => None,
+        };
+        let mut tx = db.write().await?;
+        tx.hold_journal().await?;
+        let outcome = match (event.kind.as_str(), &event.account, paid) {
+            (_, _, Some(paid)) => paid,
+            ("transfer.created" | "transfer.updated" | "transfer.reversed", None, None) => {
+                of_transfer(&mut tx, versions, event, now).await?
+            }
+            ("invoice.payment_failed", None, None) => {
+                let invoice: Invoice = object(event)?;
+                tracing::warn!("Stripe could not collect its invoice {}", invoice.id);
+                format!("{} could not be collected: Stripe tries again, or has the customer told", invoice.id)
+            }
+            (kind, Some(account), None) if kind.starts_with("payout.") => {
+                of_bank_payout(&mut tx, event, account).await?
+            }
+            _ => "nothing follows from it".to_owned(),
+        };
+        if tx.understood_stripe_event(&event.id, now, &outcome).await? {
+            tx.commit().await?;
         }
-        (kind, Some(account)) if kind.starts_with("payout.") => of_bank_payout(&mut tx, event, account).await?,
-        _ => "nothing follows from it".to_owned(),
-    };
-    if tx.understood_stripe_event(&event.id, now, &outcome).await? {
-        tx.commit().await?;
+        Ok(())
     }
-    Ok(())
+
+    async fn of_paid(&self, db: &Db, event: &Event, now: Instant) -> Result<String, Error> {
+        let invoice: Invoice = object(event)?;
+        let key = invoice.metadata.as_ref().and_then(|metadata| metadata.get(METADATA));
+        let Some(key) = key else { return Ok("not an invoice of ours".to_owned()) };
+        let call = db.read().await?.stripe_calls(Asked::Id(key)).await?.pop();
+        let Some(of_us) = call.and_then(|call| InvoiceId::parse(&call.subject)) else {
+            return Ok("not an invoice of this ledger".to_owned());
+        };
+        self.was_paid(db, (&of_us, &invoice.id), now).await
+    }
 }
 
 async fn of_transfer(tx: &mut Tx<Write>, versions: &Versions, event: &Event, now: Instant) -> Result<String, Error> {

@@ -1,4 +1,4 @@
-//! Stripe: transfers to connected accounts, and what Stripe tells of them.
+//! Stripe: transfers to connected accounts, invoices that it collects, and what it tells of them.
 //!
 //! Whatever moves money is written down first, under the idempotency key that Stripe is then asked with ([`crate::store::stripe`]).
 //! As long as the outcome is unknown it is asked again with the same key. Stripe may forget a key after a day, and would then
@@ -7,7 +7,10 @@
 //! What Stripe tells is signed ([`signature`]), and kept as it came before it is understood ([`inbox`]): once each, in any order.
 
 pub mod asking;
+pub mod collect;
 pub mod inbox;
+pub mod paid;
+pub mod reconcile;
 pub mod signature;
 pub mod transfers;
 
@@ -16,8 +19,12 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::billing::payouts::PayoutError;
+use crate::billing::settle;
+use crate::domain::ids::InvoiceId;
 use crate::domain::ids::PayId;
 use crate::domain::money::Currency;
+use crate::domain::money::MoneyError;
+use crate::domain::time::Instant;
 use crate::metering::versions::Versions;
 use crate::settlement::stripe::signature::Unsigned;
 use crate::store;
@@ -28,6 +35,9 @@ pub const URL: &str = "https://api.stripe.com/";
 
 /// Currencies that Stripe counts in another unit than ISO 4217 does, or only in tens of it.
 const OTHER_UNITS: [&str; 8] = ["BHD", "ISK", "JOD", "KWD", "MGA", "OMR", "TND", "UGX"];
+
+/// Whose name stands under what Stripe did.
+const STRIPE: &str = "stripe";
 
 /// How Stripe is reached, and how what it tells is known to be its own.
 pub struct Settings {
@@ -54,6 +64,16 @@ pub enum Error {
     OtherUnit(Currency),
     #[error("Stripe refuses: {0}")]
     Refused(String),
+    #[error("there is no invoice {0}")]
+    UnknownInvoice(InvoiceId),
+    #[error("nothing is outstanding of invoice {0}")]
+    NotOpen(String),
+    #[error(
+        "something of invoice {0} was settled since it was put to Stripe: delete its draft there, and collect the rest by hand"
+    )]
+    Settled(String),
+    #[error("Stripe has not said enough yet: {0}")]
+    NotYet(String),
     #[error("Stripe cannot be used like this: {0}")]
     Settings(String),
     #[error(transparent)]
@@ -62,6 +82,10 @@ pub enum Error {
     NotAnEvent(String),
     #[error(transparent)]
     Payout(#[from] PayoutError),
+    #[error(transparent)]
+    Settle(#[from] settle::Error),
+    #[error(transparent)]
+    Money(#[from] MoneyError),
     #[error(transparent)]
     Store(#[from] store::Error),
 }
@@ -84,8 +108,9 @@ impl Stripe {
 
     /// Asks again for everything whose outcome is unknown, and tries to understand what is not understood yet. One that does
     /// not go through keeps no other back.
-    pub async fn catch_up(&self, db: &Db, versions: &Versions, now: crate::domain::time::Instant) -> Result<(), Error> {
+    pub async fn catch_up(&self, db: &Db, versions: &Versions, now: Instant) -> Result<(), Error> {
         self.ask_again(db, versions, now).await?;
-        inbox::understand_all(db, versions, now).await
+        self.collect_on(db, versions, now).await?;
+        self.understand_all(db, versions, now).await
     }
 }

@@ -7,8 +7,6 @@
 //!
 //! What is cut off anywhere is found by the next [`Stripe::ask_again`].
 
-use std::collections::HashMap;
-
 use miniserde::Deserialize;
 use stripe_connect::transfer::CreateTransfer;
 use stripe_connect::transfer::ListTransfer;
@@ -19,7 +17,6 @@ use crate::billing::payouts;
 use crate::billing::payouts::PayoutError;
 use crate::clock;
 use crate::domain::ids::PayId;
-use crate::domain::money::Money;
 use crate::domain::payee::Method;
 use crate::domain::payout::Action;
 use crate::domain::payout::Note;
@@ -31,8 +28,13 @@ use crate::domain::time::Instant;
 use crate::metering::versions::Versions;
 use crate::settlement::stripe::Error;
 use crate::settlement::stripe::OTHER_UNITS;
+use crate::settlement::stripe::STRIPE;
 use crate::settlement::stripe::Stripe;
+use crate::settlement::stripe::asking::Listed;
+use crate::settlement::stripe::asking::METADATA;
+use crate::settlement::stripe::asking::Made;
 use crate::settlement::stripe::asking::Said;
+use crate::settlement::stripe::asking::currency;
 use crate::store::Db;
 use crate::store::Tx;
 use crate::store::Write;
@@ -46,31 +48,6 @@ use crate::store::stripe::Kind;
 const KEY_KEPT_MICROS: i64 = 23 * 3_600 * 1_000_000;
 /// Transfers of one payout: as many as it has attempts. Stripe lists no more at once.
 const LISTED_MAX: i64 = 100;
-
-/// Under which our key is found on a transfer. One only: the library puts several in an order that changes, and the same key
-/// must come with the same body.
-pub(in crate::settlement::stripe) const METADATA: &str = "tallystick";
-/// Whose name stands under what Stripe did.
-const STRIPE: &str = "stripe";
-
-/// Something that Stripe made.
-#[derive(Deserialize)]
-struct Made {
-    id: String,
-}
-
-/// The same, with what we wrote on it.
-#[derive(Deserialize)]
-struct Marked {
-    id: String,
-    metadata: HashMap<String, String>,
-}
-
-#[derive(Deserialize)]
-struct Listed {
-    data: Vec<Marked>,
-    has_more: bool,
-}
 
 /// How far a transfer is.
 #[derive(Deserialize)]
@@ -97,17 +74,8 @@ impl Stripe {
         if OTHER_UNITS.contains(&payout.amount.currency().code()) {
             return Err(Error::OtherUnit(payout.amount.currency()));
         }
-        let call = Call {
-            id: format!("{}-{}", payout.id, payout.attempts.len()),
-            kind: Kind::Transfer,
-            subject: payout.id.to_string(),
-            amount: Some(payout.amount),
-            target: Some(to.account.clone()),
-            asked_at: now,
-            tries: 0,
-            last_error: None,
-            answer: Answer::None,
-        };
+        let call = Call::new(format!("{id}-{}", payout.attempts.len()), Kind::Transfer, id.as_str(), now);
+        let call = Call { amount: Some(payout.amount), target: Some(to.account.clone()), ..call };
         tx.ask_stripe(&call).await?;
         tx.commit().await?;
         self.pursue(db, versions, &call, now).await?;
@@ -131,17 +99,9 @@ impl Stripe {
         let call = match before.iter().find(|call| call.answer == Answer::None) {
             Some(asked) => asked.clone(),
             None => {
-                let call = Call {
-                    id: format!("{id}-back-{}", before.len() + 1),
-                    kind: Kind::Reversal,
-                    subject: id.to_string(),
-                    amount: Some(payout.amount),
-                    target: payout.attempts.last().and_then(|last| last.reference.clone()),
-                    asked_at: now,
-                    tries: 0,
-                    last_error: None,
-                    answer: Answer::None,
-                };
+                let target = payout.attempts.last().and_then(|last| last.reference.clone());
+                let call = Call::new(format!("{id}-back-{}", before.len() + 1), Kind::Reversal, id.as_str(), now);
+                let call = Call { amount: Some(payout.amount), target, ..call };
                 tx.ask_stripe(&call).await?;
                 call
             }
@@ -171,13 +131,21 @@ impl Stripe {
         Ok(())
     }
 
-    async fn pursue(&self, db: &Db, versions: &Versions, call: &Call, now: Instant) -> Result<(), Error> {
+    pub(in crate::settlement::stripe) async fn pursue(
+        &self,
+        db: &Db,
+        versions: &Versions,
+        call: &Call,
+        now: Instant,
+    ) -> Result<(), Error> {
         let is_young = now.micros().saturating_sub(call.asked_at.micros()) < KEY_KEPT_MICROS;
         let said = match (call.kind, is_young) {
             (Kind::Transfer, true) => self.transfer(call).await,
             (Kind::Transfer, false) => self.transfer_of(call).await,
             (Kind::Reversal, true) => self.reversal(call).await,
             (Kind::Reversal, false) => self.reversal_of(call).await,
+            (Kind::Customer | Kind::Invoice | Kind::Item | Kind::Finalize, true) => self.bill(db, call).await?,
+            (Kind::Customer | Kind::Invoice | Kind::Item | Kind::Finalize, false) => self.billed(call).await,
         };
         let mut tx = db.write().await?;
         let answered = match said {
@@ -198,7 +166,7 @@ impl Stripe {
     }
 
     async fn transfer(&self, call: &Call) -> Said<String> {
-        let (Some(amount), Some(to)) = (call.amount, call.target.as_deref()) else { return incomplete() };
+        let (Some(amount), Some(to)) = (call.amount, call.target.as_deref()) else { return Said::incomplete() };
         let request = CreateTransfer::new(currency(amount), to)
             .amount(amount.minor())
             .transfer_group(&call.subject)
@@ -211,10 +179,10 @@ impl Stripe {
         let request = ListTransfer::new().transfer_group(&call.subject).limit(LISTED_MAX);
         match self.ask::<Listed, _>(None, &request).await {
             Said::Done(listed) => {
-                let made = listed.data.into_iter().find(|transfer| transfer.metadata.get(METADATA) == Some(&call.id));
-                match made {
-                    Some(transfer) => Said::Done(transfer.id),
-                    None if listed.has_more => Said::Unknown("it lists more transfers than were asked for".to_owned()),
+                let is_all = !listed.has_more;
+                match listed.of(&call.id) {
+                    Some(transfer) => Said::Done(transfer),
+                    None if !is_all => Said::Unknown("it lists more transfers than were asked for".to_owned()),
                     // As if the money had been short: nothing is wrong with the destination.
                     None => Said::Refused { reason: "Stripe made no transfer of it in a day".to_owned(), short: true },
                 }
@@ -224,7 +192,7 @@ impl Stripe {
     }
 
     async fn reversal(&self, call: &Call) -> Said<String> {
-        let (Some(amount), Some(transfer)) = (call.amount, call.target.as_deref()) else { return incomplete() };
+        let (Some(amount), Some(transfer)) = (call.amount, call.target.as_deref()) else { return Said::incomplete() };
         let request = CreateIdTransferReversal::new(transfer)
             .amount(amount.minor())
             .metadata([(METADATA.to_owned(), call.id.clone())]);
@@ -232,14 +200,11 @@ impl Stripe {
     }
 
     async fn reversal_of(&self, call: &Call) -> Said<String> {
-        let Some(transfer) = call.target.as_deref() else { return incomplete() };
+        let Some(transfer) = call.target.as_deref() else { return Said::incomplete() };
         match self.ask::<Standing, _>(None, &RetrieveTransfer::new(transfer)).await {
             Said::Done(standing) if standing.reversed => {
-                let reversals = standing.reversals.data.into_iter();
-                let of_call =
-                    reversals.map(|reversal| (reversal.metadata.get(METADATA) == Some(&call.id), reversal.id));
                 // By whomever it was reversed, the money is back.
-                Said::Done(of_call.max().map_or(standing.id, |(_, id)| id))
+                Said::Done(standing.reversals.of(&call.id).unwrap_or(standing.id))
             }
             Said::Done(_) => Said::Refused { reason: "Stripe did not take it back in a day".to_owned(), short: false },
             Said::Refused { reason, .. } | Said::Unknown(reason) => Said::Unknown(reason),
@@ -261,7 +226,13 @@ async fn keep(
         return Ok(false);
     }
     let (action, note) = match (call.kind, answer) {
-        (_, Answer::None) | (Kind::Reversal, Answer::Refused(_)) => return Ok(true),
+        (Kind::Customer, Answer::Done(customer)) => {
+            tx.put_stripe_customer(&call.subject, &customer).await?;
+            return Ok(true);
+        }
+        (Kind::Customer | Kind::Invoice | Kind::Item | Kind::Finalize, _)
+        | (Kind::Reversal, Answer::Refused(_))
+        | (Kind::Transfer | Kind::Reversal, Answer::None) => return Ok(true),
         (Kind::Transfer, Answer::Done(transfer)) => (Action::Pay, Note { reference: Some(transfer), reason: None }),
         (Kind::Transfer, Answer::Refused(reason)) => {
             let action = if retry { Action::Retry } else { Action::Fail };
@@ -309,14 +280,4 @@ fn signed(at: Instant) -> Signed {
 async fn found<Mode>(tx: &mut Tx<Mode>, id: &PayId) -> Result<Payout, Error> {
     let payout = tx.payouts_of_money(Sought::Id(id)).await?.pop();
     Ok(payout.ok_or_else(|| PayoutError::Unknown(id.to_string()))?)
-}
-
-/// Stripe writes currencies in small letters.
-fn currency(amount: Money) -> stripe_types::Currency {
-    let code = amount.currency().code().to_lowercase();
-    code.parse().unwrap_or(stripe_types::Currency::Unknown(code))
-}
-
-fn incomplete() -> Said<String> {
-    Said::Unknown("what it was asked for is not written down completely".to_owned())
 }

@@ -1,5 +1,6 @@
 //! What Stripe is asked, and what it tells, on both engines: what is kept of it, and what the database refuses.
 
+use super::closings::prepare;
 use super::recording::usd;
 use super::subscriptions::hour;
 use super::*;
@@ -122,6 +123,26 @@ async fn an_event_is_kept_as_it_came_and_understood_once(db: Db) {
     }
 }
 
+async fn what_is_between_two_steps_is_found(db: Db) {
+    prepare(&db).await;
+    let step = |kind: Kind| Call { kind, ..call(&format!("inv_1-{}", kind.as_str()), "inv_1", 1) };
+    for (kind, answered, is_left) in [
+        (Kind::Invoice, Answer::Done("in_1".to_owned()), true),
+        (Kind::Item, Answer::Done("ii_1".to_owned()), true),
+        (Kind::Finalize, Answer::None, false),
+    ] {
+        ask(&db, &step(kind)).await.expect("is kept");
+        answer(&db, &step(kind).id, answered).await;
+        assert_eq!(!calls(&db, Asked::NotFinal).await.is_empty(), is_left, "{kind:?}");
+    }
+    let mut tx = db.write().await.expect("begins");
+    assert_eq!(tx.stripe_customer("UA").await.expect("reads"), None);
+    for customer in ["cus_1", "cus_2"] {
+        tx.put_stripe_customer("UA", customer).await.expect("writes");
+        assert_eq!(tx.stripe_customer("UA").await.expect("reads").as_deref(), Some(customer));
+    }
+}
+
 async fn a_payout_to_a_bank_is_kept_as_it_is_now(db: Db) {
     let payout = |state: &str, reason: Option<&str>| BankPayout {
         id: "po_1".to_owned(),
@@ -143,5 +164,6 @@ async fn a_payout_to_a_bank_is_kept_as_it_is_now(db: Db) {
 both_engines!(
     a_call_is_written_down_before_and_answered_once,
     an_event_is_kept_as_it_came_and_understood_once,
+    what_is_between_two_steps_is_found,
     a_payout_to_a_bank_is_kept_as_it_is_now,
 );

@@ -48,6 +48,9 @@ struct State {
     keys: BTreeMap<String, Kept>,
     faults: VecDeque<Fault>,
     transfers: Vec<Value>,
+    customers: Vec<Value>,
+    invoices: Vec<Value>,
+    items: Vec<Value>,
     /// By currency, in the minor unit.
     balance: BTreeMap<String, i64>,
     /// What went over it, newest last.
@@ -151,6 +154,38 @@ impl FakeStripe {
         self.state().transfers.iter().find(|known| known["id"] == transfer).expect("is known").clone()
     }
 
+    pub fn customers(&self) -> Vec<Value> {
+        self.state().customers.clone()
+    }
+
+    pub fn invoices(&self) -> Vec<Value> {
+        self.state().invoices.clone()
+    }
+
+    /// The customer of an invoice pays it by card; Stripe keeps a fee. Gives the invoice as it is then.
+    pub fn pay(&self, invoice: &str, fee: i64) -> Value {
+        let mut state = self.state();
+        let at = state.invoices.iter().position(|known| known["id"] == invoice).expect("is known");
+        assert_eq!(state.invoices[at]["status"], "open", "it is final, and not paid");
+        let amount = state.invoices[at]["amount_due"].as_i64().expect("an amount");
+        let currency = state.invoices[at]["currency"].as_str().expect("a currency").to_owned();
+        let charge = state.id("ch");
+        state.moved("charge", &charge, (amount, fee), &currency);
+        *state.balance.entry(currency).or_default() += amount - fee;
+        let by = json!({ "type": "payment_intent", "payment_intent": { "id": "pi_1", "latest_charge": charge } });
+        let known = &mut state.invoices[at];
+        known["status"] = json!("paid");
+        known["payments"] = list(vec![json!({ "id": "inpay_1", "status": "paid", "payment": by })]);
+        known.clone()
+    }
+
+    /// Money that left or came by itself, as a fee of Stripe does.
+    pub fn happens(&self, kind: &str, source: &str, amount: i64) {
+        let mut state = self.state();
+        state.moved(kind, source, (amount, 0), "eur");
+        *state.balance.entry("eur".to_owned()).or_default() += amount;
+    }
+
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().expect("nothing panics while it holds this")
     }
@@ -234,6 +269,26 @@ impl State {
         match path.as_slice() {
             ["v1", "transfers"] => self.transfer(&asked.parameters),
             ["v1", "transfers", id, "reversals"] => self.reversal(id, &asked.parameters),
+            ["v1", "customers"] => {
+                let id = self.id("cus");
+                let of = |name: &str| asked.parameters.get(name);
+                let customer = json!({ "id": id, "object": "customer", "name": of("name"), "email": of("email") });
+                self.customers.push(customer.clone());
+                (200, customer)
+            }
+            ["v1", "invoices"] => self.draft(&asked.parameters),
+            ["v1", "invoiceitems"] => self.item(&asked.parameters),
+            ["v1", "invoices", id, "finalize"] => {
+                let Some(known) = self.invoices.iter_mut().find(|known| known["id"] == *id) else {
+                    return error(404, "invalid_request_error", "resource_missing", "No such invoice");
+                };
+                if known["status"] != "draft" {
+                    return error(400, "invalid_request_error", "", "This invoice is already finalized");
+                }
+                assert_eq!(asked.parameters["auto_advance"], "true", "it would not be collected");
+                known["status"] = json!("open");
+                (200, known.clone())
+            }
             _ => error(404, "invalid_request_error", "", &format!("Unrecognized request URL ({})", asked.path)),
         }
     }
@@ -250,8 +305,70 @@ impl State {
                 Some(transfer) => (200, transfer.clone()),
                 None => error(404, "invalid_request_error", "resource_missing", "No such transfer"),
             },
+            ["v1", "invoices", id] => match self.invoices.iter().find(|invoice| invoice["id"] == *id) {
+                Some(invoice) => (200, invoice.clone()),
+                None => error(404, "invalid_request_error", "resource_missing", "No such invoice"),
+            },
+            ["v1", "invoices"] => (200, list(self.invoices.iter().rev().cloned().collect())),
+            ["v1", "invoiceitems"] => {
+                let of_invoice = |item: &&Value| item["invoice"] == *asked.parameters["invoice"];
+                (200, list(self.items.iter().rev().filter(of_invoice).cloned().collect()))
+            }
+            ["v1", "balance_transactions"] => self.transactions_of(&asked.parameters),
             _ => error(404, "invalid_request_error", "", &format!("Unrecognized request URL ({})", asked.path)),
         }
+    }
+
+    /// Newest first, a page at a time.
+    fn transactions_of(&self, parameters: &BTreeMap<String, String>) -> (u16, Value) {
+        let source = parameters.get("source");
+        let is_of = |of: &&Value| source.is_none_or(|source| of["source"]["id"] == **source);
+        let mut rest: Vec<Value> = self.transactions.iter().rev().filter(is_of).cloned().collect();
+        if let Some(after) = parameters.get("starting_after") {
+            let at = rest.iter().position(|of| of["id"] == **after).expect("was listed");
+            rest.drain(..=at);
+        }
+        let page = parameters.get("limit").map_or(10, |limit| limit.parse().expect("a number"));
+        let has_more = rest.len() > page;
+        rest.truncate(page);
+        if !parameters.contains_key("expand[0]") {
+            for of in &mut rest {
+                of["source"] = of["source"]["id"].clone();
+            }
+        }
+        let mut page = list(rest);
+        page["has_more"] = json!(has_more);
+        (200, page)
+    }
+
+    fn draft(&mut self, parameters: &BTreeMap<String, String>) -> (u16, Value) {
+        let of = |name: &str| parameters.get(name).cloned().unwrap_or_default();
+        if !self.customers.iter().any(|customer| customer["id"] == *of("customer")) {
+            return error(400, "invalid_request_error", "resource_missing", "No such customer");
+        }
+        let draft = json!({
+            "id": self.id("in"), "object": "invoice", "status": "draft", "customer": of("customer"),
+            "currency": of("currency"), "amount_due": 0, "metadata": { "tallystick": of("metadata[tallystick]") },
+        });
+        self.invoices.push(draft.clone());
+        (200, draft)
+    }
+
+    fn item(&mut self, parameters: &BTreeMap<String, String>) -> (u16, Value) {
+        let of = |name: &str| parameters.get(name).cloned().unwrap_or_default();
+        let amount: i64 = of("amount").parse().expect("an amount");
+        let id = self.id("ii");
+        let Some(draft) = self.invoices.iter_mut().find(|known| known["id"] == *of("invoice")) else {
+            return error(404, "invalid_request_error", "resource_missing", "No such invoice");
+        };
+        if draft["status"] != "draft" || draft["currency"] != *of("currency") || draft["customer"] != *of("customer") {
+            return error(400, "invalid_request_error", "", "It does not belong on this invoice");
+        }
+        draft["amount_due"] = json!(draft["amount_due"].as_i64().unwrap_or_default() + amount);
+        let metadata = json!({ "tallystick": of("metadata[tallystick]") });
+        let item = json!({ "id": id, "object": "invoiceitem", "invoice": of("invoice"), "amount": amount, "metadata": metadata });
+        self.items.push(item.clone());
+        (200, item)
     }
 
     fn id(&mut self, prefix: &str) -> String {
@@ -272,7 +389,7 @@ impl State {
         }
         *balance -= amount;
         let id = self.id("tr");
-        let transaction = self.moved("transfer", &id, -amount, &of("currency"));
+        let transaction = self.moved("transfer", &id, (-amount, 0), &of("currency"));
         let transfer = json!({
             "id": id, "object": "transfer", "amount": amount, "amount_reversed": 0, "balance_transaction": transaction,
             "created": now(), "currency": of("currency"), "description": null, "destination": of("destination"),
@@ -301,7 +418,10 @@ impl State {
         let currency = self.transfers[at]["currency"].as_str().unwrap_or_default().to_owned();
         *self.balance.entry(currency.clone()).or_default() += amount;
         let id = self.id("trr");
-        let transaction = self.moved("transfer_refund", &id, amount, &currency);
+        let transaction = self.moved("transfer_refund", &id, (amount, 0), &currency);
+        if let Some(moved) = self.transactions.last_mut() {
+            moved["source"]["transfer"] = json!(transfer);
+        }
         let key = parameters.get("metadata[tallystick]");
         let reversal = json!({
             "id": id, "object": "transfer_reversal", "amount": amount, "balance_transaction": transaction,
@@ -316,11 +436,11 @@ impl State {
         (200, reversal)
     }
 
-    fn moved(&mut self, kind: &str, source: &str, amount: i64, currency: &str) -> String {
+    fn moved(&mut self, kind: &str, source: &str, (amount, fee): (i64, i64), currency: &str) -> String {
         let id = self.id("txn");
         self.transactions.push(json!({
-            "id": id, "object": "balance_transaction", "type": kind, "source": source, "amount": amount, "fee": 0,
-            "net": amount, "currency": currency, "created": now(), "description": null,
+            "id": id, "object": "balance_transaction", "type": kind, "source": { "id": source }, "amount": amount, "fee": fee,
+            "net": amount - fee, "currency": currency, "created": now(), "description": null,
         }));
         id
     }
