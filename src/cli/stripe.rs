@@ -109,7 +109,8 @@ impl StripeArgs {
                 "{WEBHOOK_SECRET} is not set: Stripe shows it (whsec_…) where the address of the webhooks is entered"
             )
         })?;
-        self.with(key, secrets.split(',').map(|secret| secret.trim().to_owned()).collect()).map(Some)
+        let secrets = secrets.split(',').map(str::trim).filter(|secret| !secret.is_empty());
+        self.with(key, secrets.map(str::to_owned).collect()).map(Some)
     }
 
     fn with(&self, key: String, webhook_secrets: Vec<String>) -> anyhow::Result<Stripe> {

@@ -69,7 +69,9 @@ async fn webhooks(State(app): State<App>, request: Request) -> Result<Json<Kept>
     let body = app.intake.plain(body, EVENT_BYTES_MAX).await?;
     let event = stripe.take_in(&app.db, signature, &body.text, clock::now()).await?;
     // It is kept: if this does not go through, the next run catches up.
-    if let Err(error) = stripe.understand(&app.db, &app.metering.versions(), &event, clock::now()).await {
+    if event.understood.is_none()
+        && let Err(error) = stripe.understand(&app.db, &app.metering.versions(), &event, clock::now()).await
+    {
         tracing::warn!("event {} of Stripe is not understood yet: {error}", event.id);
     }
     Ok(Json(Kept { kept: event.id }))

@@ -221,7 +221,9 @@ async fn next_step(tx: &mut Tx<Write>, id: &InvoiceId, now: Instant) -> Result<S
 }
 
 async fn customer(tx: &mut Tx<Write>, consumer: &str, now: Instant) -> Result<Step, Error> {
-    let calls = tx.stripe_calls(Asked::For(consumer)).await?;
+    // A consumer may be called like a document.
+    let calls = tx.stripe_calls(Asked::For(consumer)).await?.into_iter();
+    let calls: Vec<Call> = calls.filter(|call| call.kind == Kind::Customer).collect();
     if let Some(asked) = calls.iter().find(|call| call.answer == Answer::None) {
         return Ok(Step::Ask(asked.clone()));
     }

@@ -77,7 +77,7 @@ struct ToBank {
 }
 
 impl Stripe {
-    /// Keeps an event that is signed. One that came before changes nothing.
+    /// Keeps an event that is signed, and gives it as it was kept: one that came before changes nothing.
     pub async fn take_in(&self, db: &Db, header: &str, body: &[u8], now: Instant) -> Result<Event, Error> {
         signature::verify(header, body, &self.webhook_secrets, now)?;
         let not_one = |why: &dyn std::fmt::Display| Error::NotAnEvent(why.to_string());
@@ -86,9 +86,10 @@ impl Stripe {
         let created_at = Instant::from_micros(created.saturating_mul(1_000_000));
         let event = Event { id, kind, account, created_at, received_at: now, body: body.to_owned(), understood: None };
         let mut tx = db.write().await?;
-        if tx.keep_stripe_event(&event).await? {
-            tx.commit().await?;
+        if !tx.keep_stripe_event(&event).await? {
+            return Ok(tx.stripe_event(&event.id).await?.unwrap_or(event));
         }
+        tx.commit().await?;
         Ok(event)
     }
 

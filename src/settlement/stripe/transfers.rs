@@ -150,6 +150,7 @@ impl Stripe {
         let mut tx = db.write().await?;
         let answered = match said {
             Said::Unknown(why) => {
+                tracing::warn!("what became of {} at Stripe is not known: {why}", call.id);
                 tx.stripe_did_not_answer(&call.id, &why).await?;
                 tx.commit().await?;
                 return Ok(());
