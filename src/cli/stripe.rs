@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use jiff::civil::Date;
-use jiff::civil::date;
 
 use crate::cli::NO;
 use crate::cli::place::DataArgs;
@@ -43,11 +42,11 @@ pub enum Command {
 #[derive(clap::Args)]
 pub struct ReconcileArgs {
     /// First day, in UTC; without it, from the beginning
-    #[arg(long, value_name = "DATE", default_value_t = date(1970, 1, 1), hide_default_value = true)]
-    from: Date,
+    #[arg(long, value_name = "DATE")]
+    from: Option<Date>,
     /// The day to stop before; without it, to the end
-    #[arg(long, value_name = "DATE", default_value_t = date(9999, 1, 1), hide_default_value = true)]
-    to: Date,
+    #[arg(long, value_name = "DATE")]
+    to: Option<Date>,
     /// Print it as JSON
     #[arg(long)]
     json: bool,
@@ -63,7 +62,7 @@ pub async fn run(command: Command) -> anyhow::Result<ExitCode> {
     let key = secret(KEY)?.with_context(|| format!("{KEY} is not set"))?;
     let stripe = args.stripe.with(key, Vec::new())?;
     let start = |day: Date| Instant::start_of(day, &Zone::utc()).with_context(|| format!("{day} cannot be used"));
-    let (from, to) = (start(args.from)?, start(args.to)?);
+    let (from, to) = (args.from.map(start).transpose()?, args.to.map(start).transpose()?);
     // It reads beside a server that may be writing.
     let db = args.data.open(Access::Reader).await?;
     let reconciled = stripe.reconcile(&db, from, to).await?;

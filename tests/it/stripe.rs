@@ -25,6 +25,7 @@ crate::support::both_engines!(
     after_a_day_stripe_is_asked_what_it_did,
     events_are_understood_once_in_any_order,
     an_invoice_is_collected_once_and_its_payment_recorded_with_the_fee,
+    after_a_day_a_step_of_an_invoice_is_looked_up,
 );
 
 /// A server with Stripe, on which each of these is a consumer who has an approved payout of 3.00 euros by Stripe.
@@ -395,6 +396,10 @@ fn an_invoice_is_collected_once_and_its_payment_recorded_with_the_fee(engine: En
     assert_eq!(balance(&server, "2110"), -owed_by_aa);
     let (code, said) = reconciled(&server, &fake, &[]);
     assert_eq!((code, said.contains("2 the same on both sides, 0 not")), (0, true), "{said}");
+    let (code, said) = reconciled(&server, &fake, &["--to", "2013-01-01"]);
+    assert_eq!((code, said.contains("0 the same on both sides, 0 not")), (0, true), "nothing had happened: {said}");
+    let (code, said) = reconciled(&server, &fake, &["--from", "2013-01-01", "--to", "2999-01-01"]);
+    assert_eq!((code, said.contains("2 the same on both sides, 0 not")), (0, true), "{said}");
     // What Stripe takes for itself is listed until it is booked, on whatever page it stands.
     for number in 0..120 {
         fake.happens("stripe_fee", &format!("fee_{number}"), -25);
@@ -412,6 +417,38 @@ fn an_invoice_is_collected_once_and_its_payment_recorded_with_the_fee(engine: En
     verified(&mut server);
 }
 
+fn after_a_day_a_step_of_an_invoice_is_looked_up(engine: Engine) {
+    let fake = FakeStripe::start(0);
+    let (mut server, _book, _) = approved(engine, &fake, &["UA", "AA"]);
+    let open = |consumer: &str| {
+        let invoices = documents(&server, "invoices").into_iter();
+        let of = invoices.filter(|invoice| invoice["consumer"] == consumer && invoice["state"] == "open");
+        of.map(|invoice| invoice["id"].as_str().expect("an id").to_owned()).next().expect("owes something")
+    };
+    let (done, not_done) = (open("UA"), open("AA"));
+    // The customer and the draft are made; of the item it is not known.
+    let works = Fault::Slow(Duration::ZERO);
+    fake.fail_with(&[works, works, Fault::DoneAndBroken, works, works, Fault::Broken]);
+    let collect = |server: &Server, id: &str| server.send("POST", &format!("/v1/invoices/{id}/collect"), &[], b"");
+    for id in [&done, &not_done] {
+        assert_eq!(collect(&server, id).ok()["stripe_invoice"], Value::Null);
+    }
+    server.stop();
+    fake.forget_keys();
+    catch_up_tomorrow(&server.data, &fake);
+    let made = fake.invoices();
+    let owed = |of: &Value| of["amount_due"].as_i64().expect("an amount");
+    assert_eq!((made.len(), &made[0]["status"], &made[1]["status"]), (2, &json!("open"), &json!("draft")));
+    assert!(owed(&made[0]) > 0 && owed(&made[1]) == 0, "{made:?}");
+    server.start_again();
+    assert_eq!(collect(&server, &done).ok()["stripe_invoice"], made[0]["id"]);
+    // What was not done is done when somebody asks for it again, on the same draft.
+    assert_eq!(collect(&server, &not_done).ok()["stripe_invoice"], made[1]["id"]);
+    let after = fake.invoices();
+    assert_eq!((after.len(), owed(&after[0]), owed(&after[1])), (2, owed(&made[0]), owed(&made[0])));
+    verified(&mut server);
+}
+
 #[test]
 fn without_its_secrets_stripe_is_not_used_and_says_so() {
     let book = Book::flights();
@@ -419,7 +456,7 @@ fn without_its_secrets_stripe_is_not_used_and_says_so() {
     let mut server = Server::prepared(Data::new(Engine::Sqlite), book.path(), &[], Vec::new());
     server.start_again();
     let event = stripe::event("evt_1", "moon.rose", None, &json!({}));
-    assert_eq!(post(&server, &event).problem(503)["code"], "stripe_not_set_up");
+    assert_eq!(post(&server, &event).problem(409)["code"], "stripe_not_set_up");
     server.stop();
     let without = |left_out: &str| {
         let environment = fake.environment().into_iter().filter(|(name, _)| name != left_out);

@@ -59,7 +59,8 @@ struct Kept {
     responses(
         (status = 200, description = "It is kept", body = Kept),
         (status = 400, description = "It is not signed, or not an event", body = Problem),
-        (status = 503, description = "This server has no key of Stripe, or its store cannot be used", body = Problem),
+        (status = 409, description = "This server has no key of Stripe", body = Problem),
+        (status = 503, description = "The store cannot be used", body = Problem),
     ),
 )]
 async fn webhooks(State(app): State<App>, request: Request) -> Result<Json<Kept>, Problem> {
@@ -209,7 +210,7 @@ async fn named(app: &App, id: &str) -> Result<Option<Payout>, store::Error> {
 fn stripe(app: &App) -> Result<&Stripe, Problem> {
     app.stripe().ok_or_else(|| {
         let detail = "this server has no key of Stripe";
-        Problem::new(StatusCode::SERVICE_UNAVAILABLE, "stripe_not_set_up", detail)
+        Problem::new(StatusCode::CONFLICT, "stripe_not_set_up", detail)
             .fix("the operator sets TALLYSTICK_STRIPE_KEY and starts it again")
     })
 }

@@ -87,26 +87,27 @@ pub struct Sum {
 type Moved = BTreeMap<(String, bool), (String, Money)>;
 
 impl Stripe {
-    /// Compares everything from one instant until another.
-    pub async fn reconcile(&self, db: &Db, from: Instant, to: Instant) -> Result<Reconciled, Error> {
+    /// Compares everything from one instant until another, or from the beginning, or to the end.
+    pub async fn reconcile(&self, db: &Db, from: Option<Instant>, to: Option<Instant>) -> Result<Reconciled, Error> {
         let at_stripe = self.balance(from, to).await?;
         let booked = booked(&mut db.read().await?, from, to).await?;
         Ok(compared(at_stripe, booked)?)
     }
 
-    async fn balance(&self, from: Instant, to: Instant) -> Result<Moved, Error> {
-        let seconds = |at: Instant| at.micros().div_euclid(1_000_000).max(0);
-        let (gte, lt) = (Some(seconds(from)), Some(seconds(to)));
+    async fn balance(&self, from: Option<Instant>, to: Option<Instant>) -> Result<Moved, Error> {
+        let seconds = |at: Instant| at.micros().div_euclid(1_000_000);
+        let (gte, lt) = (from.map(seconds), to.map(seconds));
         let range = RangeQueryTs::Bounds(RangeBoundsTs { gte, lt, ..Default::default() });
         let mut moved = Moved::new();
         let mut after: Option<String> = None;
         loop {
-            let request =
-                ListBalanceTransaction::new().created(range).limit(LISTED_MAX).expand(["data.source".to_owned()]);
-            let request = match after {
-                Some(after) => request.starting_after(after),
-                None => request,
-            };
+            let mut request = ListBalanceTransaction::new().limit(LISTED_MAX).expand(["data.source".to_owned()]);
+            if from.or(to).is_some() {
+                request = request.created(range);
+            }
+            if let Some(after) = after {
+                request = request.starting_after(after);
+            }
             let listed: Listed = match self.ask(None, &request).await {
                 Said::Done(listed) => listed,
                 Said::Refused { reason, .. } | Said::Unknown(reason) => return Err(Error::NotYet(reason)),
@@ -140,8 +141,8 @@ fn add(moved: &mut Moved, transaction: Transaction) -> Result<(), Error> {
 }
 
 /// What is booked on account 1010 of payouts and payments.
-async fn booked(tx: &mut Tx<Read>, from: Instant, to: Instant) -> Result<Moved, Error> {
-    let is_within = |at: Instant| from <= at && at < to;
+async fn booked(tx: &mut Tx<Read>, from: Option<Instant>, to: Option<Instant>) -> Result<Moved, Error> {
+    let is_within = |at: Instant| from.is_none_or(|from| from <= at) && to.is_none_or(|to| at < to);
     let mut moved = Moved::new();
     let mut after: Option<String> = None;
     loop {

@@ -322,7 +322,14 @@ impl State {
     /// Newest first, a page at a time.
     fn transactions_of(&self, parameters: &BTreeMap<String, String>) -> (u16, Value) {
         let source = parameters.get("source");
-        let is_of = |of: &&Value| source.is_none_or(|source| of["source"]["id"] == **source);
+        let bound = |name: &str| parameters.get(name).map(|seconds| seconds.parse::<i64>().expect("seconds"));
+        let (from, to) = (bound("created[gte]"), bound("created[lt]"));
+        let is_of = |of: &&Value| {
+            let created = of["created"].as_i64().expect("seconds");
+            source.is_none_or(|source| of["source"]["id"] == **source)
+                && from.is_none_or(|from| from <= created)
+                && to.is_none_or(|to| created < to)
+        };
         let mut rest: Vec<Value> = self.transactions.iter().rev().filter(is_of).cloned().collect();
         if let Some(after) = parameters.get("starting_after") {
             let at = rest.iter().position(|of| of["id"] == **after).expect("was listed");
