@@ -31,3 +31,4 @@ pub mod spend;
 pub mod subscription;
 pub mod time;
 pub mod walk;
+pub mod webhook;

@@ -106,6 +106,7 @@ const BOOKS_STEPS: &[Step] = &[
     step!(21, "0021_top_up"),
     step!(22, "0022_stripe"),
     step!(23, "0023_stripe_payments"),
+    step!(30, "0030_posting_checks"),
 ];
 
 /// A number of our own, so that no other program's advisory lock is ours: `tally` in ASCII.

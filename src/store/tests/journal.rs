@@ -283,7 +283,8 @@ async fn the_database_refuses_what_is_not_an_entry(db: Db) {
     refuses(&db, "foreign key", &with(&[DEBIT, ("4000:gates:EUR", "credit", 5)])).await;
     let mut other_currency = with(&[DEBIT, CREDIT]);
     other_currency[1] = other_currency[1].replace("'EUR', 'credit'", "'USD', 'credit'");
-    refuses(&db, "foreign key", &other_currency).await;
+    refuses(&db, "check", &other_currency).await;
+    refuses(&db, "foreign key", &[postings(6, &[DEBIT, CREDIT])]).await;
     let account = "insert into account (id, code, currency) values ('2010:BB:EUR', 1100, 'EUR')".to_owned();
     refuses(&db, "check", &[account]).await;
     sent(&db, &with(&[DEBIT, CREDIT]).iter().map(String::as_str).collect::<Vec<_>>())
