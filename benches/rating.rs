@@ -14,6 +14,7 @@ use tallystick::domain::book::version::BookVersion;
 use tallystick::domain::days::BillingDays;
 use tallystick::domain::measure::nano::Nano;
 use tallystick::domain::period::Period;
+use tallystick::domain::quantity::Quantities;
 use tallystick::domain::rating::Explained;
 use tallystick::domain::rating::Inputs;
 use tallystick::domain::rating::line::Usage;
@@ -107,7 +108,7 @@ fn main() {
         ("peak".to_owned(), rows(1)),
     ]);
     let (plan, programs) = (&version.book.plans["p"], BTreeMap::new());
-    let billing_days = BillingDays::default();
+    let (billing_days, quantities) = (BillingDays::default(), Quantities::default());
     let inputs = Inputs {
         plan,
         programs: &programs,
@@ -118,6 +119,7 @@ fn main() {
         carries_from: period.from(),
         days: &billing_days,
         changes: &[],
+        quantities: &quantities,
         usage: &usage,
     };
     let (watch, mut lines, mut sum) = (Watch::now(), 0_u64, 0_i64);

@@ -134,8 +134,12 @@ fn columns(sql: &str) -> Vec<String> {
     let mut table: Option<&str> = None;
     for line in sql.lines().map(str::trim) {
         let altered = line.strip_prefix("alter table ").and_then(|rest| rest.split_once(" add column "));
+        let renamed = line.strip_prefix("alter table ").and_then(|rest| rest.split_once(" rename to "));
         if let Some((table, column)) = altered {
             found.push(format!("{table}.{}", first_word(column)));
+        } else if let Some((made, _)) = renamed {
+            // A table made anew with other rules takes the place of the old one: it has no column that the old one had not.
+            found.retain(|column| first_word(column) != made);
         } else if let Some(rest) = line.strip_prefix("create table ") {
             table = Some(first_word(rest));
             found.push(first_word(rest).to_owned());

@@ -60,46 +60,6 @@ create table stripe_bank_payout (
     at       bigint not null
 );
 
-alter table payout_attempt add column returned_at bigint check (returned_at is null or state = 'paid');
-alter table payout_attempt add column returned_why text collate "C" check ((returned_why is null) = (returned_at is null));
-
--- What was paid may come back.
-create or replace function payout_only_moves_on() returns trigger language plpgsql as $$
-begin
-    if new.id <> old.id or new.consumer <> old.consumer or new.currency <> old.currency or new.amount <> old.amount
-        or new.method <> old.method or new.book_version <> old.book_version
-        or new.created_at <> old.created_at or new.created_by <> old.created_by
-        or old.approved_at is not null and (
-            new.approved_at is distinct from old.approved_at or new.approved_by is distinct from old.approved_by)
-        or (old.approved_at is distinct from new.approved_at) <> (new.state = 'approved' and old.state = 'proposed')
-        or old.state || '>' || new.state not in (
-            'proposed>approved', 'proposed>cancelled', 'approved>sent', 'approved>cancelled',
-            'sent>paid', 'sent>failed', 'sent>approved', 'paid>failed')
-    then
-        raise exception 'a payout does not move like this' using errcode = '23514';
-    end if;
-    return new;
-end $$;
-
-create or replace function payout_attempt_only_moves_on() returns trigger language plpgsql as $$
-begin
-    if new.payout <> old.payout or new.n <> old.n or new.method <> old.method or new.at <> old.at
-        or old.sent_at is not null and new.sent_at is distinct from old.sent_at
-        or old.file is not null and new.file is distinct from old.file
-        or new.file is distinct from old.file and (old.state <> 'ready' or new.state <> 'ready')
-        or new.state = 'cancelled' and old.file is not null
-        or old.returned_at is not null and (
-            new.returned_at is distinct from old.returned_at or new.returned_why is distinct from old.returned_why)
-        or new.state = old.state and new.file is not distinct from old.file
-            and new.returned_at is not distinct from old.returned_at
-        or new.state <> old.state
-            and old.state || '>' || new.state not in ('ready>sent', 'ready>cancelled', 'sent>paid', 'sent>failed')
-    then
-        raise exception 'an attempt does not move like this' using errcode = '23514';
-    end if;
-    return new;
-end $$;
-
 create function stripe_call_begins_asked() returns trigger language plpgsql as $$
 begin
     if new.state <> 'asked' or new.tries <> 0 then

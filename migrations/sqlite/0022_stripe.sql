@@ -60,36 +60,6 @@ create table stripe_bank_payout (
     at       integer not null
 ) strict;
 
-alter table payout_attempt add column returned_at integer check (returned_at is null or state = 'paid');
-alter table payout_attempt add column returned_why text check ((returned_why is null) = (returned_at is null));
-
--- What was paid may come back.
-drop trigger payout_only_moves_on;
-create trigger payout_only_moves_on before update on payout
-when new.id <> old.id or new.consumer <> old.consumer or new.currency <> old.currency or new.amount <> old.amount
-    or new.method <> old.method or new.book_version <> old.book_version
-    or new.created_at <> old.created_at or new.created_by <> old.created_by
-    or old.approved_at is not null and (new.approved_at is not old.approved_at or new.approved_by is not old.approved_by)
-    or (old.approved_at is not new.approved_at) <> (new.state = 'approved' and old.state = 'proposed')
-    or old.state || '>' || new.state not in (
-        'proposed>approved', 'proposed>cancelled', 'approved>sent', 'approved>cancelled',
-        'sent>paid', 'sent>failed', 'sent>approved', 'paid>failed')
-begin select raise(abort, 'a payout does not move like this'); end;
-
-drop trigger payout_attempt_only_moves_on;
-create trigger payout_attempt_only_moves_on before update on payout_attempt
-when new.payout <> old.payout or new.n <> old.n or new.method <> old.method or new.at <> old.at
-    or old.sent_at is not null and new.sent_at is not old.sent_at
-    or old.file is not null and new.file is not old.file
-    or new.file is not old.file and (old.state <> 'ready' or new.state <> 'ready')
-    or new.state = 'cancelled' and old.file is not null
-    or old.returned_at is not null and (
-        new.returned_at is not old.returned_at or new.returned_why is not old.returned_why)
-    or new.state = old.state and new.file is old.file and new.returned_at is old.returned_at
-    or new.state <> old.state
-        and old.state || '>' || new.state not in ('ready>sent', 'ready>cancelled', 'sent>paid', 'sent>failed')
-begin select raise(abort, 'an attempt does not move like this'); end;
-
 create trigger stripe_call_begins_asked before insert on stripe_call when new.state <> 'asked' or new.tries <> 0
 begin select raise(abort, 'what Stripe is asked is written down before'); end;
 create trigger stripe_call_is_answered_once before update on stripe_call

@@ -28,6 +28,7 @@ use crate::domain::ledger::templates::payouts::Moved;
 use crate::domain::money::Money;
 use crate::domain::payee::Method;
 use crate::domain::payout;
+use crate::domain::payout::Attempt;
 use crate::domain::payout::AttemptState;
 use crate::domain::period::Period;
 use crate::domain::time::Instant;
@@ -128,20 +129,23 @@ pub fn of_money_out(payout: &payout::Payout, zone: &Zone, locks: &Locks) -> Resu
     }
     let last = payout.attempts.last().map(|last| last.n);
     for attempt in &payout.attempts {
+        let &Attempt { n, sent_at, state, ended_at, returned_at, .. } = attempt;
+        // Where the platform's money was.
         let from = match attempt.method {
             Method::Manual | Method::Sepa(_) => Chart::Bank,
             Method::Stripe(_) => Chart::Stripe,
         };
-        booked.extend(attempt.sent_at.map(|at| payouts::sent(moved, attempt.n, on(at))));
-        let ends_it = Some(attempt.n) == last;
-        booked.extend(attempt.ended_at.and_then(|at| match attempt.state {
+        booked.extend(sent_at.map(|at| payouts::sent(moved, n, on(at))));
+        let ends_it = Some(n) == last;
+        booked.extend(ended_at.and_then(|at| match state {
             AttemptState::Paid => Some(payouts::paid(moved, from, on(at))),
             AttemptState::Failed if ends_it => Some(payouts::failed(moved, on(at))),
-            AttemptState::Failed => Some(payouts::retried(moved, attempt.n, on(at))),
+            AttemptState::Failed => Some(payouts::retried(moved, n, on(at))),
             AttemptState::Cancelled => Some(payouts::cancelled(moved, on(at))),
             AttemptState::Ready | AttemptState::Sent => None,
         }));
-        booked.extend(attempt.returned.as_ref().map(|returned| payouts::returned(moved, from, on(returned.at))));
+        let returned = returned_at.map(|at| [payouts::returned(moved, from, on(at)), payouts::failed(moved, on(at))]);
+        booked.extend(returned.into_iter().flatten());
     }
     let entries = booked.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>();
     entries.map_err(|source| BookingError::Entry { document: format!("payout {}", payout.id), source })

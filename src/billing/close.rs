@@ -18,6 +18,8 @@
 //! - **Shares** of what is charged here are earned here, and paid by the next payout statement of the producer's subscription:
 //!   one of this closing, if it is due too (`domain::document::share`).
 //! - **Holds** pass when they end by the time that is closed through; each is booked on the day on which it passed.
+//! - **Netting**: where the price book allows it, what is available of rewards then pays for what is open of their consumers'
+//!   invoices (`billing::netting`).
 //! - **Locked days** take no entry any more: what is booked later counts on the first day that is open
 //!   (`domain::ledger::lock`).
 //! - **Late events**, retractions and replayed history that change a closed period: it is rated again with the next document
@@ -37,6 +39,7 @@ use crate::billing::booking::BookingError;
 use crate::billing::holds::pass_holds;
 use crate::billing::late::Late;
 use crate::billing::lock;
+use crate::billing::netting;
 use crate::billing::prepaid;
 use crate::billing::record;
 use crate::billing::record::Made;
@@ -84,6 +87,8 @@ pub struct Closed {
     pub holds_passed: usize,
     /// How many grants of prepaid credit expired with something left.
     pub credits_expired: usize,
+    /// How many invoices rewards paid for, or for a part of.
+    pub invoices_netted: usize,
 }
 
 /// One closing in short.
@@ -170,7 +175,7 @@ impl Gathered {
     }
 }
 
-/// Closes every period that ended by `through`, oldest first, and lets holds pass that ended by then.
+/// Closes every period that ended by `through`, oldest first, lets holds pass that ended by then, and nets rewards.
 pub async fn close(
     db: &Db,
     versions: &Versions,
@@ -193,6 +198,7 @@ pub async fn close(
     }
     closed.holds_passed = pass_holds(db, versions, through, now).await?;
     closed.credits_expired = prepaid::expire(db, versions, through, now).await?;
+    closed.invoices_netted = netting::net(db, versions, now).await?;
     Ok(closed)
 }
 

@@ -2,13 +2,14 @@
 
 pub mod booking;
 pub mod close;
-mod csv;
+pub mod csv;
 pub mod explain;
 pub mod export;
 mod holds;
 mod late;
 pub mod lock;
 pub mod manual;
+mod netting;
 pub mod payouts;
 pub mod pdf;
 pub mod prepaid;

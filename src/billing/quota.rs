@@ -90,6 +90,9 @@ async fn running(
 ) -> Result<Option<Running>, QuotaError> {
     let Some((period, version)) = period_at(subscription, now, versions)? else { return Ok(None) };
     let covered = period.covered;
+    if subscription.is_paused_at(covered.from()) {
+        return Ok(None);
+    }
     let plan = plan_of(subscription, covered.from(), &version).map_err(CloseError::from)?;
     let since = reaching_back(subscription, covered.from(), &version).map_err(CloseError::from)?;
     let read = |meter| {
@@ -110,6 +113,7 @@ async fn running(
         carries_from,
         days: &subscription.days,
         changes: &subscription.changes,
+        quantities: &subscription.quantities,
         usage: &usage,
     };
     let rated = quotas(&inputs, now, |program| rating::eligible(program, &|path| consumer.field(path)));

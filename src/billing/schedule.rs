@@ -203,7 +203,7 @@ pub(in crate::billing) fn period_from(
     Ok(period_under(subscription, from, version)?.map(|period| (period, version.clone())))
 }
 
-/// The period that begins where one ends. Its fees in advance are charged with that, unless a trial goes on.
+/// The period that begins where one ends. Its fees in advance are charged with that, unless a trial goes on, or it is paused.
 pub(in crate::billing) fn next_from(
     subscription: &Subscription,
     from: Instant,
@@ -211,7 +211,7 @@ pub(in crate::billing) fn next_from(
 ) -> Result<Option<Next>, CloseError> {
     let Some((period, version)) = period_from(subscription, from, versions)? else { return Ok(None) };
     let owed = plan_of(subscription, from, &version)?.after_trial(subscription.starts_at, period.covered);
-    let is_charged = owed.is_some_and(|owed| owed.from() == from);
+    let is_charged = owed.is_some_and(|owed| owed.from() == from) && !subscription.is_paused_at(from);
     let charged_through = if is_charged { period.covered.to() } else { from };
     Ok(Some(Next { period, version, charged_through }))
 }
@@ -225,8 +225,8 @@ pub(in crate::billing) fn opens_at(
     (advance_through, is_opened): (Option<Instant>, bool),
 ) -> Result<Option<Instant>, CloseError> {
     let plan = plan_of(subscription, period.covered.from(), version)?;
-    let owed =
-        plan.after_trial(subscription.starts_at, period.covered).filter(|_| has_advance_fees(plan) && !is_opened);
+    let is_open = has_advance_fees(plan) && !is_opened && !subscription.is_paused_at(period.covered.from());
+    let owed = plan.after_trial(subscription.starts_at, period.covered).filter(|_| is_open);
     let is_first = period.covered.from() == subscription.starts_at;
     // What was charged of the trial alone, because the period was to end within it, is nothing.
     let is_free = |at: Instant| advance_through.map_or(is_first, |through| through <= at);

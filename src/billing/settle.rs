@@ -23,6 +23,7 @@ use crate::domain::document::settlement::Payment;
 use crate::domain::document::settlement::Settlement;
 use crate::domain::document::settlement::SettlementError;
 use crate::domain::document::settlement::allocate;
+use crate::domain::document::settlement::given_up;
 use crate::domain::ids::CreditNoteId;
 use crate::domain::ids::InvoiceId;
 use crate::domain::ids::PaymentId;
@@ -151,8 +152,13 @@ pub async fn pay(db: &Db, request: PaymentRequest, act: &Act) -> Result<Paid, Er
     let (consumer, amount, owed) = match &request.pays {
         Pays::Invoice(id, amount) => {
             let invoice = invoice(&mut tx, id).await?;
-            open(&invoice)?;
-            (invoice.consumer, amount.unwrap_or(invoice.outstanding), vec![(invoice.id, invoice.outstanding)])
+            // What was given up is owed again as far as it is paid.
+            let owed = given_up(invoice.totals.total, &invoice.settlements)?.filter(|owed| !owed.is_zero());
+            if owed.is_none() {
+                open(&invoice)?;
+            }
+            let owed = owed.unwrap_or(invoice.outstanding);
+            (invoice.consumer, amount.unwrap_or(owed), vec![(invoice.id, owed)])
         }
         Pays::Consumer(id, amount) => {
             let known = tx.consumer(id).await?.ok_or_else(|| Error::UnknownConsumer(id.clone()))?;
@@ -175,12 +181,27 @@ pub async fn pay(db: &Db, request: PaymentRequest, act: &Act) -> Result<Paid, Er
     };
     tx.record_payment(&payment).await?;
     for (invoice, part) in &parts {
+        recover(&mut tx, invoice, *part, act, &locks).await?;
         settle(&mut tx, invoice, Means::Payment, *part, (Some(payment.id.as_str()), None), act).await?;
     }
     let settled = Money::sum(amount.currency(), parts.iter().map(|(_, part)| *part))?;
     tx.post(entries::payment_received(&payment, settled, &locks)?.as_slice()).await?;
     tx.commit().await?;
     paid(payment, parts)
+}
+
+/// Owes again what is paid of an invoice after it was given up; nothing of any other.
+async fn recover(tx: &mut Tx<Write>, id: &InvoiceId, part: Money, act: &Act, locks: &Locks) -> Result<(), Error> {
+    let invoice = invoice(tx, id).await?;
+    if invoice.state != InvoiceState::Uncollectible {
+        return Ok(());
+    }
+    let settlement = settle(tx, id, Means::Uncollectible, part.checked_neg()?, (None, None), act).await?;
+    let seq = i64::try_from(invoice.settlements.len()).unwrap_or(i64::MAX).saturating_add(1);
+    let number = invoice.number.to_string();
+    let of = Settled { id, number: &number, party: &invoice.consumer };
+    tx.post(entries::invoice_recovered(of, seq, &settlement, locks)?.as_slice()).await?;
+    Ok(())
 }
 
 /// What a payment with this id came to, if it was the same.

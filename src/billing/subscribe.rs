@@ -9,7 +9,9 @@ use crate::domain::book::version::BookVersion;
 use crate::domain::days::DayChange;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::money::Currency;
-use crate::domain::subscription;
+use crate::domain::quantity::QUANTITY_MAX;
+use crate::domain::quantity::QuantityChange;
+use crate::domain::subscription::Ending;
 use crate::domain::subscription::Subscription;
 use crate::domain::time::Bucket;
 use crate::domain::time::Instant;
@@ -30,6 +32,8 @@ pub struct Request {
     pub end: Option<String>,
     /// A billing day of its own, from 1 to 31, instead of the plan's.
     pub anchor_day: Option<String>,
+    /// How many units it is for; one, if it is left out.
+    pub quantity: Option<String>,
 }
 
 #[derive(Debug, Error)]
@@ -66,6 +70,8 @@ pub enum Error {
     NotADay(String),
     #[error("the periods of plan `{0}` do not begin on a day of the month that could be another")]
     FixedDay(String),
+    #[error("`{0}` is not a whole number of units, from 0 to {QUANTITY_MAX}")]
+    NotAQuantity(String),
     #[error(transparent)]
     Store(#[from] store::Error),
 }
@@ -78,7 +84,7 @@ pub async fn subscribe(
     request: Request,
     now: Instant,
 ) -> Result<Subscription, Error> {
-    let Request { consumer, plan, start, end, anchor_day } = request;
+    let Request { consumer, plan, start, end, anchor_day, quantity } = request;
     let mut tx = db.write().await?;
     let known = tx.consumer(&consumer).await?.ok_or_else(|| Error::UnknownConsumer(consumer.clone()))?;
     let (starts_at, ends_at) = times(versions, &plan, &start, end.as_deref())?;
@@ -91,6 +97,9 @@ pub async fn subscribe(
     let first_day = anchor_day.map(|day| day_of(&day, of_plan)).transpose()?;
     let mut subscription = Subscription::new(id, consumer, plan, (starts_at, ends_at), now);
     subscription.days.first = first_day;
+    if let Some(quantity) = quantity {
+        subscription.quantities.first = quantity_of(&quantity)?;
+    }
     if let Some(known) = tx.subscription(&subscription.id).await? {
         return if is_same(&known, &subscription) { Ok(known) } else { Err(Error::OtherRequest(known.id)) };
     }
@@ -110,8 +119,12 @@ pub enum Change {
     /// Its periods that begin from some time on are counted by another day of the month, or by the plan's again; with a plan,
     /// it is billed under that from then on too. What was to be its day from that time or later is not any more.
     Day { day: Option<String>, plan: Option<String>, at: String },
+    /// It is paused from some time on, or runs again.
+    Pause { paused: bool, at: String },
+    /// It is for so many units from some time on. What it was to be for from that time or later is not any more.
+    Quantity { quantity: String, at: String },
     /// It ends, or runs until further notice.
-    End(Option<String>),
+    End { end: Option<String>, ending: Ending },
 }
 
 /// Changes a subscription where nothing of it is closed, and gives it back.
@@ -149,25 +162,37 @@ async fn try_change(
     match change {
         Change::Plan { plan, at } => {
             let (at, plan) = open_at(&subscription, versions, consumer.currency, (&at, plan), now)?;
-            replan(&mut subscription, at, plan, now);
+            subscription.replan(at, &plan.id, now);
         }
         Change::Day { day, plan, at } => {
             let is_replanned = plan.is_some();
             let (at, plan) = open_at(&subscription, versions, consumer.currency, (&at, plan), now)?;
             let day = day.map(|day| day_of(&day, plan)).transpose()?;
             if is_replanned {
-                replan(&mut subscription, at, plan, now);
+                subscription.replan(at, &plan.id, now);
             }
             subscription.days.changes.retain(|change| change.at < at);
             subscription.days.changes.push(DayChange { at, day, made_at: now });
         }
-        Change::End(end) => {
+        Change::Pause { paused, at } => {
+            let (at, _) = open_at(&subscription, versions, consumer.currency, (&at, None), now)?;
+            subscription.pause(at, paused, now);
+        }
+        Change::Quantity { quantity, at } => {
+            let quantity = quantity_of(&quantity)?;
+            let (at, _) = open_at(&subscription, versions, consumer.currency, (&at, None), now)?;
+            subscription.quantities.changes.retain(|change| change.at < at);
+            subscription.quantities.changes.push(QuantityChange { at, quantity, made_at: now });
+        }
+        Change::End { end, ending } => {
             let zone = zone_of(versions, subscription.plan_at(now.max(subscription.starts_at)))?;
             subscription.ends_at = end.map(|end| time(&end, zone)).transpose()?;
+            subscription.ending = ending;
             if let Some(end) = subscription.ends_at {
                 is_open(&subscription, end)?;
                 subscription.changes.retain(|change| change.at < end);
                 subscription.days.changes.retain(|change| change.at < end);
+                subscription.quantities.changes.retain(|change| change.at < end);
             }
         }
     }
@@ -203,9 +228,9 @@ fn open_at<'v>(
     }
 }
 
-fn replan(subscription: &mut Subscription, at: Instant, plan: &Plan, now: Instant) {
-    subscription.changes.retain(|change| change.at < at);
-    subscription.changes.push(subscription::Change { at, plan: plan.id.clone(), made_at: now });
+fn quantity_of(text: &str) -> Result<i64, Error> {
+    let quantity = text.parse().ok().filter(|quantity| (0..=QUANTITY_MAX).contains(quantity));
+    quantity.ok_or_else(|| Error::NotAQuantity(text.to_owned()))
 }
 
 /// A billing day, where the plan's periods can begin on one.
@@ -244,7 +269,10 @@ fn is_open(subscription: &Subscription, at: Instant) -> Result<(), Error> {
 }
 
 fn is_same(known: &Subscription, asked: &Subscription) -> bool {
-    let what = |it: &Subscription| (it.consumer.clone(), it.plan.clone(), it.days.first, it.starts_at, it.ends_at);
+    let what = |it: &Subscription| {
+        let (consumer, plan, first) = (it.consumer.clone(), it.plan.clone(), (it.days.first, it.quantities.first));
+        (consumer, plan, first, it.starts_at, it.ends_at)
+    };
     what(known) == what(asked)
 }
 

@@ -89,7 +89,11 @@ fn show(bar: &ProgressBar, progress: Progress) {
 }
 
 fn report(closed: &Closed) -> String {
-    if closed.closings.is_empty() && closed.holds_passed == 0 && closed.credits_expired == 0 {
+    if closed.closings.is_empty()
+        && closed.holds_passed == 0
+        && closed.credits_expired == 0
+        && closed.invoices_netted == 0
+    {
         return "Nothing is due: every period that ended by then is closed.\n".to_owned();
     }
     let mut text = String::new();
@@ -102,6 +106,9 @@ fn report(closed: &Closed) -> String {
     }
     if closed.credits_expired > 0 {
         text.push_str(&format!("Prepaid credits that expired: {}\n", closed.credits_expired));
+    }
+    if closed.invoices_netted > 0 {
+        text.push_str(&format!("Invoices that rewards paid for: {}\n", closed.invoices_netted));
     }
     text
 }
@@ -148,7 +155,7 @@ mod tests {
             rewarded: vec![usd(5)],
         };
         let closings = vec![closing("2013-02-01T05:00:00Z", 123_456), closing("2013-03-01T05:00:00Z", 99)];
-        let report = report(&Closed { closings, holds_passed: 3, credits_expired: 0 });
+        let report = report(&Closed { closings, holds_passed: 3, credits_expired: 0, invoices_netted: 0 });
         let lines: Vec<&str> = report.lines().collect();
         assert_eq!(lines.len(), 5, "{report}");
         assert!(lines[1].contains("1234.56 USD") && lines[2].contains("   0.99 USD"), "{report}");

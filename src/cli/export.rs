@@ -17,7 +17,7 @@ use crate::billing::export::Format;
 use crate::billing::export::Kind;
 use crate::billing::export::Range;
 use crate::billing::export::batches;
-use crate::billing::payouts::bank::bank_file;
+use crate::billing::payouts::bank;
 use crate::cli::place::CannotOpen;
 use crate::cli::place::PlaceArgs;
 use crate::cli::place::Server;
@@ -92,10 +92,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
 
 async fn for_the_bank(place: &PlaceArgs) -> anyhow::Result<String> {
     if let Some(server) = place.server() {
-        return server.get(&format!("/v1/exports/{BANK_FILE}"));
+        return server.post_for_text(&format!("/v1/exports/{BANK_FILE}"), "application/json", b"");
     }
     let db = place.data().open(Access::Owner).await?;
-    Ok(bank_file(&db, &Versions::load(&db).await?, None, clock::now()).await?.body)
+    Ok(bank::make(&db, &Versions::load(&db).await?, clock::now()).await?.body)
 }
 
 async fn exported(Args { from, to, consumer, place, .. }: &Args, kind: Kind) -> anyhow::Result<Vec<u8>> {

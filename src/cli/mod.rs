@@ -10,6 +10,7 @@ mod export;
 mod import;
 mod key;
 mod limits;
+mod lock;
 mod payouts;
 mod place;
 mod pricing;
@@ -19,6 +20,7 @@ mod serve;
 #[cfg(feature = "stripe")]
 mod stripe;
 mod verify;
+mod webhooks;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -63,6 +65,8 @@ enum Command {
     #[cfg(feature = "stripe")]
     #[command(subcommand)]
     Stripe(stripe::Command),
+    /// Close the books through a day, or show how they stand
+    Lock(lock::Args),
     /// Export the journal, documents and usage for finance, and approved payouts for the bank
     Export(export::Args),
     /// API keys: create, list, revoke
@@ -102,6 +106,7 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Payouts(command) => payouts::run(command).await,
         #[cfg(feature = "stripe")]
         Command::Stripe(command) => stripe::run(command).await,
+        Command::Lock(args) => lock::run(args).await,
         Command::Export(args) => export::run(args).await,
         Command::Key(command) => key::run(command).await,
         Command::Bench(command) => bench::run(command).await,

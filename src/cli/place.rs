@@ -118,11 +118,7 @@ impl PlaceArgs {
 impl Server {
     /// Posts a body; blocks, so call it where nothing else waits. A problem that the server answers is the error.
     pub fn post<T: DeserializeOwned>(&self, path: &str, content_type: &str, body: &[u8]) -> anyhow::Result<T> {
-        let (status, text) = self.post_raw(path, content_type, body)?;
-        if !(200..300).contains(&status) {
-            bail!("{}", problem_text(&text).unwrap_or_else(|| format!("the server answers {status}: {text}")));
-        }
-        Ok(serde_json::from_str(&text)?)
+        Ok(serde_json::from_str(&self.post_for_text(path, content_type, body)?)?)
     }
 
     /// Posts a body, and gives back the status and the text of the answer.
@@ -138,6 +134,15 @@ impl Server {
             .map_err(cannot)?;
         let text = answer.body_mut().with_config().limit(ANSWER_BYTES_MAX).read_to_string().map_err(cannot)?;
         Ok((answer.status().as_u16(), text))
+    }
+
+    /// Posts a body, and gives back the text of the answer; a problem that the server answers is the error.
+    pub fn post_for_text(&self, path: &str, content_type: &str, body: &[u8]) -> anyhow::Result<String> {
+        let (status, text) = self.post_raw(path, content_type, body)?;
+        if !(200..300).contains(&status) {
+            bail!("{}", problem_text(&text).unwrap_or_else(|| format!("the server answers {status}: {text}")));
+        }
+        Ok(text)
     }
 
     /// Gets a text; a problem that the server answers is the error.

@@ -23,6 +23,7 @@ use crate::cli::place::DataArgs;
 use crate::cli::pricing;
 #[cfg(feature = "stripe")]
 use crate::cli::stripe::StripeArgs;
+use crate::cli::webhooks::WebhookArgs;
 use crate::clock;
 use crate::domain::book::SourceFile;
 use crate::http;
@@ -54,6 +55,8 @@ pub struct Args {
     #[arg(long, value_name = "SECONDS", env = "TALLYSTICK_STRIPE_EVERY", default_value_t = 60,
           value_parser = clap::value_parser!(u64).range(1..=86_400))]
     stripe_every: u64,
+    #[command(flatten)]
+    webhooks: WebhookArgs,
 }
 
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
@@ -72,7 +75,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     let listener = bind(args.listen).await?;
     let signals = Signals::new()?;
     println!("listening on http://{}", listener.local_addr()?);
-    let app = App::new(db, metering, args.limits.of_bodies());
+    let delivery = args.webhooks.start(db.clone(), metering.clone(), args.data.folder().map(PathBuf::as_path))?;
+    let app = App::new(db, metering, delivery, args.limits.of_bodies());
     #[cfg(feature = "stripe")]
     let catching_up = stripe.map(|stripe| {
         app.carried_by(stripe);
@@ -135,7 +139,8 @@ pub async fn bind(listen: SocketAddr) -> Result<TcpListener, CannotOpen> {
 pub async fn serve(listener: TcpListener, app: App, limits: listen::Limits, signals: Signals) -> anyhow::Result<()> {
     let metering = app.metering.clone();
     let router = http::router(app.clone());
-    listen::serve(listener, app, router, limits, signals.told(), told_again()).await;
+    listen::serve(listener, app.clone(), router, limits, signals.told(), told_again()).await;
+    app.delivery.close().await;
     metering.close().await.context("usage could not be flushed; it will be folded again at the next start")
 }
 

@@ -72,6 +72,7 @@ fn as_json(verified: &Verified) -> serde_json::Value {
         "closings": verified.closings,
         "documents": verified.documents,
         "entries": verified.entries,
+        "exports": verified.exports,
         "differences": verified.differences.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
 }
@@ -85,6 +86,7 @@ fn report(verified: &Verified) -> String {
         ("closings", verified.closings.to_string()),
         ("documents", verified.documents.to_string()),
         ("journal entries", verified.entries.to_string()),
+        ("sealed exports", verified.exports.to_string()),
     ];
     for (what, count) in rows {
         table.add_row([what, count.as_str()]);

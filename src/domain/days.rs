@@ -189,7 +189,7 @@ mod tests {
     fn tiers_that_carry_on_begin_anew_with_the_first_period_of_another_day() {
         let months = calendar(Interval::Month, Anchor::Day(1));
         let moved = subscription("2016-03-20", days(None, &[("2016-04-04", Some(15))]));
-        let change = |day| Change { at: at(day), plan: "other".to_owned(), made_at: at("2016-04-04") };
+        let change = |day| Change { at: at(day), plan: "other".to_owned(), paused: false, made_at: at("2016-04-04") };
         let carried = |subscription: &Subscription, from| {
             let whole = subscription.whole_from(at(from), &months).expect("in the calendar");
             subscription.carries_from(at(from), whole, &months)
@@ -229,7 +229,7 @@ mod tests {
             let day = |days: i64| Instant::from_micros((start + days) * DAY);
             let changes: Vec<DayChange> =
                 changes.into_iter().map(|(at, to)| DayChange { at: day(at), day: to, made_at: begins }).collect();
-            let change = |at: i64| Change { at: day(at), plan: "other".to_owned(), made_at: begins };
+            let change = |at: i64| Change { at: day(at), plan: "other".to_owned(), paused: false, made_at: begins };
             let of = |days| Subscription {
                 starts_at: begins,
                 changes: plans.iter().copied().map(change).collect(),

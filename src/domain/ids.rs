@@ -70,6 +70,14 @@ id!(
     /// A payout: money to be sent. A payout statement has a [`PayoutId`].
     PayId, "pay"
 );
+id!(
+    /// Where a consumer wants events delivered.
+    EndpointId, "ep"
+);
+id!(
+    /// One event on its way to one endpoint: `webhook-id`, the same with every attempt.
+    DeliveryId, "msg"
+);
 id!(EntryId, "je");
 id!(
     /// A manual journal.

@@ -23,6 +23,7 @@ pub mod money;
 pub mod payee;
 pub mod payout;
 pub mod period;
+pub mod quantity;
 pub mod rating;
 pub mod shape;
 pub mod show;

@@ -2,6 +2,7 @@
 //!
 //! A change of plan ends the running period there, and another one begins: what was closed before is never touched. Another
 //! billing day lets the running period end as it was to, and says when those after it end ([`days`](crate::domain::days)).
+//! A pause ends the running period too, and so does going on after it; the time between them owes nothing.
 
 use serde::Serialize;
 
@@ -10,6 +11,7 @@ use crate::domain::ids::SubscriptionId;
 use crate::domain::period::Calendar;
 use crate::domain::period::Period;
 use crate::domain::period::PeriodError;
+use crate::domain::quantity::Quantities;
 use crate::domain::time::Instant;
 
 /// What a consumer is billed under, and how far that has been done.
@@ -24,10 +26,14 @@ pub struct Subscription {
     pub changes: Vec<Change>,
     #[serde(flatten)]
     pub days: BillingDays,
+    #[serde(flatten)]
+    pub quantities: Quantities,
     #[serde(rename = "start")]
     pub starts_at: Instant,
     #[serde(rename = "end")]
     pub ends_at: Option<Instant>,
+    #[serde(flatten)]
+    pub ending: Ending,
     pub created_at: Instant,
     /// Everything before it is closed. Equal to the start until the first closing.
     pub closed_through: Instant,
@@ -38,17 +44,41 @@ pub struct Subscription {
     /// is for the next one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub book_version: Option<String>,
-    /// How often its changes, its billing day or its end were set.
+    /// How often its changes, its billing day, its quantity or its end were set.
     #[serde(skip)]
     pub revision: i64,
 }
 
+/// What the end of a subscription settles of its last period.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Ending {
+    /// Whether what is not charged yet of that period is: usage, and fees in arrears.
+    #[serde(rename = "end_charges", skip_serializing_if = "is_true")]
+    pub charges: bool,
+    /// Whether fees in advance come back for the time after the end.
+    #[serde(rename = "end_credits", skip_serializing_if = "is_true")]
+    pub credits: bool,
+}
+
+impl Default for Ending {
+    fn default() -> Self {
+        Self { charges: true, credits: true }
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_true(value: &bool) -> bool {
+    *value
+}
+
 /// From when a subscription is billed under another plan, or under the same one again as the price book of that time has
-/// it.
+/// it; or from when it is paused, or runs again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Change {
     pub at: Instant,
     pub plan: String,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
     pub made_at: Instant,
 }
 
@@ -76,8 +106,10 @@ impl Subscription {
             plan,
             changes: Vec::new(),
             days: BillingDays::default(),
+            quantities: Quantities::default(),
             starts_at,
             ends_at,
+            ending: Ending::default(),
             created_at,
             closed_through: starts_at,
             advance_through: None,
@@ -91,10 +123,54 @@ impl Subscription {
         self.ends_at.is_some_and(|end| end <= at)
     }
 
+    /// Whether a period that begins then is billed: it is neither over nor paused.
+    pub fn runs_at(&self, at: Instant) -> bool {
+        !self.is_over_at(at) && !self.is_paused_at(at)
+    }
+
     /// The plan that it is billed under at an instant.
     pub fn plan_at(&self, at: Instant) -> &str {
-        let changed = self.changes.iter().rev().find(|change| change.at <= at);
-        changed.map_or(&self.plan, |change| &change.plan)
+        change_at(&self.changes, at).map_or(&self.plan, |change| &change.plan)
+    }
+
+    /// Whether it is paused at an instant.
+    pub fn is_paused_at(&self, at: Instant) -> bool {
+        change_at(&self.changes, at).is_some_and(|change| change.paused)
+    }
+
+    /// Bills it under a plan from some time on. Plans that were to come then or later do not any more; pauses do.
+    pub fn replan(&mut self, at: Instant, plan: &str, made_at: Instant) {
+        let mut paused = self.is_paused_at(at);
+        let mut made = vec![Change { at, plan: plan.to_owned(), paused, made_at }];
+        for later in self.changes.iter().filter(|change| at < change.at) {
+            if later.paused != paused {
+                paused = later.paused;
+                made.push(Change { plan: plan.to_owned(), ..later.clone() });
+            }
+        }
+        self.changes.retain(|change| change.at < at);
+        self.changes.extend(made);
+    }
+
+    /// Pauses it from some time on, or lets it run again. What was to pause it or go on then or later does not any more; other
+    /// plans come all the same.
+    pub fn pause(&mut self, at: Instant, paused: bool, made_at: Instant) {
+        let mut before = (self.plan_at(at).to_owned(), self.is_paused_at(at));
+        let mut made = vec![Change { at, plan: before.0.clone(), paused, made_at }];
+        for later in self.changes.iter().filter(|change| at < change.at) {
+            // One that changes neither is of the same plan, as the price book of then has it.
+            if later.plan != before.0 || later.paused == before.1 {
+                made.push(Change { paused, ..later.clone() });
+            }
+            before = (later.plan.clone(), later.paused);
+        }
+        self.changes.retain(|change| change.at < at);
+        self.changes.extend(made);
+    }
+
+    /// Whether a period that ends at an instant is its last.
+    pub fn ends_with(&self, period: Period) -> bool {
+        self.ends_at == Some(period.to())
     }
 
     /// The billing period that begins at `from`, by the calendar of its plan of then; none once the subscription has ended.
@@ -132,9 +208,12 @@ impl Subscription {
     }
 
     /// Since when the tiers are filled that carry on into a billing period which begins at `from`: since the whole one began that
-    /// it is a part of, the subscription, or the first period that is counted by the billing day of now.
+    /// it is a part of, the subscription, or the first period that is counted by the billing day of now; or since it goes on
+    /// after a pause.
     pub fn carries_from(&self, from: Instant, whole: Period, calendar: &Calendar) -> Result<Instant, PeriodError> {
-        let begins = whole.from().max(self.starts_at);
+        let resumed = self.changes.iter().zip(self.changes.iter().skip(1));
+        let resumed = resumed.filter(|(before, after)| before.paused && !after.paused && after.at <= from);
+        let begins = resumed.map(|(_, after)| after.at).fold(whole.from().max(self.starts_at), Instant::max);
         let Some(moved) = self.days.moved_by(from) else { return Ok(begins) };
         let running = self.period_holding(Instant::from_micros(moved.micros().saturating_sub(1)), calendar)?;
         Ok(begins.max(running.to()))
@@ -149,6 +228,11 @@ impl Subscription {
         let to = [self.ends_at, change].into_iter().flatten().fold(whole.to(), Instant::min);
         Ok(Some(BillingPeriod { covered: Period::new(from, to)?, whole }))
     }
+}
+
+/// The change that applies at an instant, of changes in the order of time.
+pub fn change_at(changes: &[Change], at: Instant) -> Option<&Change> {
+    changes.iter().rev().find(|change| change.at <= at)
 }
 
 #[cfg(test)]
@@ -172,11 +256,14 @@ mod tests {
             changes: vec![Change {
                 at: at("2013-02-20T00:00:00Z"),
                 plan: "alliance".to_owned(),
+                paused: false,
                 made_at: at("2013-01-02T00:00:00Z"),
             }],
             days: BillingDays::default(),
+            quantities: Quantities::default(),
             starts_at: at("2013-01-15T00:00:00Z"),
             ends_at: Some(at("2013-03-10T00:00:00Z")),
+            ending: Ending::default(),
             created_at: at("2013-01-01T00:00:00Z"),
             closed_through: at("2013-01-15T00:00:00Z"),
             advance_through: None,

@@ -1,7 +1,7 @@
 //! Every code that a problem can have, and what it means: the reading page shows them, and `type` leads there.
 
 /// Never renamed: programs look at them.
-pub const CODES: [(&str, &str); 105] = [
+pub const CODES: [(&str, &str); 109] = [
     (
         "account_has_a_floor",
         "What a party may be paid or may burn comes from documents alone: no manual journal is posted there.",
@@ -51,6 +51,7 @@ pub const CODES: [(&str, &str); 105] = [
     ("internal", "The server met something that it did not expect. Its log says more."),
     ("invalid_address", "A part of the path is not percent-encoded UTF-8."),
     ("invalid_body", "The body is JSON, but not of the shape that this call takes."),
+    ("invalid_endpoint", "An endpoint's URL or filters cannot be so. Each place says why, and what to do."),
     ("invalid_events", "At least one event cannot be taken; each is named. Nothing of the body was stored."),
     (
         "invalid_journal",
@@ -66,6 +67,10 @@ pub const CODES: [(&str, &str); 105] = [
     ("needs_another_key", "Whoever proposes a payout does not approve it: that takes another key."),
     ("no_debtor", "The price book does not name the account that payouts are drawn on."),
     ("no_price_book", "No price book applies at that time."),
+    (
+        "no_webhook_key",
+        "The server was started without a key for the secrets of endpoints, so it can make none and sign nothing.",
+    ),
     ("not_acceptable", "The answer has none of the forms that `Accept` names."),
     ("not_after_the_last", "A price book takes effect after the one before it: published prices never change."),
     ("not_found", "There is no such thing."),
@@ -125,6 +130,7 @@ pub const CODES: [(&str, &str); 105] = [
     ("unknown_credit", "There is no such prepaid credit."),
     ("unknown_credit_note", "There is no such credit note."),
     ("unknown_currency", "Currencies are known by their ISO 4217 codes, in capitals."),
+    ("unknown_endpoint", "There is no endpoint with this id, or it was removed."),
     ("unknown_event", "No event with this source and id is in the log."),
     ("unknown_event_type", "The catalog does not have this event type."),
     ("unknown_export", "There is no such export."),
@@ -156,6 +162,7 @@ pub const CODES: [(&str, &str); 105] = [
         "unusable_payout_method",
         "A payout method is `manual`, `sepa` with a name and an IBAN whose check digits are right, in euros, or `stripe` with the id of an account.",
     ),
+    ("unusable_quantity", "A quantity is a whole number from 0 to a billion."),
     ("unusable_text", "A text is empty that says why something was done, or one is longer than 1,000 bytes."),
     ("wrong_method", "This address takes other methods."),
 ];
@@ -199,8 +206,17 @@ mod tests {
             used.extend(text.split(before).skip(1).filter_map(|rest| code(before, rest)));
         }
         // Chosen by a condition, so that they do not stand behind a status.
-        used.extend(["invalid_body", "invalid_json", "unknown_invoice", "unknown_payout", "unusable_payout_method"]);
-        used.extend(["unknown_credit", "unknown_credit_note", "unknown_payment"]);
+        used.extend([
+            "invalid_body",
+            "invalid_json",
+            "unknown_credit",
+            "unknown_credit_note",
+            "unknown_endpoint",
+            "unknown_invoice",
+            "unknown_payment",
+            "unknown_payout",
+            "unusable_payout_method",
+        ]);
         let explained: Vec<&str> = CODES.iter().map(|(code, _)| *code).collect();
         assert_eq!(explained, used.into_iter().collect::<Vec<_>>());
     }

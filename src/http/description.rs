@@ -15,11 +15,12 @@ use utoipa::openapi::OpenApi;
 const DEPTH_MAX: usize = 8;
 
 /// What is found under each tag, in the order in which one meets it.
-const TAGS: [(&str, &str); 14] = [
+const TAGS: [(&str, &str); 15] = [
     ("events", "Events come in as CloudEvents. When the answer comes they are durable, and counted once."),
     ("quarantine", "Events that could not be taken and came with `?invalid=quarantine`: mend them, or try them again."),
     ("usage", "What meters measured, current to the last event that was acknowledged."),
     ("catalog", "Event types: what is counted, and what it means."),
+    ("webhooks", "Where consumers want events delivered, how that is signed, and what did not arrive at once."),
     ("consumers", "Who is charged, paid, or both; and the statement that shows what came of it."),
     ("subscriptions", "Who is billed under which plan, and from when."),
     (
@@ -39,7 +40,7 @@ const TAGS: [(&str, &str); 14] = [
 ];
 
 /// A call, the shape of its answer, and whether it is a list of them.
-const ANSWERS: [(&str, &str, &str, bool); 54] = [
+const ANSWERS: [(&str, &str, &str, bool); 62] = [
     ("get", "/v1/consumers", "Consumer", true),
     ("get", "/v1/consumers/{id}", "Consumer", false),
     ("put", "/v1/consumers/{id}", "Consumer", false),
@@ -67,16 +68,24 @@ const ANSWERS: [(&str, &str, &str, bool); 54] = [
     ("get", "/v1/consumers/{id}/balance", "Balance", false),
     ("put", "/v1/consumers/{id}/top-up", "TopUp", false),
     ("get", "/v1/top-ups", "Low", true),
+    ("post", "/v1/endpoints", "Endpoint", false),
+    ("get", "/v1/endpoints", "Endpoint", true),
+    ("get", "/v1/endpoints/{id}", "Endpoint", false),
+    ("patch", "/v1/endpoints/{id}", "Endpoint", false),
+    ("post", "/v1/endpoints/{id}/secret", "Endpoint", false),
+    ("get", "/v1/endpoints/{id}/deliveries", "Delivery", true),
     ("get", "/v1/dunning", "Overdue", true),
     ("get", "/v1/payouts", "Payout", true),
     ("get", "/v1/payouts/{id}", "Payout", false),
     ("get", "/v1/invoices/{id}/lines/{n}/explain", "Explained", false),
     ("get", "/v1/payouts/{id}/lines/{n}/explain", "Explained", false),
+    ("get", "/v1/payouts/money", "MoneyOut", true),
     ("post", "/v1/payouts/run", "PayoutRun", false),
     ("post", "/v1/payouts/{id}/approve", "MoneyOut", false),
     ("post", "/v1/payouts/{id}/send", "MoneyOut", false),
     ("post", "/v1/payouts/{id}/paid", "MoneyOut", false),
     ("post", "/v1/payouts/{id}/fail", "MoneyOut", false),
+    ("post", "/v1/payouts/{id}/return", "MoneyOut", false),
     ("post", "/v1/payouts/{id}/cancel", "MoneyOut", false),
     ("post", "/v1/close", "Closed", false),
     ("get", "/v1/event-types", "EventType", true),

@@ -29,6 +29,7 @@ pub use router::router;
 use std::ops::Deref;
 use std::sync::Arc;
 
+use crate::delivery::Delivery;
 use crate::http::api::replay::LastReplay;
 use crate::http::counters::Counters;
 use crate::http::intake::Intake;
@@ -45,6 +46,7 @@ pub struct App(Arc<Parts>);
 pub struct Parts {
     pub db: Db,
     pub metering: Arc<Metering>,
+    pub delivery: Delivery,
     pub intake: Intake,
     pub(in crate::http) keyring: Keyring,
     pub(in crate::http) counters: Counters,
@@ -56,10 +58,11 @@ pub struct Parts {
 }
 
 impl App {
-    pub fn new(db: Db, metering: Arc<Metering>, limits: intake::Limits) -> Self {
+    pub fn new(db: Db, metering: Arc<Metering>, delivery: Delivery, limits: intake::Limits) -> Self {
         Self(Arc::new(Parts {
             db,
             metering,
+            delivery,
             intake: Intake::new(limits),
             keyring: Keyring::default(),
             counters: Counters::default(),

@@ -44,6 +44,7 @@ use thiserror::Error;
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 use crate::domain::book::version::BookVersion;
 use crate::domain::event::Event;
@@ -110,6 +111,8 @@ pub(in crate::metering) struct Shared {
     replaying: Arc<tokio::sync::Mutex<Replaying>>,
     seen: Seen,
     fold: Fold,
+    /// The number of the newest batch that is durable and counted.
+    newest: watch::Sender<i64>,
 }
 
 /// What became of a body.
@@ -195,6 +198,7 @@ impl Metering {
             replaying: Arc::default(),
             seen,
             fold,
+            newest: watch::Sender::new(last_seq),
         });
         let (commands, waiting) = mpsc::channel(WAITING_BODIES_MAX);
         let writer = Writer::new(db.clone(), shared.clone(), last_seq).map_err(Error::Thread)?.run(waiting);
@@ -308,6 +312,11 @@ impl Metering {
     pub async fn flush(&self) -> Result<(), Error> {
         let (db, shared) = (self.db.clone(), self.shared.clone());
         tokio::spawn(async move { shared.fold.flush(&db).await }).await.map_err(|_| Error::Stopped)?
+    }
+
+    /// Tells the number of the newest batch of the log, whenever there is one.
+    pub fn newest(&self) -> watch::Receiver<i64> {
+        self.shared.newest.subscribe()
     }
 
     /// Every published price-book version.

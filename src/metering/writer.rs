@@ -216,6 +216,7 @@ impl Writer {
         }
         match counted {
             Ok(()) => {
+                self.shared.newest.send_replace(self.last_seq);
                 for (reply, receipt) in std::mem::take(&mut group.answers) {
                     let _ = reply.send(Ok(Outcome::Taken(receipt)));
                 }

@@ -106,7 +106,12 @@ const BOOKS_STEPS: &[Step] = &[
     step!(21, "0021_top_up"),
     step!(22, "0022_stripe"),
     step!(23, "0023_stripe_payments"),
+    step!(24, "0024_netting"),
+    step!(25, "0025_comes_back"),
+    step!(26, "0026_outstanding"),
+    step!(28, "0028_terms"),
     step!(30, "0030_posting_checks"),
+    step!(31, "0031_endpoints"),
 ];
 
 /// A number of our own, so that no other program's advisory lock is ours: `tally` in ASCII.

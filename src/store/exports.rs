@@ -74,6 +74,17 @@ impl<Mode> Tx<Mode> {
         self.booked(rows).await
     }
 
+    /// The entries that a batch took, by number.
+    pub async fn exported(&mut self, id: &ExportId) -> Result<Vec<Booked>> {
+        const SQL: &str = "
+            select seq, id, journal_entry.kind, key, hash, effective_on, recorded_at, description, reverses
+            from exported_entry join journal_entry on journal_entry.seq = exported_entry.entry
+            where exported_entry.batch = $1 order by seq";
+        let id = id.as_str();
+        let rows = on!(self, conn => sqlx::query_as(SQL).bind(id).fetch_all(conn).await?);
+        self.booked(rows).await
+    }
+
     /// Every account in what batches of this kind took.
     pub async fn exported_accounts(&mut self, kind: &str) -> Result<BTreeSet<Account>> {
         const SQL: &str = "

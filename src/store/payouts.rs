@@ -14,7 +14,6 @@ use crate::domain::payout::Attempt;
 use crate::domain::payout::AttemptState;
 use crate::domain::payout::Part;
 use crate::domain::payout::Payout;
-use crate::domain::payout::Returned;
 use crate::domain::payout::Signed;
 use crate::domain::payout::State;
 use crate::domain::time::Instant;
@@ -37,6 +36,13 @@ pub enum Sought<'a> {
     /// A page, from the first one after this id.
     Page {
         after: Option<&'a str>,
+        limit: i64,
+    },
+    /// A page, newest first, of one consumer or of all, in one state or in any, from the first one before this id.
+    Newest {
+        consumer: Option<&'a str>,
+        state: Option<State>,
+        before: Option<&'a str>,
         limit: i64,
     },
     /// Approved, by SEPA, and in no bank file.
@@ -84,8 +90,8 @@ type AttemptRow = (
     i64,
     Option<i64>,
     Option<i64>,
-    Option<String>,
     Option<i64>,
+    Option<String>,
     Option<String>,
 );
 
@@ -103,6 +109,14 @@ impl<Mode> Tx<Mode> {
             select id, consumer, currency, amount, method, book_version, state, created_at, created_by,
                    approved_at, approved_by, ended_at, ended_by
             from payout where cast($1 as text) is null or id > $1 order by id limit $2";
+        const NEWEST: &str = "
+            select id, consumer, currency, amount, method, book_version, state, created_at, created_by,
+                   approved_at, approved_by, ended_at, ended_by
+            from payout
+            where (cast($1 as text) is null or consumer = $1)
+            and (cast($2 as text) is null or state = $2)
+            and (cast($3 as text) is null or id < $3)
+            order by id desc limit $4";
         const FOR_BANK: &str = "
             select id, consumer, currency, amount, method, book_version, state, created_at, created_by,
                    approved_at, approved_by, ended_at, ended_by
@@ -117,6 +131,8 @@ impl<Mode> Tx<Mode> {
             Sought::Page { after, limit } => {
                 on!(self, conn => sqlx::query_as(PAGE).bind(after).bind(limit).fetch_all(conn).await?)
             }
+            Sought::Newest { consumer, state, before, limit } => on!(self, conn => sqlx::query_as(NEWEST)
+                .bind(consumer).bind(state.map(State::as_str)).bind(before).bind(limit).fetch_all(conn).await?),
             Sought::ForBank => on!(self, conn => sqlx::query_as(FOR_BANK).fetch_all(conn).await?),
         };
         let mut payouts = rows.into_iter().map(payout).collect::<Result<Vec<_>>>()?;
@@ -160,8 +176,8 @@ impl<Mode> Tx<Mode> {
         for chunk in payouts.chunks(IDS_A_STATEMENT) {
             let rows: Vec<AttemptRow> = on!(self, conn => {
                 let mut query = QueryBuilder::new(
-                    "select payout, n, method, state, reference, reason, at, sent_at, ended_at, file,
-                            returned_at, returned_why
+                    "select payout, n, method, state, reference, reason, at, sent_at, ended_at,
+                            returned_at, return_reason, file
                      from payout_attempt where payout in (",
                 );
                 query.push_values(chunk, |mut row, payout| {
@@ -170,8 +186,20 @@ impl<Mode> Tx<Mode> {
                 query.push(") order by payout, n").build_query_as().fetch_all(conn).await?
             });
             for row in rows {
-                let (payout, n, method, state, reference, reason, at, sent_at, ended_at, file, back_at, back_why) = row;
-                let returned = back_at.zip(back_why);
+                let (
+                    payout,
+                    n,
+                    method,
+                    state,
+                    reference,
+                    reason,
+                    at,
+                    sent_at,
+                    ended_at,
+                    returned_at,
+                    return_reason,
+                    file,
+                ) = row;
                 let attempt = Attempt {
                     n,
                     method: method_of(&payout, &method)?,
@@ -181,8 +209,9 @@ impl<Mode> Tx<Mode> {
                     at: Instant::from_micros(at),
                     sent_at: sent_at.map(Instant::from_micros),
                     ended_at: ended_at.map(Instant::from_micros),
+                    returned_at: returned_at.map(Instant::from_micros),
+                    return_reason,
                     file,
-                    returned: returned.map(|(at, why)| Returned { at: Instant::from_micros(at), why }),
                 };
                 attempts.entry(payout).or_default().push(attempt);
             }
@@ -190,12 +219,16 @@ impl<Mode> Tx<Mode> {
         Ok(attempts)
     }
 
-    /// What is available and in no payout: of one consumer, or of all; by consumer and currency.
+    /// What is available, has paid for no invoice and is in no payout: of one consumer, or of all; by consumer and currency.
     pub async fn available(&mut self, consumer: Option<&str>) -> Result<Vec<Available>> {
         const SQL: &str = "
-            select document.consumer, document.currency, payout_hold.document, payout_hold.program, payout_hold.amount
+            select document.consumer, document.currency, payout_hold.document, payout_hold.program,
+                   payout_hold.amount - coalesce(used.amount, 0)
             from payout_hold join document on document.id = payout_hold.document
-            where payout_hold.passed_at is not null
+            left join (
+                select document, program, cast(sum(amount) as bigint) as amount from netting group by document, program
+            ) as used on used.document = payout_hold.document and used.program = payout_hold.program
+            where payout_hold.passed_at is not null and payout_hold.amount <> coalesce(used.amount, 0)
             and (cast($1 as text) is null or document.consumer = $1)
             and not exists (
                 select 1 from payout_part
@@ -286,8 +319,8 @@ impl Tx<Write> {
             update payout set state = $3, approved_at = $4, approved_by = $5, ended_at = $6, ended_by = $7
             where id = $1 and state = $2";
         const STEP: &str = "
-            update payout_attempt
-            set state = $3, reference = $4, reason = $5, sent_at = $6, ended_at = $7, returned_at = $8, returned_why = $9
+            update payout_attempt set state = $3, reference = $4, reason = $5, sent_at = $6, ended_at = $7,
+                                      returned_at = $8, return_reason = $9
             where payout = $1 and n = $2";
         const BEGIN: &str = "
             insert into payout_attempt (payout, n, method, state, at) values ($1, $2, $3, $4, $5)";
@@ -322,8 +355,8 @@ impl Tx<Write> {
                         .bind(&attempt.reason)
                         .bind(attempt.sent_at.map(Instant::micros))
                         .bind(attempt.ended_at.map(Instant::micros))
-                        .bind(attempt.returned.as_ref().map(|returned| returned.at.micros()))
-                        .bind(attempt.returned.as_ref().map(|returned| returned.why.clone()))
+                        .bind(attempt.returned_at.map(Instant::micros))
+                        .bind(&attempt.return_reason)
                         .execute(conn)
                         .await?
                         .rows_affected());

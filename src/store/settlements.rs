@@ -90,11 +90,10 @@ impl<Mode> Tx<Mode> {
     /// What is owed of a consumer's invoices that are not settled, by the date on which they were due.
     pub async fn owed(&mut self, consumer: &str) -> Result<Vec<(InvoiceId, Money)>> {
         const SQL: &str = "
-            select id, currency, owed from (
-                select id, currency, due_on, ordinal, total - coalesce((
-                    select cast(sum(amount) as bigint) from settlement where invoice = document.id), 0) as owed
-                from document where consumer = $1 and kind = 'invoice' and total > 0) as standing
-            where owed > 0 order by due_on, ordinal, id";
+            select invoice, currency, amount
+            from outstanding join document on document.id = outstanding.invoice
+            where outstanding.consumer = $1
+            order by outstanding.due_on, outstanding.ordinal, invoice";
         let rows: Vec<(String, String, i64)> =
             on!(self, conn => sqlx::query_as(SQL).bind(consumer).fetch_all(conn).await?);
         let owed = |(id, currency, owed): (String, String, i64)| {
@@ -115,14 +114,12 @@ impl<Mode> Tx<Mode> {
         limit: i64,
     ) -> Result<Vec<Overdue>> {
         const SQL: &str = "
-            select id, number, consumer, currency, owed, due_on from (
-                select id, number, consumer, currency, due_on, total - coalesce((
-                    select cast(sum(amount) as bigint) from settlement where invoice = document.id), 0) as owed
-                from document
-                where kind = 'invoice' and total > 0 and due_on < $1
-                and (cast($2 as text) is null or consumer = $2)
-                and (cast($3 as text) is null or due_on > $3 or due_on = $3 and id > $4)) as standing
-            where owed > 0 order by due_on, id limit $5";
+            select invoice, number, outstanding.consumer, currency, amount, outstanding.due_on
+            from outstanding join document on document.id = outstanding.invoice
+            where outstanding.due_on < $1
+            and (cast($2 as text) is null or outstanding.consumer = $2)
+            and (cast($3 as text) is null or outstanding.due_on > $3 or outstanding.due_on = $3 and invoice > $4)
+            order by outstanding.due_on, invoice limit $5";
         let (date, id) = after.map(|(date, id)| (date.to_string(), id.to_string())).unzip();
         let rows: Vec<(String, String, String, String, i64, String)> = on!(self, conn => sqlx::query_as(SQL)
             .bind(on.to_string()).bind(consumer).bind(date).bind(id).bind(limit).fetch_all(conn).await?);
@@ -138,6 +135,22 @@ impl<Mode> Tx<Mode> {
             })
         };
         rows.into_iter().map(overdue).collect()
+    }
+
+    /// Invoices of which something else is kept as outstanding than what their settlements leave: the number, what is kept, and
+    /// what is left, in the minor unit.
+    pub async fn wrong_outstanding(&mut self) -> Result<Vec<(String, i64, i64)>> {
+        const SQL: &str = "
+            select number, coalesce(amount, 0), owed from (
+                select id, number, consumer, due_on, total - coalesce((
+                    select cast(sum(amount) as bigint) from settlement where invoice = document.id), 0) as owed
+                from document where kind = 'invoice' and total > 0) as standing
+            left join outstanding on outstanding.invoice = standing.id
+            where coalesce(amount, 0) <> owed
+            or amount is not null
+            and (outstanding.consumer <> standing.consumer or outstanding.due_on is distinct from standing.due_on)
+            order by number";
+        Ok(on!(self, conn => sqlx::query_as(SQL).fetch_all(conn).await?))
     }
 
     /// Payments, newest first.

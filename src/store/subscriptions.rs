@@ -5,7 +5,10 @@ use sqlx::QueryBuilder;
 use crate::domain::days::BillingDays;
 use crate::domain::days::DayChange;
 use crate::domain::ids::SubscriptionId;
+use crate::domain::quantity::Quantities;
+use crate::domain::quantity::QuantityChange;
 use crate::domain::subscription::Change;
+use crate::domain::subscription::Ending;
 use crate::domain::subscription::Subscription;
 use crate::domain::time::Instant;
 use crate::store::Error;
@@ -17,9 +20,11 @@ use crate::store::on;
 /// Both engines take this many rows of six values in one statement.
 const ROWS_A_STATEMENT: usize = 5_000;
 
-type Row = (String, String, String, Option<i64>, i64, Option<i64>, i64, i64, Option<i64>, Option<String>, i64);
-type ChangeRow = (String, i64, String, i64);
+type Row =
+    (String, String, String, Option<i64>, i64, i64, Option<i64>, i64, i64, i64, i64, Option<i64>, Option<String>, i64);
+type ChangeRow = (String, i64, String, i64, i64);
 type DayRow = (String, i64, Option<i64>, i64);
+type QuantityRow = (String, i64, i64, i64);
 
 /// A subscription that a closing moves on.
 #[derive(Clone, Copy, Debug)]
@@ -38,8 +43,11 @@ fn subscription(row: Row) -> Result<Subscription> {
         consumer,
         plan,
         first_day,
+        quantity,
         starts_at,
         ends_at,
+        end_charges,
+        end_credits,
         created_at,
         closed_through,
         advance_through,
@@ -48,12 +56,14 @@ fn subscription(row: Row) -> Result<Subscription> {
     ) = row;
     Ok(Subscription {
         days: BillingDays { first: day(&id, first_day)?, changes: Vec::new() },
+        quantities: Quantities { first: quantity, changes: Vec::new() },
         id: SubscriptionId::parse(&id).ok_or_else(|| Error::Damaged(format!("the id of subscription {id}")))?,
         consumer,
         plan,
         changes: Vec::new(),
         starts_at: Instant::from_micros(starts_at),
         ends_at: ends_at.map(Instant::from_micros),
+        ending: Ending { charges: end_charges != 0, credits: end_credits != 0 },
         created_at: Instant::from_micros(created_at),
         closed_through: Instant::from_micros(closed_through),
         advance_through: advance_through.map(Instant::from_micros),
@@ -76,8 +86,8 @@ fn find<'a>(subscriptions: &'a mut [Subscription], id: &str) -> Option<&'a mut S
 impl<Mode> Tx<Mode> {
     pub async fn subscription(&mut self, id: &SubscriptionId) -> Result<Option<Subscription>> {
         const SQL: &str = "
-            select id, consumer, plan, anchor_day, starts_at, ends_at, created_at, closed_through, advance_through,
-                   book_version, revision
+            select id, consumer, plan, anchor_day, quantity, starts_at, ends_at, end_charges, end_credits, created_at,
+                   closed_through, advance_through, book_version, revision
             from subscription where id = $1";
         let row: Option<Row> = on!(self, conn => sqlx::query_as(SQL).bind(id.as_str()).fetch_optional(conn).await?);
         let mut found: Vec<Subscription> = row.map(subscription).transpose()?.into_iter().collect();
@@ -93,8 +103,8 @@ impl<Mode> Tx<Mode> {
         limit: i64,
     ) -> Result<Vec<Subscription>> {
         const SQL: &str = "
-            select id, consumer, plan, anchor_day, starts_at, ends_at, created_at, closed_through, advance_through,
-                   book_version, revision
+            select id, consumer, plan, anchor_day, quantity, starts_at, ends_at, end_charges, end_credits, created_at,
+                   closed_through, advance_through, book_version, revision
             from subscription where id > ";
         let after = after.map(SubscriptionId::as_str).unwrap_or_default();
         let rows: Vec<Row> = on!(self, conn => {
@@ -114,8 +124,8 @@ impl<Mode> Tx<Mode> {
     /// Every subscription that started by `by` and is not closed to its end.
     pub async fn unfinished_subscriptions(&mut self, by: Instant) -> Result<Vec<Subscription>> {
         const SQL: &str = "
-            select id, consumer, plan, anchor_day, starts_at, ends_at, created_at, closed_through, advance_through,
-                   book_version, revision
+            select id, consumer, plan, anchor_day, quantity, starts_at, ends_at, end_charges, end_credits, created_at,
+                   closed_through, advance_through, book_version, revision
             from subscription
             where closed_through <= $1 and (ends_at is null or ends_at > closed_through)
             order by id";
@@ -129,8 +139,8 @@ impl<Mode> Tx<Mode> {
     /// a share.
     pub async fn subscriptions_to_correct(&mut self) -> Result<Vec<Subscription>> {
         const SQL: &str = "
-            select id, consumer, plan, anchor_day, starts_at, ends_at, created_at, closed_through, advance_through,
-                   book_version, revision
+            select id, consumer, plan, anchor_day, quantity, starts_at, ends_at, end_charges, end_credits, created_at,
+                   closed_through, advance_through, book_version, revision
             from subscription
             where ends_at = closed_through and (
                 id in (select subscription from pending_adjustment)
@@ -143,30 +153,41 @@ impl<Mode> Tx<Mode> {
         Ok(found)
     }
 
-    /// Adds their changes and billing days to subscriptions that are sorted by id. Few ever change, so those of a range are
+    /// Adds their changes, billing days and quantities to subscriptions that are sorted by id. Few ever change, so those of a range are
     /// read together.
     async fn add_changes(&mut self, subscriptions: &mut [Subscription]) -> Result<()> {
         const CHANGES: &str = "
-            select subscription, at, plan, made_at from subscription_change
+            select subscription, at, plan, paused, made_at from subscription_change
             where subscription >= $1 and subscription <= $2 order by subscription, at";
         const DAYS: &str = "
             select subscription, at, anchor_day, made_at from subscription_day
+            where subscription >= $1 and subscription <= $2 order by subscription, at";
+        const QUANTITIES: &str = "
+            select subscription, at, quantity, made_at from subscription_quantity
             where subscription >= $1 and subscription <= $2 order by subscription, at";
         let (Some(first), Some(last)) = (subscriptions.first(), subscriptions.last()) else { return Ok(()) };
         let (first, last) = (first.id.as_str(), last.id.as_str());
         let changes: Vec<ChangeRow> =
             on!(self, conn => sqlx::query_as(CHANGES).bind(first).bind(last).fetch_all(conn).await?);
         let days: Vec<DayRow> = on!(self, conn => sqlx::query_as(DAYS).bind(first).bind(last).fetch_all(conn).await?);
-        for (id, at, plan, made_at) in changes {
+        let quantities: Vec<QuantityRow> =
+            on!(self, conn => sqlx::query_as(QUANTITIES).bind(first).bind(last).fetch_all(conn).await?);
+        for (id, at, plan, paused, made_at) in changes {
             if let Some(known) = find(subscriptions, &id) {
                 let (at, made_at) = (Instant::from_micros(at), Instant::from_micros(made_at));
-                known.changes.push(Change { at, plan, made_at });
+                known.changes.push(Change { at, plan, paused: paused != 0, made_at });
             }
         }
         for (id, at, to, made_at) in days {
             if let Some(known) = find(subscriptions, &id) {
                 let (at, made_at) = (Instant::from_micros(at), Instant::from_micros(made_at));
                 known.days.changes.push(DayChange { at, day: day(&id, to)?, made_at });
+            }
+        }
+        for (id, at, quantity, made_at) in quantities {
+            if let Some(known) = find(subscriptions, &id) {
+                let (at, made_at) = (Instant::from_micros(at), Instant::from_micros(made_at));
+                known.quantities.changes.push(QuantityChange { at, quantity, made_at });
             }
         }
         Ok(())
@@ -214,8 +235,9 @@ impl Tx<Write> {
     /// Adds a subscription, closed through its start. `Refused` if its consumer is not known.
     pub async fn create_subscription(&mut self, subscription: &Subscription) -> Result<()> {
         const SQL: &str = "
-            insert into subscription (id, consumer, plan, anchor_day, starts_at, ends_at, created_at, closed_through)
-            values ($1, $2, $3, $4, $5, $6, $7, $8)";
+            insert into subscription
+                (id, consumer, plan, anchor_day, starts_at, ends_at, created_at, closed_through, quantity)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
         on!(self, conn => sqlx::query(SQL)
             .bind(subscription.id.as_str())
             .bind(&subscription.consumer)
@@ -225,6 +247,7 @@ impl Tx<Write> {
             .bind(subscription.ends_at.map(Instant::micros))
             .bind(subscription.created_at.micros())
             .bind(subscription.closed_through.micros())
+            .bind(subscription.quantities.first)
             .execute(conn)
             .await?
             .rows_affected());
@@ -259,25 +282,40 @@ impl Tx<Write> {
         Ok(moved)
     }
 
-    /// Gives an open subscription other changes, other billing days and another end; what it had is replaced. `Refused` where
+    /// Gives an open subscription other changes, billing days and quantities, and another end; what it had is replaced. `Refused` where
     /// that is closed, and `Taken` if it was closed further or changed since it was read.
     pub async fn reschedule_subscription(&mut self, changed: &Subscription) -> Result<()> {
-        const DROP: [&str; 2] = [
+        const DROP: [&str; 3] = [
             "delete from subscription_change
              where subscription = $1 and at > (select closed_through from subscription where id = $1)",
             "delete from subscription_day
              where subscription = $1 and at > (select closed_through from subscription where id = $1)",
+            "delete from subscription_quantity
+             where subscription = $1 and at > (select closed_through from subscription where id = $1)",
         ];
         const END: &str = "
-            update subscription set ends_at = $2, revision = revision + 1
+            update subscription
+            set ends_at = $2, end_charges = $5, end_credits = $6, revision = revision + 1
             where id = $1 and closed_through = $3 and revision = $4";
-        const ADD: &str = "insert into subscription_change (subscription, at, plan, made_at) values ($1, $2, $3, $4)";
+        const ADD: &str =
+            "insert into subscription_change (subscription, at, plan, made_at, paused) values ($1, $2, $3, $4, $5)";
+        const ADD_QUANTITY: &str =
+            "insert into subscription_quantity (subscription, at, quantity, made_at) values ($1, $2, $3, $4)";
         const ADD_DAY: &str =
             "insert into subscription_day (subscription, at, anchor_day, made_at) values ($1, $2, $3, $4)";
         let id = changed.id.as_str();
         let (ends_at, read) = (changed.ends_at.map(Instant::micros), changed.closed_through.micros());
         let found = on!(self, conn => sqlx::query(END)
-            .bind(id).bind(ends_at).bind(read).bind(changed.revision).execute(conn).await?.rows_affected());
+
+            .bind(id)
+            .bind(ends_at)
+            .bind(read)
+            .bind(changed.revision)
+            .bind(i64::from(changed.ending.charges))
+            .bind(i64::from(changed.ending.credits))
+            .execute(conn)
+            .await?
+            .rows_affected());
         if found == 0 {
             return Err(Error::Taken);
         }
@@ -290,6 +328,7 @@ impl Tx<Write> {
                 .bind(change.at.micros())
                 .bind(&change.plan)
                 .bind(change.made_at.micros())
+                .bind(i64::from(change.paused))
                 .execute(conn)
                 .await?
                 .rows_affected());
@@ -299,6 +338,16 @@ impl Tx<Write> {
                 .bind(id)
                 .bind(change.at.micros())
                 .bind(change.day.map(i64::from))
+                .bind(change.made_at.micros())
+                .execute(conn)
+                .await?
+                .rows_affected());
+        }
+        for change in changed.quantities.changes.iter().filter(|change| change.at > changed.closed_through) {
+            on!(self, conn => sqlx::query(ADD_QUANTITY)
+                .bind(id)
+                .bind(change.at.micros())
+                .bind(change.quantity)
                 .bind(change.made_at.micros())
                 .execute(conn)
                 .await?

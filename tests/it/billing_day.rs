@@ -117,6 +117,12 @@ fn a_billing_day_that_cannot_be_is_refused(engine: Engine) {
         (json!({ "at": "2013-01-01", "anchor_day": 4 }), "period_is_closed"),
         (json!({ "anchor_day": 4 }), "unclear_change"),
         (json!({ "at": "2013-02-20", "anchor_day": 4, "end": null }), "unclear_change"),
+        (json!({ "at": "2013-02-20", "anchor_day": 4, "quantity": 3 }), "unclear_change"),
+        (json!({ "at": "2013-02-20", "quantity": -1 }), "unusable_quantity"),
+        (json!({ "at": "2013-01-01", "paused": true }), "period_is_closed"),
+        (json!({ "paused": true }), "unclear_change"),
+        (json!({ "at": "2013-02-20", "end_charges": false }), "unclear_change"),
+        (json!({ "end": null, "end_credits": false }), "unclear_change"),
     ] {
         assert_eq!(change(&server, &made, &wanted).problem(422)["code"], code, "{wanted}");
     }

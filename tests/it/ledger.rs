@@ -55,6 +55,13 @@ fn a_closed_month_takes_no_entry_any_more(engine: Engine) {
     key(&server, "ingest").post("/v1/ledger/lock", &json!({ "through": "2013-04-30" })).problem(403);
     assert_eq!(finance.get("/v1/ledger/lock").ok(), locked, "what was refused changed nothing");
 
+    let shown: Value = serde_json::from_str(&server.cli(&["lock", "--json"]).done()).expect("JSON");
+    assert_eq!(shown, locked, "on the command line too");
+    let again = server.cli(&["lock", "--through", "2013-03-31"]).done();
+    assert!(again.starts_with("The books are closed through 2013-03-31.\n"), "{again}");
+    let back = server.cli(&["lock", "--through", "2013-02-28"]);
+    assert!(back.code == 1 && back.stderr.contains("needs a reason"), "{back:?}");
+
     let before = finance.get("/v1/ledger/head").ok()["last_entry"].clone();
     server.post("/v1/close", &json!({ "through": "2013-04-01" })).ok();
     let march = server.get(&format!("/v1/ledger/entries?cursor={before}")).ok();

@@ -37,3 +37,4 @@ mod statement;
 mod stripe;
 mod support;
 mod validation;
+mod webhooks;

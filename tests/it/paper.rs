@@ -1,4 +1,4 @@
-//! Documents on paper: an invoice, a payout statement and a statement as PDF, read back by `pdftotext` and `qpdf`.
+//! Documents on paper: an invoice, a credit note, a payout statement and a statement as PDF, read back by `pdftotext` and `qpdf`.
 
 use std::process::Command;
 
@@ -117,6 +117,24 @@ fn documents_are_files_that_others_can_read(engine: Engine) {
     assert_shows(&text, &["Statement", "January 2013", "Charges", "Rewards", "−120.00", "You owe"]);
     assert!(!text.contains("Not final"));
 
+    let wanted = json!({
+        "invoice": invoice, "reason": "Gate 4 was closed for a day", "refund": true,
+        "lines": [{ "line": 1 }, { "line": 2, "amount": { "amount": "2.00", "currency": "USD" } }],
+    });
+    let note = server.post("/v1/credit-notes", &wanted).json();
+    let path = format!("/v1/credit-notes/{}", note["id"].as_str().expect("an id"));
+    let answered = pdf(&path);
+    assert_eq!(answered.disposition, "inline; filename=\"CN-000001.pdf\"");
+    let text = read(&server, &answered);
+    assert_shows(
+        &text,
+        &["Credit note", "CN-000001", "INV-000001 of", "Port Authority", "13-6400654", "line 2", "2.00"],
+    );
+    let total = note["total"]["amount"].as_str().expect("an amount");
+    assert_shows(&text, &["8.875 % US-NY", total, "taken off what invoice INV-000001", "Gate 4 was closed for a day"]);
+    assert_eq!(server.get(&path).ok(), note, "programs get what they got");
+
+    let path = format!("/v1/invoices/{invoice}");
     assert_eq!(server.get(&path).content_type, "application/json", "programs get what they got");
     assert_eq!(server.get(&format!("{path}?format=docx")).problem(400)["code"], "invalid_parameter");
     let picture = server.send("GET", &path, &[("accept", "image/png")], b"");

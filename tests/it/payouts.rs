@@ -8,6 +8,7 @@ use crate::support::books::Book;
 use crate::support::data::Engine;
 use crate::support::http::Client;
 use crate::support::money;
+use crate::support::schema;
 use crate::support::server::Server;
 
 crate::support::both_engines!(
@@ -71,7 +72,7 @@ fn put(server: &Server, carrier: &str, more: &Value) {
 }
 
 fn sepa() -> Value {
-    let account = json!({ "method": "sepa", "name": "Jürgen Größe", "iban": "DE89 3704 0044 0532 0130 00" });
+    let account = json!({ "method": "sepa", "name": "Jürgen Größe", "iban": "DE89 3704 0044 0532 0130 00", "bic": "COBADEFFXXX" });
     json!({ "payout": account, "verified": true, "tax_form": true })
 }
 
@@ -143,6 +144,12 @@ fn a_payout_takes_two_keys_and_says_what_it_waits_for(engine: Engine) {
     assert_eq!(refused(&server, &of_ua, "cancel")["code"], "payout_not_ready");
     server.get("/v1/payouts/pay_nobody").problem(404);
 
+    let list = |query: &str| server.get(&format!("/v1/payouts/money{query}")).ok()["data"].clone();
+    assert_eq!(list(""), json!([server.get(&format!("/v1/payouts/{pay}")).ok()]));
+    assert_eq!((list("?state=paid&consumer=UA"), list("?state=sent")), (list(""), json!([])));
+    assert_eq!((list("?consumer=AA"), list(&format!("?cursor={pay}"))), (json!([]), json!([])));
+    assert_eq!(server.get("/v1/payouts/money?state=gone").problem(400)["code"], "invalid_parameter");
+
     let run = server.send("POST", "/v1/payouts/run", &[], b"").ok();
     assert_eq!((run["proposed"].as_array().map(Vec::len), &run["waiting"][0]["consumer"]), (Some(0), &json!("AA")));
     let printed = server.cli(&["payouts", "run"]).done();
@@ -154,17 +161,21 @@ fn a_payout_takes_two_keys_and_says_what_it_waits_for(engine: Engine) {
 fn approved_sepa_payouts_stand_in_one_bank_file(engine: Engine) {
     let (mut server, _book) = rewarded(engine);
     let checker = finance(&server);
-    let file = |server: &Server| server.get("/v1/exports/pain.001.xml");
+    let file = |server: &Server| server.send("POST", "/v1/exports/pain.001.xml", &[], b"");
+    let made = |server: &Server| server.get("/v1/exports/pain.001.xml");
     assert_eq!(file(&server).problem(409)["code"], "nothing_to_send");
     put(&server, "UA", &sepa());
     let run = server.post("/v1/payouts/run", &json!({ "consumer": "UA" })).ok();
     let pay = run["proposed"][0]["payout"].as_str().expect("an id").to_owned();
     assert_eq!(file(&server).problem(409)["code"], "nothing_to_send", "it is not approved yet");
     step(&checker, &pay, "approve");
+    assert_eq!(made(&server).problem(404)["code"], "unknown_export", "reading makes none");
 
     let reply = file(&server);
     let text = reply.text();
     assert!(reply.status == 200 && reply.content_type.starts_with("application/xml"), "{text}");
+    schema::assert_valid(server.data.folder(), &text);
+    assert_eq!(made(&server).text(), text);
     for part in [
         "<NbOfTxs>1</NbOfTxs>",
         "<CtrlSum>3.00</CtrlSum>",

@@ -153,9 +153,12 @@ fn a_payout_is_paid_when_its_transfer_is_made_and_comes_back_when_that_is_revers
     assert_eq!((accounts(&server), balance(&server, "2010")), ([0, -600, 0, 0], -300));
 
     assert_eq!(step(&server, dl, "reverse").problem(409)["code"], "payout_not_ready");
+    assert_eq!(step(&server, ua, "return").problem(409)["code"], "payout_by_stripe");
     let back = step(&server, ua, "reverse").ok();
     assert_eq!(back["state"], "failed");
-    assert!(back["attempts"][0]["returned"]["why"].as_str().expect("a text").contains("reversed"), "{back}");
+    let attempt = &back["attempts"][0];
+    assert!(attempt["return_reason"].as_str().expect("a text").contains("reversed"), "{back}");
+    assert_eq!((&attempt["state"], attempt["returned_at"].is_string()), (&json!("paid"), true));
     assert_eq!(reconciled(&server, &fake, &[]).0, 0, "two transfers, and one that came back");
     fake.close_account("acct_AA");
     let problem = step(&server, aa, "reverse").problem(409);

@@ -104,7 +104,7 @@ async fn next(db: &Db, format: Format, through: Date, now: Instant) -> Result<(S
 }
 
 /// What entries debit, and so what they credit, by currency.
-fn debits(entries: &[Booked]) -> Result<Vec<Money>, MoneyError> {
+pub fn debits(entries: &[Booked]) -> Result<Vec<Money>, MoneyError> {
     let mut sums: BTreeMap<&str, Money> = BTreeMap::new();
     for posting in entries.iter().flat_map(|booked| booked.entry.postings()) {
         let currency = posting.amount.currency();

@@ -271,3 +271,17 @@ impl Zip {
 fn size(bytes: usize) -> io::Result<[u8; 4]> {
     Ok(u32::try_from(bytes).map_err(io::Error::other)?.to_le_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_never_a_formula() {
+        let mut xml = String::new();
+        write_cell(&mut xml, "A2", &Cell::Text("=1+1".to_owned()));
+        write_cell(&mut xml, "B2", &Cell::Label("@SUM(A1)\r".to_owned()));
+        assert_eq!(xml.matches("t=\"inlineStr\"").count(), 2);
+        assert!(!xml.contains("<f>") && !xml.contains('\r'), "{xml}");
+    }
+}

@@ -27,6 +27,8 @@ const TRANSFERS_A_FILE: usize = 10_000;
 pub enum BankFileError {
     #[error("no approved payout waits for a bank file, and none was made before")]
     Nothing,
+    #[error("no bank file was made yet")]
+    NoneYet,
     #[error("there is no bank file {0}")]
     Unknown(String),
     #[error("the price book does not say which account payouts are drawn on")]
@@ -37,18 +39,15 @@ pub enum BankFileError {
     Store(#[from] store::Error),
 }
 
-/// A file of the payouts that are approved, by SEPA, still may go where they were approved to, and are in no file yet; if there
-/// is none of those, the last file again. With `id` a file that was made before.
-pub async fn bank_file(
-    db: &Db,
-    versions: &Versions,
-    id: Option<&str>,
-    now: Instant,
-) -> Result<BankFile, BankFileError> {
-    if let Some(id) = id {
-        let known = db.read().await?.bank_file(Some(id)).await?;
-        return known.ok_or_else(|| BankFileError::Unknown(id.to_owned()));
-    }
+/// A file that was made before: the one with this id, or the last one.
+pub async fn made(db: &Db, id: Option<&str>) -> Result<BankFile, BankFileError> {
+    let known = db.read().await?.bank_file(id).await?;
+    known.ok_or_else(|| id.map_or(BankFileError::NoneYet, |id| BankFileError::Unknown(id.to_owned())))
+}
+
+/// Makes a file of the payouts that are approved, by SEPA, still may go where they were approved to, and are in no file yet; if
+/// there is none of those, it is the last file again: asking again makes nothing twice.
+pub async fn make(db: &Db, versions: &Versions, now: Instant) -> Result<BankFile, BankFileError> {
     let mut tx = db.write().await?;
     let mut payouts = tx.payouts_of_money(Sought::ForBank).await?;
     let consumers: Vec<&str> = payouts.iter().map(|payout| payout.consumer.as_str()).collect();

@@ -22,6 +22,7 @@ pub async fn standing<Mode>(
 ) -> Result<Standing, PayoutError> {
     let (consumer, currency) = (statement.consumer.as_str(), statement.total.currency());
     let payouts = tx.payouts_of_money(Sought::OfStatement(&statement.id)).await?;
+    let netted = tx.netted_of(&statement.id).await?;
     let zone = versions.zone_at(now);
     let mut why = Vec::new();
     let available = tx.available(Some(consumer)).await?.into_iter().find(|of| of.total.currency() == currency);
@@ -32,6 +33,6 @@ pub async fn standing<Mode>(
         let last = last.get(&(consumer.to_owned(), currency.code().to_owned())).copied();
         why.extend(next(terms, &zone, last, now)?.map(|next| Why::NotYet { next, zone: zone.clone() }));
     }
-    let (holds, why) = (statement.holds.as_slice(), why.as_slice());
-    Ok(Known { statement: statement.id.as_str(), holds, payouts: &payouts, why, zone: &zone, now }.standing())
+    let (statement, holds) = (statement.id.as_str(), statement.holds.as_slice());
+    Ok(Known { statement, holds, netted: &netted, payouts: &payouts, why: &why, zone: &zone, now }.standing())
 }

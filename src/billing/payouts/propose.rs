@@ -76,6 +76,13 @@ pub async fn run(db: &Db, versions: &Versions, consumer: Option<&str>, signed: &
     }
     for chunk in due.chunks(PAYOUTS_A_TRANSACTION) {
         let mut tx = db.write().await?;
+        tx.hold_journal().await?;
+        // Some of it may have paid for an invoice since it was read.
+        let free = tx.available(consumer).await?;
+        let is_free = |payout: &Payout| free.iter().any(|of| of.parts == payout.parts);
+        if !chunk.iter().all(is_free) {
+            return Err(PayoutError::Overtaken);
+        }
         tx.propose_payouts(chunk).await.map_err(overtaken)?;
         tx.commit().await?;
     }

@@ -84,7 +84,11 @@ fn sums(invoice: &Invoice) -> Vec<Sum> {
     let settled = |settlement: &Settlement| {
         // What settles an invoice is taken off it.
         let sign = if settlement.amount.is_negative() { "" } else { "−" };
-        let label = format!("{}, {}", means(settlement.means), show::date(settlement.effective_on));
+        let what = match settlement.means {
+            Means::Uncollectible if settlement.amount.is_negative() => "Due again",
+            means => self::means(means),
+        };
+        let label = format!("{what}, {}", show::date(settlement.effective_on));
         sum(label, format!("{sign}{}", unsigned(settlement.amount)), false)
     };
     let net = (!totals.taxes.is_empty()).then(|| sum("Net".to_owned(), amount(totals.net), false));
@@ -101,6 +105,7 @@ const fn means(means: Means) -> &'static str {
         Means::CreditNote => "Credit note",
         Means::Credit => "Credit of your account",
         Means::Prepaid => "Prepaid credit",
+        Means::Rewards => "Your rewards",
         Means::Uncollectible => "Written off",
         Means::Void => "Voided",
     }

@@ -1,10 +1,11 @@
-//! Documents as PDF: an invoice, a payout statement and a consumer's statement, as they are sent to people.
+//! Documents as PDF: an invoice, a credit note, a payout statement and a consumer's statement, as they are sent to people.
 //!
 //! Promise: the same document is the same bytes, every text in it can be selected and read aloud, and no name breaks it.
-//! How: [`sheet`] is what a document shows, as texts, made by [`invoice`], [`payout`] and [`statement`]; [`layout`] sets it
-//! on the pages of a [`canvas`] in the typeface of [`font`]; [`file`] writes those down. Nothing here reads or waits.
+//! How: [`sheet`] is what a document shows, as texts, made by [`invoice`], [`credit_note`], [`payout`] and [`statement`];
+//! [`layout`] sets it on the pages of a [`canvas`] in the typeface of [`font`]; [`file`] writes those down. Nothing here reads or waits.
 
 mod canvas;
+mod credit_note;
 mod file;
 mod font;
 mod invoice;
@@ -15,6 +16,7 @@ mod statement;
 #[cfg(test)]
 mod tests;
 
+pub use credit_note::credit_note;
 pub use invoice::invoice;
 pub use payout::payout;
 pub use statement::statement;

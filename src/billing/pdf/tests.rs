@@ -22,6 +22,8 @@ use crate::domain::book::Tax;
 use crate::domain::consumer::Consumer;
 use crate::domain::document::Number;
 use crate::domain::document::Occasion;
+use crate::domain::document::credit_note;
+use crate::domain::document::credit_note::CreditNote;
 use crate::domain::document::invoice::Invoice;
 use crate::domain::document::invoice::Totals;
 use crate::domain::document::invoice::tests::line;
@@ -34,6 +36,7 @@ use crate::domain::document::settlement::Settlement;
 use crate::domain::document::statement::Contents;
 use crate::domain::document::statement::Statement;
 use crate::domain::document::statement::StatementState;
+use crate::domain::ids::CreditNoteId;
 use crate::domain::ids::InvoiceId;
 use crate::domain::ids::PayoutId;
 use crate::domain::ids::SubscriptionId;
@@ -179,6 +182,43 @@ fn an_invoice_shows_what_was_settled_and_what_is_still_due() {
     let paid = settled(10_000, InvoiceState::Paid);
     assert_eq!((paid.figure.label.as_str(), paid.figure.amount.as_str()), ("Paid", "100.00"));
     assert!(paid.notes.is_empty(), "nothing is to be paid");
+}
+
+#[test]
+fn a_credit_note_says_what_of_which_invoice_it_takes_back_and_where_the_money_went() {
+    let tax = Tax { id: "nl".to_owned(), jurisdiction: "NL".to_owned(), rate: "21.0".parse().expect("a decimal") };
+    let invoice = invoice_of(vec![charge(10_000, "EUR"), charge(20_000, "EUR")], Some(&tax));
+    let wanted = credit_note::Wanted::Lines(vec![(2, Some(money(5_000, "EUR")))]);
+    let amounts = credit_note::amounts(&invoice, &[], &wanted).expect("can be credited");
+    let note = CreditNote {
+        id: CreditNoteId::parse("cn_1").expect("an id"),
+        number: Number { prefix: credit_note::PREFIX.to_owned(), ordinal: 3 },
+        invoice: invoice.id.clone(),
+        consumer: "UA".to_owned(),
+        lines: amounts.lines,
+        net: amounts.net,
+        taxes: amounts.taxes,
+        tax: amounts.tax,
+        total: amounts.total,
+        settled: money(4_000, "EUR"),
+        credited: money(0, "EUR"),
+        refunded: money(2_050, "EUR"),
+        reason: "outage".to_owned(),
+        effective_on: date(2013, 2, 20),
+        recorded_at: at("2013-02-20T09:00:00Z"),
+        recorded_by: "key_1".to_owned(),
+    };
+    let sheet = around("United", |around| super::credit_note::composed(&note, &invoice, around));
+    assert_eq!(sums(&sheet), [("Net", "50.00"), ("Tax, 21 % NL", "10.50"), ("Total in EUR", "60.50")]);
+    let facts: Vec<&str> = sheet.facts.iter().map(|fact| fact.text.as_str()).collect();
+    assert_eq!(facts, ["20 February 2013", "INV-000042 of 1 February 2013", "January 2013", "UA"]);
+    let [row] = &*sheet.tables[0].rows else { panic!("one line: {sheet:?}") };
+    assert_eq!((row.details[0].as_str(), row.quantity.as_str(), row.amount.as_str()), ("line 2", "200.00", "50.00"));
+    let went = ["40.00 EUR: taken off what invoice INV-000042 still owed", "20.50 EUR: sent back to you"];
+    assert_eq!(
+        (&sheet.notes[0].lines[..], &sheet.notes[1].lines[..]),
+        (&went.map(str::to_owned)[..], &["outage".to_owned()][..])
+    );
 }
 
 #[test]

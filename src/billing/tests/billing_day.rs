@@ -6,6 +6,7 @@ use std::num::NonZero;
 use proptest::prelude::*;
 
 use super::changes::changed;
+use super::changes::to_end;
 use super::changes::to_plan;
 use super::trial::bills;
 use super::trial::plans;
@@ -17,6 +18,7 @@ use crate::billing::simulate::simulate;
 use crate::billing::subscribe;
 use crate::billing::subscribe::Change;
 use crate::billing::subscribe::subscribe;
+use crate::domain::rating::Life;
 use crate::domain::rating::advance_fees;
 use crate::store::tests::both_engines;
 use crate::store::tests::sqlite;
@@ -44,6 +46,7 @@ async fn subscribed(
         start: start.to_owned(),
         end: None,
         anchor_day: day.map(str::to_owned),
+        quantity: None,
     };
     let id = SubscriptionId::parse(&format!("sub_{id}")).expect("an id");
     subscribe(db, &metering.versions(), id, request, NOW).await
@@ -286,7 +289,7 @@ async fn what_cannot_be_a_billing_day_is_refused(db: Db) {
     let days: Vec<_> = kept.days.changes.iter().map(|change| (change.day, change.at.to_string())).collect();
     assert_eq!(days, [(Some(8), "2013-02-10T00:00:00Z".to_owned())], "it takes the place of those to come");
     assert_eq!(kept.changes.len(), 1, "and the plan changes all the same");
-    let ended = changed(&db, &metering, Change::End(Some("2013-02-10".to_owned()))).await.expect("ends");
+    let ended = changed(&db, &metering, to_end(Some("2013-02-10".to_owned()))).await.expect("ends");
     assert_eq!((ended.changes.len(), ended.days.changes.len()), (0, 0));
     let refused = changed(&db, &metering, to_day(Some("9"), "2013-02-10")).await.expect_err("has ended");
     assert!(matches!(refused, subscribe::Error::Ended { .. }), "{refused}");
@@ -300,7 +303,7 @@ async fn changes_at_once_do_not_lose_one_another(db: Db) {
         let (planned, moved, ended) = tokio::join!(
             changed(&db, &metering, to_plan(Some("rifle"), "2013-02-05")),
             changed(&db, &metering, to_day(Some(day), "2013-03-05")),
-            changed(&db, &metering, Change::End(Some(format!("2013-08-0{day}")))),
+            changed(&db, &metering, to_end(Some(format!("2013-08-0{day}")))),
         );
         for done in [planned, moved, ended] {
             done.expect("changes");
@@ -361,7 +364,8 @@ proptest! {
             while from <= subscription.closed_through {
                 let plan = &versions.at(from).expect("a book").book.plans[subscription.plan_at(from)];
                 let period = subscription.period_from(from, &plan.calendar).expect("in the calendar").expect("runs");
-                let fees = advance_fees(plan, subscription.starts_at, (period.covered, period.whole)).expect("rates");
+                let life = Life { from: subscription.starts_at, quantities: &subscription.quantities };
+                let fees = advance_fees(plan, life, (period.covered, period.whole)).expect("rates");
                 owed += fees.iter().map(|fee| fee.amount.minor()).sum::<i64>();
                 from = period.covered.to();
             }

@@ -5,6 +5,7 @@ use super::*;
 use crate::billing::subscribe;
 use crate::billing::subscribe::Change;
 use crate::billing::subscribe::change;
+use crate::domain::subscription::Ending;
 use crate::store::tests::both_engines;
 
 const ALLIANCE: &str = r#"
@@ -49,6 +50,10 @@ pub(super) fn to_plan(plan: Option<&str>, at: &str) -> Change {
     Change::Plan { plan: plan.map(str::to_owned), at: at.to_owned() }
 }
 
+pub(super) fn to_end(end: Option<String>) -> Change {
+    Change::End { end, ending: Ending::default() }
+}
+
 async fn summaries(db: &Db) -> Vec<String> {
     documents(db).await.0.iter().map(summary).collect()
 }
@@ -62,7 +67,7 @@ async fn a_plan_changes_within_a_month_and_its_subscriber_leaves_within_another(
     fly(&metering, "UA", "2013-02-15T04:59:59Z", 10, 1000).await;
     fly(&metering, "UA", "2013-02-15T05:00:00Z", 10, 1000).await;
     closed(&db, &metering, "2013-03-01").await;
-    changed(&db, &metering, Change::End(Some("2013-03-16".to_owned()))).await.expect("ends");
+    changed(&db, &metering, to_end(Some("2013-03-16".to_owned()))).await.expect("ends");
     closed(&db, &metering, "2013-05-01").await;
     assert_eq!(
         summaries(&db).await,
@@ -109,7 +114,7 @@ async fn what_is_closed_cannot_be_changed_and_a_later_change_takes_the_place_of_
     publish_alliance(&metering, "2013-01-02T05:00:00Z").await;
     sign_up(&db, "UA", "gold", None, None).await;
     closed(&db, &metering, "2013-02-01").await;
-    for refused in [to_plan(Some("alliance"), "2013-02-01"), Change::End(Some("2013-01-20".to_owned()))] {
+    for refused in [to_plan(Some("alliance"), "2013-02-01"), to_end(Some("2013-01-20".to_owned()))] {
         let refused = changed(&db, &metering, refused).await.expect_err("is closed");
         assert!(matches!(refused, subscribe::Error::Closed { .. }), "{refused}");
     }
@@ -120,18 +125,18 @@ async fn what_is_closed_cannot_be_changed_and_a_later_change_takes_the_place_of_
     let kept = changed(&db, &metering, to_plan(Some("alliance"), "2013-03-05")).await.expect("changes");
     let kept: Vec<_> = kept.changes.iter().map(|change| (change.plan.as_str(), change.at.to_string())).collect();
     assert_eq!(kept, [("alliance", "2013-03-05T05:00:00Z".to_owned())]);
-    let ended = changed(&db, &metering, Change::End(Some("2013-03-01".to_owned()))).await.expect("ends");
+    let ended = changed(&db, &metering, to_end(Some("2013-03-01".to_owned()))).await.expect("ends");
     assert_eq!(ended.ends_at, Some(at("2013-03-01T05:00:00Z")));
     let late = changed(&db, &metering, to_plan(Some("alliance"), "2013-03-02")).await.expect_err("has ended");
     assert!(matches!(late, subscribe::Error::Ended { .. }), "{late}");
-    assert_eq!(changed(&db, &metering, Change::End(None)).await.expect("runs on").ends_at, None);
+    assert_eq!(changed(&db, &metering, to_end(None)).await.expect("runs on").ends_at, None);
 }
 
 async fn what_is_over_stays_as_it_was(db: Db) {
     let metering = metering(&db).await;
     sign_up(&db, "UA", "gold", None, Some(at("2013-01-16T05:00:00Z"))).await;
     closed(&db, &metering, "2013-02-01").await;
-    for refused in [Change::End(None), Change::End(Some("2013-03-01".to_owned())), to_plan(None, "2013-03-01")] {
+    for refused in [to_end(None), to_end(Some("2013-03-01".to_owned())), to_plan(None, "2013-03-01")] {
         let refused = changed(&db, &metering, refused).await.expect_err("is over");
         assert!(matches!(refused, subscribe::Error::Over(_)), "{refused}");
     }
@@ -159,9 +164,9 @@ async fn nobody_is_put_on_a_plan_that_goes(db: Db) {
     sign_up(&db, "UA", "gold", None, None).await;
     let refused = changed(&db, &metering, to_plan(Some("alliance"), "2013-04-01")).await.expect_err("it goes");
     assert!(matches!(refused, subscribe::Error::PlanGoes { .. }), "{refused}");
-    changed(&db, &metering, Change::End(Some("2013-06-01".to_owned()))).await.expect("ends");
+    changed(&db, &metering, to_end(Some("2013-06-01".to_owned()))).await.expect("ends");
     changed(&db, &metering, to_plan(Some("alliance"), "2013-04-01")).await.expect("changes");
-    let refused = changed(&db, &metering, Change::End(None)).await.expect_err("it goes");
+    let refused = changed(&db, &metering, to_end(None)).await.expect_err("it goes");
     assert!(matches!(refused, subscribe::Error::PlanGoes { .. }), "{refused}");
 }
 

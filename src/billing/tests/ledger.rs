@@ -4,8 +4,10 @@ use jiff::civil::Date;
 use jiff::civil::date;
 
 use super::*;
+use crate::billing::export::Format;
 use crate::billing::export::Kind;
 use crate::billing::export::Range;
+use crate::billing::export::batches::seal;
 use crate::billing::export::export;
 use crate::billing::lock::LockError;
 use crate::billing::lock::lock;
@@ -189,10 +191,50 @@ async fn verify_names_journals_that_are_not_what_was_approved(db: Db) {
     assert_eq!(found, expected);
 }
 
+async fn verify_names_a_sealed_export_that_was_changed(db: Db) {
+    let metering = january(&db).await;
+    closed(&db, &metering, "2013-03-01").await;
+    for (format, through) in [(Format::Quickbooks, "2013-01-31"), (Format::Quickbooks, "2013-12-31")] {
+        seal(&db, format, through.parse().expect("a date"), NOW).await.expect("is sealed");
+    }
+    let sound = verified(&db, &metering).await;
+    assert_eq!((sound.exports, words(&sound)), (2, Vec::new()));
+    let drop = |trigger: &str, table: &str| match is_sqlite(&db) {
+        true => format!("drop trigger {trigger}"),
+        false => format!("drop trigger {trigger} on {table}"),
+    };
+    let unlock = drop("export_batch_is_never_changed", "export_batch");
+    let other = "(select file from export_batch where number = 2)";
+    let tamperings = [
+        (format!("update export_batch set file = {other} where number = 1"), "1 of quickbooks.csv: the SHA-256 of the"),
+        ("update export_batch set first_entry = 2 where number = 1".to_owned(), "the first entry is 2, recomputed 1"),
+        ("update export_batch set last_entry = 99 where number = 2".to_owned(), "the last entry is 99, recomputed"),
+        ("update export_batch set entries = 99 where number = 2".to_owned(), "the number of entries is 99, recomputed"),
+        ("update export_batch set through = '2013-01-30' where number = 1".to_owned(), "the last day is 2013-01-30"),
+        (
+            "update export_batch set totals = '[]' where number = 2".to_owned(),
+            "2 of quickbooks.csv: the total is , rec",
+        ),
+        ("update export_batch set totals = 'x' where number = 2".to_owned(), "cannot be read: the totals of export ba"),
+    ];
+    let mut statements = vec![unlock];
+    for (tamper, named) in tamperings {
+        assert!(statements.is_empty() || sent(&db, &[&tamper]).await.is_err(), "{tamper} is refused");
+        let before = words(&verified(&db, &metering).await);
+        statements.push(tamper);
+        sent(&db, &statements.iter().map(String::as_str).collect::<Vec<_>>()).await.expect("is tampered with");
+        statements.clear();
+        let mut found = words(&verified(&db, &metering).await);
+        found.retain(|difference| !before.contains(difference));
+        assert!(found.iter().any(|difference| difference.contains(named)), "{named}: {found:#?}");
+    }
+}
+
 both_engines!(
     what_is_closed_when_its_days_are_locked_counts_on_the_first_open_day,
     a_lock_moves_on_and_back_only_for_a_reason,
     a_journal_is_posted_by_two_and_verified,
     a_journal_is_refused_on_locked_days_and_on_accounts_with_a_floor,
     verify_names_journals_that_are_not_what_was_approved,
+    verify_names_a_sealed_export_that_was_changed,
 );

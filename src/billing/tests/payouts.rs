@@ -19,21 +19,27 @@ use crate::domain::payout::State;
 use crate::domain::payout::standing::Place;
 use crate::store::tests::both_engines;
 
-fn signed(by: &str) -> Signed {
+pub(super) fn signed(by: &str) -> Signed {
     Signed { at: NOW, by: by.to_owned() }
 }
 
-async fn on_file(db: &Db, consumer: &str, payee: &Payee) {
+pub(super) async fn on_file(db: &Db, consumer: &str, payee: &Payee) {
     let mut tx = db.write().await.expect("begins");
     tx.put_payee(consumer, payee, NOW).await.expect("is put");
     tx.commit().await.expect("commits");
 }
 
-fn open() -> Payee {
+pub(super) fn open() -> Payee {
     Payee { method: Some(Method::Manual), verified: true, tax_form: true, sanctioned: false }
 }
 
-async fn step(db: &Db, metering: &Meter, id: &str, action: Action, by: &str) -> Result<payout::Payout, PayoutError> {
+pub(super) async fn step(
+    db: &Db,
+    metering: &Meter,
+    id: &str,
+    action: Action,
+    by: &str,
+) -> Result<payout::Payout, PayoutError> {
     let note = Note { reference: None, reason: Some("account closed".to_owned()) };
     act(db, &metering.versions(), id, action, (signed(by), note)).await
 }
@@ -50,7 +56,7 @@ fn balances<const N: usize>(expected: [(&str, i64); N]) -> Vec<(String, i64)> {
     expected.map(|(account, minor)| (account.to_owned(), minor)).to_vec()
 }
 
-async fn where_it_is(db: &Db, metering: &Meter, statement: &Payout) -> (Place, String) {
+pub(super) async fn where_it_is(db: &Db, metering: &Meter, statement: &Payout) -> (Place, String) {
     let mut tx = db.read().await.expect("begins");
     let standing = look::standing(&mut tx, &metering.versions(), statement, NOW).await.expect("is made");
     (standing.state, standing.why)
@@ -128,6 +134,32 @@ async fn what_comes_back_is_paid_by_another_payout(db: Db) {
     on_file(&db, "UA", &destination).await;
     let gone = step(&db, &metering, id, Action::Approve, "maker").await;
     assert!(matches!(gone, Err(PayoutError::Blocked { .. })), "{gone:?}");
+}
+
+async fn what_the_bank_sends_back_after_it_had_booked_it_is_paid_again(db: Db) {
+    let (metering, statements) = available(&db).await;
+    on_file(&db, "UA", &open()).await;
+    let of_ua = statements.iter().find(|statement| statement.consumer == "UA").expect("has one");
+    let id = of_ua.id.as_str();
+    for (action, by) in
+        [(Action::Approve, "maker"), (Action::Approve, "checker"), (Action::Send, "maker"), (Action::Pay, "maker")]
+    {
+        assert!(step(&db, &metering, id, Action::Return, "maker").await.is_err(), "it was not paid yet");
+        step(&db, &metering, id, action, by).await.expect("moves on");
+    }
+    assert_eq!(accounts(&db).await, balances([("1000:USD", -500), ("2010:AA:USD", -500)]));
+    let returned = step(&db, &metering, id, Action::Return, "maker").await.expect("comes back");
+    assert_eq!((returned.state, returned.attempts[0].state.as_str()), (State::Failed, "paid"));
+    assert_eq!(accounts(&db).await, balances([("2010:AA:USD", -500), ("2010:UA:USD", -500)]));
+    let (place, why) = where_it_is(&db, &metering, of_ua).await;
+    assert!(place == Place::Pending && why.contains("came back on") && why.contains("account closed"), "{why}");
+    assert_eq!(words(&verified(&db, &metering).await), [""; 0]);
+    let twice = step(&db, &metering, returned.id.as_str(), Action::Return, "maker").await;
+    assert!(matches!(twice, Err(PayoutError::Refused(Refusal::NotNow { .. }))), "{twice:?}");
+
+    let later = Signed { at: Instant::from_micros(NOW.micros() + 1_000_000), by: "maker".to_owned() };
+    let run = propose::run(&db, &metering.versions(), None, &later).await.expect("runs");
+    assert_eq!(run.proposed.iter().map(|of| of.amount.minor()).collect::<Vec<_>>(), [500], "the next payout takes it");
 }
 
 async fn a_run_proposes_for_everybody_who_is_due_and_says_who_waits(db: Db) {
@@ -227,6 +259,7 @@ async fn verify_names_a_payout_that_was_tampered_with(db: Db) {
 both_engines!(
     money_leaves_with_two_keys_and_every_step_is_booked,
     what_comes_back_is_paid_by_another_payout,
+    what_the_bank_sends_back_after_it_had_booked_it_is_paid_again,
     a_run_proposes_for_everybody_who_is_due_and_says_who_waits,
     what_is_taken_back_after_it_was_paid_is_owed_and_kept_back_of_what_comes_next,
     what_was_taken_back_since_the_proposal_stops_the_approval,

@@ -154,6 +154,35 @@ async fn an_invoice_is_voided_whole_or_given_up(db: Db) {
     let balances = balances(&db).await;
     assert_eq!(balance(&balances, "5200:USD"), 10_887);
     assert_eq!(words(&verified(&db, &metering).await), [""; 0]);
+    let void = payment("2", Pays::Invoice(first.id.clone(), Some(usd(1))));
+    assert!(matches!(settle::pay(&db, void, &today()).await, Err(settle::Error::Settlement { .. })));
+}
+
+async fn what_is_paid_after_it_was_given_up_takes_the_bad_debt_back(db: Db) {
+    let metering = january(&db).await;
+    closed(&db, &metering, "2013-02-01").await;
+    let id = documents(&db).await.0[1].id.clone();
+    settle::give_up(&db, &id, "bankrupt", &today()).await.expect("is given up");
+    let some = payment("1", Pays::Invoice(id.clone(), Some(usd(5_000))));
+    let paid = settle::pay(&db, some.clone(), &today()).await.expect("is paid");
+    assert_eq!((paid.settled[0].amount, paid.credited), (usd(5_000), usd(0)));
+    assert_eq!(settle::pay(&db, some, &today()).await.expect("is the same"), paid);
+    let invoice = async || documents(&db).await.0[1].clone();
+    assert_eq!((invoice().await.state, invoice().await.outstanding), (InvoiceState::Uncollectible, usd(0)));
+    let bad_debt = async || balance(&balances(&db).await, "5200:USD");
+    assert_eq!(bad_debt().await, 5_888);
+    assert_eq!(words(&verified(&db, &metering).await), [""; 0]);
+
+    // A payment for the consumer pays what is open; only one for the invoice is for what was given up.
+    let rest = payment("2", Pays::Invoice(id.clone(), Some(usd(6_000))));
+    let rest = settle::pay(&db, rest, &today()).await.expect("is paid");
+    assert_eq!((rest.settled[0].amount, rest.credited), (usd(5_888), usd(112)));
+    assert_eq!((invoice().await.state, bad_debt().await), (InvoiceState::Paid, 0));
+    let more = settle::pay(&db, payment("3", Pays::Invoice(id.clone(), None)), &today()).await;
+    assert!(matches!(more, Err(settle::Error::Settlement { .. })), "{more:?}");
+    let again = settle::give_up(&db, &id, "bankrupt", &today()).await;
+    assert!(matches!(again, Err(settle::Error::Settlement { .. })), "{again:?}");
+    assert_eq!(words(&verified(&db, &metering).await), [""; 0]);
 }
 
 /// January of UA comes to 108.88 and then 163.76, with tax.
@@ -248,6 +277,7 @@ both_engines!(
     what_is_paid_too_much_pays_for_the_next_invoice,
     credit_notes_take_back_lines_with_their_tax,
     an_invoice_is_voided_whole_or_given_up,
+    what_is_paid_after_it_was_given_up_takes_the_bad_debt_back,
     prepaid_credit_pays_expires_and_is_voided,
     a_payment_that_is_not_in_the_ledger_is_found,
     whoever_pays_at_the_same_time_pays_one_after_the_other,

@@ -8,10 +8,10 @@ use jiff::civil::date;
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 
+use super::changes::to_end;
 use super::*;
 use crate::billing::booking;
 use crate::billing::simulate;
-use crate::billing::subscribe::Change;
 use crate::billing::tests::changes::changed;
 use crate::billing::tests::changes::to_plan;
 use crate::domain::document::Occasion;
@@ -105,7 +105,7 @@ async fn a_trial_over_several_periods_is_free_in_each_and_charged_in_the_last(db
     closed(&db, &metering, "2013-02-01").await;
     assert_eq!(bodies(&db).await, [""; 0]);
     // It was to end in the trial, and goes on.
-    changed(&db, &metering, Change::End(None)).await.expect("goes on");
+    changed(&db, &metering, to_end(None)).await.expect("goes on");
     closed(&db, &metering, "2013-03-01").await;
     let expected = ["UA opening: gate 5000", "UA closing: platform 1000, miles 0, gate 10000"];
     assert_eq!(bodies(&db).await, expected, "14 of 28 days");
@@ -124,7 +124,7 @@ async fn what_was_charged_at_the_end_of_a_trial_comes_back_from_who_left_within_
     let metering = metering_under(&db, with_trial(14)).await;
     sign_up(&db, "UA", "bronze", None, None).await;
     closed(&db, &metering, "2013-01-20").await;
-    changed(&db, &metering, Change::End(Some("2013-01-10".to_owned()))).await.expect("ends");
+    changed(&db, &metering, to_end(Some("2013-01-10".to_owned()))).await.expect("ends");
     // Late, and of the trial.
     fly(&metering, "UA", "2013-01-05T15:10:00Z", 1, 1000).await;
     closed(&db, &metering, "2013-02-01").await;
@@ -442,7 +442,7 @@ proptest! {
             for (days, plan) in &changes {
                 changed(&db, &metering, to_plan(Some(of[*plan].0), &day(*days).to_string())).await.expect("changes");
             }
-            changed(&db, &metering, Change::End(end.map(|days| day(days).to_string()))).await.expect("ends");
+            changed(&db, &metering, to_end(end.map(|days| day(days).to_string()))).await.expect("ends");
             for stop in stops {
                 closed(&db, &metering, &day(stop).to_string()).await;
             }

@@ -74,7 +74,7 @@ async fn expected(
     let subscriptions = subscriptions.into_iter().map(|known| (known.id.clone(), known)).collect();
     let books = Books { versions, subscriptions, locks: tx.ledger_locks().await?, clawbacks: tx.clawbacks().await? };
     let mut expected = Expected::new();
-    let mut payments = Payments::default();
+    let mut payments = Payments::new(tx.netted().await?);
     let every = store::prepaid::Wanted::Page { consumer: None, before: None, limit: i64::MAX };
     for grant in tx.prepaid(every).await? {
         let entries = payments.of_grant(&grant, &books.locks).map_err(NotBookable::from);

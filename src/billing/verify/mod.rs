@@ -1,13 +1,14 @@
 //! Recomputes everything from the log up, and names every difference.
 //!
-//! Usage from the log, documents from usage and price books ([`again`]), the journal from documents ([`entries`]), and
-//! the chain over the journal. A closing is repeated with what it saw: the log as far as it was folded then, the
+//! Usage from the log, documents from usage and price books ([`again`]), the journal from documents ([`entries`]), the
+//! chain over the journal, and what was exported of it ([`exports`]). A closing is repeated with what it saw: the log as far as it was folded then, the
 //! consumers as they were, the price books that it named, and what programs had granted before. So an event that
 //! came later, or was replayed later, is no difference. Descriptions and the sentences of explanations are not compared: they are words, and
 //! may be put better by a newer program; every number behind them is.
 
 mod again;
 mod entries;
+mod exports;
 mod history;
 mod manual;
 mod payouts;
@@ -41,6 +42,8 @@ pub struct Verified {
     pub closings: usize,
     pub documents: usize,
     pub entries: usize,
+    /// Sealed batches of exports.
+    pub exports: usize,
     pub differences: Vec<Difference>,
 }
 
@@ -82,6 +85,14 @@ pub enum Difference {
     EntryOfNothing { seq: i64, key: String },
     #[error("{document} cannot be booked again: {why}")]
     NotBookable { document: String, why: String },
+    #[error("invoice {invoice}: what is kept as outstanding is {kept} in the minor unit, recomputed {recomputed}")]
+    Outstanding { invoice: String, kept: i64, recomputed: i64 },
+    #[error("export batch {batch}: {what} is {stored}, recomputed {recomputed}")]
+    Export { batch: String, what: &'static str, stored: String, recomputed: String },
+    #[error("an export batch of {kind} is missing: there are {count}, and the last one is number {highest}")]
+    ExportMissing { kind: String, count: i64, highest: i64 },
+    #[error("an export batch cannot be read: {0}")]
+    ExportUnreadable(String),
     #[error(transparent)]
     Journal(audit::Difference),
 }
@@ -116,6 +127,13 @@ pub async fn verify(db: &Db, versions: &Versions, mut progress: impl FnMut(Progr
     }
     entries::compare(&mut tx, versions, &mut verified).await?;
     verified.differences.extend(tx.verify_journal().await?.into_iter().map(Difference::Journal));
+    let wrong = tx.wrong_outstanding().await?.into_iter();
+    verified.differences.extend(wrong.map(|(invoice, kept, recomputed)| Difference::Outstanding {
+        invoice,
+        kept,
+        recomputed,
+    }));
+    exports::compare(&mut tx, &mut verified).await?;
     Ok(verified)
 }
 

@@ -25,9 +25,15 @@ pub(super) struct Payments {
     settled: HashMap<String, Money>,
     /// What of prepaid credit was drawn for an invoice: of what was bought, and of what was given.
     drawn: HashMap<InvoiceId, (Money, Money)>,
+    /// What of rewards was used by which settlement.
+    netted: HashMap<(String, i64), i64>,
 }
 
 impl Payments {
+    pub fn new(netted: HashMap<(String, i64), i64>) -> Self {
+        Self { netted, ..Self::default() }
+    }
+
     /// The entries of a grant's own; of what was drawn of it for invoices it keeps count.
     pub fn of_grant(&mut self, grant: &Prepaid, locks: &Locks) -> Result<Vec<Entry>, EntryError> {
         let mut made: Vec<Entry> = prepaid::purchased(grant, locks)?.into_iter().collect();
@@ -62,7 +68,15 @@ impl Payments {
                     let drawn = self.drawn.get(&invoice.id).copied().unwrap_or((nothing, nothing));
                     made.extend(prepaid::used(of, seq, settlement, drawn, locks)?);
                 }
+                Means::Rewards => {
+                    let used = self.netted.get(&(invoice.id.to_string(), seq)).copied().unwrap_or_default();
+                    let used = Money::from_minor(used, settlement.amount.currency());
+                    made.extend(entries::rewards_netted(of, seq, settlement, used, locks)?);
+                }
                 Means::Credit => made.extend(of_credit(of, seq, settlement, locks)?),
+                Means::Uncollectible if settlement.amount.is_negative() => {
+                    made.extend(entries::invoice_recovered(of, seq, settlement, locks)?);
+                }
                 Means::Uncollectible => made.extend(entries::invoice_uncollectible(of, settlement, locks)?),
                 Means::Void => {
                     let dates = Dates::open(settlement.effective_on, settlement.recorded_at, locks);

@@ -40,6 +40,7 @@ use crate::domain::measure::delta::Key;
 use crate::domain::measure::nano::Nano;
 use crate::domain::money::Currency;
 use crate::domain::period::Period;
+use crate::domain::quantity::Quantities;
 use crate::domain::rating::Explained;
 use crate::domain::rating::Inputs;
 use crate::domain::rating::rate;
@@ -390,9 +391,20 @@ async fn rated(db: &Db, version: &BookVersion, args: &Args) -> anyhow::Result<Ra
         for usage in usage.values() {
             let (programs, meters) = (&version.book.programs, &version.book.meters);
             let (whole, life_from, days) = (period, period.from(), &BillingDays::default());
-            let (carries_from, changes) = (period.from(), &[]);
-            let inputs =
-                Inputs { plan, programs, meters, period, whole, life_from, carries_from, days, changes, usage };
+            let (carries_from, changes, quantities) = (period.from(), &[], &Quantities::default());
+            let inputs = Inputs {
+                plan,
+                programs,
+                meters,
+                period,
+                whole,
+                life_from,
+                carries_from,
+                days,
+                changes,
+                quantities,
+                usage,
+            };
             let rated = rate(&inputs, Explained::Yes)?;
             lines += (rated.lines.len() + rated.rewards.len()) as u64;
         }

@@ -25,6 +25,7 @@ use crate::cli::bench::client::Target;
 use crate::cli::key;
 use crate::cli::place::CannotOpen;
 use crate::cli::serve;
+use crate::cli::webhooks::WebhookArgs;
 use crate::domain::book::SourceFile;
 use crate::http;
 use crate::http::App;
@@ -104,7 +105,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     key::first_operator_key(&db, Some(&args.data)).await?;
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     println!("listening on {}", listener.local_addr()?);
-    let app = App::new(db, metering, intake::Limits::default());
+    let delivery = WebhookArgs::default().start(db.clone(), metering.clone(), Some(&args.data))?;
+    let app = App::new(db, metering, delivery, intake::Limits::default());
     // Bodies of any size, and none of what all other routes share.
     let empty = Router::new().route(EMPTY_PATH, post(empty).layer(DefaultBodyLimit::disable()));
     let router = http::router(app.clone()).merge(empty);

@@ -33,6 +33,7 @@ use crate::billing::subscribe;
 use crate::billing::subscribe::subscribe;
 use crate::cli::demo::platform::MEMBERS;
 use crate::cli::serve;
+use crate::cli::webhooks::WebhookArgs;
 use crate::clock;
 use crate::domain::book::SourceFile;
 use crate::domain::consumer::Consumer;
@@ -179,7 +180,8 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
         false => tell(&told, &folder, listener.is_some()),
     }
     if let Some(listener) = listener {
-        let app = App::new(db, metering, intake::Limits::default());
+        let delivery = WebhookArgs::default().start(db.clone(), metering.clone(), Some(&folder))?;
+        let app = App::new(db, metering, delivery, intake::Limits::default());
         serve::serve(listener, app, listen::Limits::default(), signals).await?;
     }
     Ok(ExitCode::SUCCESS)
@@ -267,6 +269,7 @@ async fn enrol(
         start: first.to_string(),
         end: None,
         anchor_day: None,
+        quantity: None,
     };
     let id = SubscriptionId::new(now, crate::random::bytes());
     subscribe(db, &metering.versions(), id, request, now).await?;

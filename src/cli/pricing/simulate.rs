@@ -18,6 +18,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use crate::billing::close::Through;
+use crate::billing::csv::harmless;
 use crate::billing::simulate::Progress;
 use crate::billing::simulate::Request;
 use crate::billing::simulate::Simulated;
@@ -163,9 +164,8 @@ fn write_csv(file: &Path, rows: &[Row]) -> anyhow::Result<()> {
         let Difference { before, after, change } = amounts;
         let [before, after, difference] = [before, after, change].map(|money| money.decimal().to_string());
         let currency = change.currency();
-        writer
-            .write_record([consumer, plan, component, name(*kind), currency.code(), &before, &after, &difference])
-            .map_err(cannot)?;
+        let row = [consumer, plan, component, name(*kind), currency.code(), &before, &after, &difference];
+        writer.write_record(row.map(|cell| harmless(cell).into_owned())).map_err(cannot)?;
     }
     writer.flush().map_err(|error| cannot(error.into()))?;
     Ok(())

@@ -15,6 +15,8 @@ pub struct EventType {
     pub description: String,
     pub lifecycle: Lifecycle,
     pub owner: Option<String>,
+    /// Whose endpoints its events are delivered to.
+    pub audience: Audience,
     /// What becomes of an event whose `data` breaks the schema.
     pub validation: Validation,
     /// JSON Schema of `data`: what readers may expect.
@@ -30,6 +32,16 @@ pub enum Lifecycle {
     Published,
     Deprecated,
     Retired,
+}
+
+/// Whose endpoints events are delivered to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Audience {
+    /// Those of the consumer that the event is about.
+    Own,
+    /// Everybody's.
+    Public,
 }
 
 /// What becomes of an event whose data breaks the schema of its type.

@@ -169,12 +169,13 @@ fn tax(tax: &Tax) -> Facts {
 }
 
 fn event_type(event_type: &EventType) -> Facts {
-    let EventType { id: _, title, description, lifecycle, owner, validation, schema, example } = event_type;
+    let EventType { id: _, title, description, lifecycle, owner, audience, validation, schema, example } = event_type;
     let mut facts = Facts::default();
     facts.say("title", title);
     facts.say("description", description);
     facts.say("lifecycle", word(lifecycle));
     facts.say_if_any("owner", owner.as_ref());
+    facts.say("audience", word(audience));
     facts.say("validation", word(validation));
     facts.say_if_any("schema", schema.as_ref());
     facts.say_if_any("example", example.as_ref());
@@ -255,11 +256,11 @@ fn component(component: &Component) -> Facts {
 }
 
 fn fee(fee: &Fee) -> Facts {
-    let Fee { id: _, name, amount, when, prorate } = fee;
+    let Fee { id: _, name, amount, each, when, prorate } = fee;
     let mut facts = Facts::default();
     facts.say("name", name);
     facts.say("kind", "fee");
-    facts.say("amount", amount);
+    facts.say(if *each { "unit_amount" } else { "amount" }, amount);
     facts.say("when", word(when));
     say_prorate(&mut facts, "prorate", *prorate);
     facts

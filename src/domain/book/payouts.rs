@@ -1,4 +1,4 @@
-//! When consumers are paid out, from how much, and from which account.
+//! When consumers are paid out, from how much, from which account, and whether their own invoices come first.
 
 use std::collections::BTreeMap;
 
@@ -16,6 +16,8 @@ pub struct Payouts {
     pub threshold: BTreeMap<String, Money>,
     /// The platform's own account, which SEPA files are drawn on.
     pub debtor: Option<BankAccount>,
+    /// Whether what is available to a consumer pays for its own invoices first.
+    pub net_invoices: bool,
 }
 
 impl Payouts {

@@ -67,12 +67,13 @@ pub struct SharedCharge {
     pub charge: String,
 }
 
-/// A fixed amount a period.
+/// A fixed amount a period, or for `each` unit of the subscription's quantity.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fee {
     pub id: String,
     pub name: String,
     pub amount: Decimal,
+    pub each: bool,
     pub when: When,
     pub prorate: Prorate,
 }
@@ -173,8 +174,7 @@ pub enum Model {
         per: Each,
         inner: Box<Inner>,
     },
-    /// Units that come and go: they fill the tiers by their full count, and each is priced by the share of the period
-    /// that it was there.
+    /// Units that come and go: they fill the tiers by their full count, and each is priced by its share of the period.
     GraduatedProrated {
         tiers: Tiers,
         prorate: Share,

@@ -35,12 +35,14 @@ use crate::domain::period::PeriodError;
 use crate::domain::rating;
 use crate::domain::rating::Explained;
 use crate::domain::rating::Inputs;
+use crate::domain::rating::Life;
 use crate::domain::rating::RatingError;
 use crate::domain::rating::UnbudgetedReward;
 use crate::domain::rating::line::Line;
 use crate::domain::rating::line::LineKind;
 use crate::domain::rating::line::Usage;
 use crate::domain::subscription::BillingPeriod;
+use crate::domain::subscription::Ending;
 use crate::domain::subscription::Subscription;
 use crate::domain::time::Instant;
 use crate::domain::time::Zone;
@@ -107,18 +109,30 @@ impl<'a> Due<'a> {
         plan_of(self.subscription, self.period.covered.from(), self.version)
     }
 
-    /// What is rated of it; nothing where it only begins, or is over.
+    /// What is rated of it; nothing where it only begins, is paused, or is over.
     fn inputs(&self) -> Result<Option<Inputs<'a>>, ClosingError> {
         let BillingPeriod { covered: period, whole } = self.period;
-        if self.occasion == Occasion::Opening || self.subscription.is_over_at(period.from()) {
+        if self.occasion == Occasion::Opening || !self.subscription.runs_at(period.from()) {
             return Ok(None);
         }
         let Book { plans: _, programs, meters, .. } = &self.version.book;
-        let Subscription { starts_at: life_from, days, changes, .. } = self.subscription;
+        let Subscription { starts_at: life_from, days, changes, quantities, .. } = self.subscription;
         let (plan, life_from, usage) = (self.plan()?, *life_from, self.usage);
         let carries_from = self.subscription.carries_from(period.from(), whole, &plan.calendar);
         let carries_from = carries_from.map_err(|source| self.rating(source.into()))?;
-        Ok(Some(Inputs { plan, programs, meters, period, whole, life_from, carries_from, days, changes, usage }))
+        Ok(Some(Inputs {
+            plan,
+            programs,
+            meters,
+            period,
+            whole,
+            life_from,
+            carries_from,
+            days,
+            changes,
+            quantities,
+            usage,
+        }))
     }
 
     /// What its charges are divided by.
@@ -283,19 +297,30 @@ impl<'a> Unpaid<'a> {
 pub fn charges(due: &Due<'_>, explained: Explained) -> Result<Vec<Line>, ClosingError> {
     let plan = due.plan()?;
     let (period, whole) = (due.period.covered, due.period.whole);
-    let starts_at = due.subscription.starts_at;
+    let subscription = due.subscription;
+    let life = Life { from: subscription.starts_at, quantities: &subscription.quantities };
     if due.occasion == Occasion::Opening {
-        return rating::advance_fees(plan, starts_at, (period, whole)).map_err(|source| due.rating(source));
+        return match subscription.is_paused_at(period.from()) {
+            true => Ok(Vec::new()),
+            false => rating::advance_fees(plan, life, (period, whole)).map_err(|source| due.rating(source)),
+        };
     }
-    let Some(inputs) = due.inputs()? else { return Ok(Vec::new()) };
-    let mut lines = rating::charges(&inputs, explained).map_err(|source| due.rating(source))?;
-    if let Some(through) = due.advance_through {
-        let corrections = rating::advance_corrections(plan, starts_at, (period, whole), through);
-        lines.extend(corrections.map_err(|source| due.rating(source))?);
+    let mut lines = Vec::new();
+    if let Some(inputs) = due.inputs()? {
+        let settles = if subscription.ends_with(period) { subscription.ending } else { Ending::default() };
+        if settles.charges {
+            lines = rating::charges(&inputs, explained).map_err(|source| due.rating(source))?;
+        }
+        // Fees of what is left come back, or were not charged yet.
+        let is_settled = |through| if period.to() < through { settles.credits } else { settles.charges };
+        if let Some(through) = due.advance_through.filter(|through| is_settled(*through)) {
+            let corrections = rating::advance_corrections(plan, life, (period, whole), through);
+            lines.extend(corrections.map_err(|source| due.rating(source))?);
+        }
     }
     if let Some((next, version)) = due.next {
-        let plan = plan_of(due.subscription, next.covered.from(), version)?;
-        let fees = rating::advance_fees(plan, starts_at, (next.covered, next.whole));
+        let plan = plan_of(subscription, next.covered.from(), version)?;
+        let fees = rating::advance_fees(plan, life, (next.covered, next.whole));
         lines.extend(fees.map_err(|source| due.rating(source))?);
     }
     Ok(lines)

@@ -24,7 +24,9 @@ pub enum Means {
     Credit,
     /// Prepaid credit, bought or given.
     Prepaid,
-    /// Nobody expects the money any more.
+    /// What the platform owed its consumer in rewards, where the price book allows it.
+    Rewards,
+    /// Nobody expects the money any more; below zero, what is paid of it after all.
     Uncollectible,
     /// The invoice should not have been.
     Void,
@@ -34,7 +36,7 @@ pub enum Means {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Settlement {
     pub means: Means,
-    /// Of the sign of the invoice's total, and not zero.
+    /// Of the sign of the invoice's total, and not zero; but what was given up and is owed again is below zero.
     pub amount: Money,
     /// The id of the payment or the credit note.
     pub source: Option<String>,
@@ -93,8 +95,8 @@ pub enum SettlementError {
 }
 
 impl Means {
-    pub const ALL: [Self; 6] =
-        [Self::Payment, Self::CreditNote, Self::Credit, Self::Prepaid, Self::Uncollectible, Self::Void];
+    pub const ALL: [Self; 7] =
+        [Self::Payment, Self::CreditNote, Self::Credit, Self::Prepaid, Self::Rewards, Self::Uncollectible, Self::Void];
 
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -102,6 +104,7 @@ impl Means {
             Self::CreditNote => "credit_note",
             Self::Credit => "credit",
             Self::Prepaid => "prepaid",
+            Self::Rewards => "rewards",
             Self::Uncollectible => "uncollectible",
             Self::Void => "void",
         }
@@ -127,7 +130,7 @@ impl InvoiceState {
         let by = |means| settlements.iter().any(|settlement| settlement.means == means);
         Ok(if by(Means::Void) {
             Self::Void
-        } else if by(Means::Uncollectible) {
+        } else if given_up(total, settlements)?.is_some_and(|given_up| !given_up.is_zero()) {
             Self::Uncollectible
         } else if outstanding(total, settlements)?.is_zero() {
             Self::Paid
@@ -135,6 +138,16 @@ impl InvoiceState {
             Self::Open
         })
     }
+}
+
+/// What is given up of an invoice of this total, and was not paid after all; none if it never was given up.
+pub fn given_up(total: Money, settlements: &[Settlement]) -> Result<Option<Money>, MoneyError> {
+    let of_it: Vec<Money> = settlements
+        .iter()
+        .filter(|settlement| settlement.means == Means::Uncollectible)
+        .map(|settlement| settlement.amount)
+        .collect();
+    if of_it.is_empty() { Ok(None) } else { Money::sum(total.currency(), of_it).map(Some) }
 }
 
 /// What is not settled of a total.
@@ -198,7 +211,12 @@ mod tests {
         assert_eq!(state(0, &[]), InvoiceState::Paid);
         assert_eq!(state(-5, &[]), InvoiceState::Open);
         assert_eq!(state(-5, &[settled(Means::Credit, -5)]), InvoiceState::Paid);
-        assert_eq!(state(100, &[some, settled(Means::Uncollectible, 40)]), InvoiceState::Uncollectible);
+        let mut late = vec![some, settled(Means::Uncollectible, 40)];
+        assert_eq!(state(100, &late), InvoiceState::Uncollectible);
+        late.extend([settled(Means::Uncollectible, -30), settled(Means::Payment, 30)]);
+        assert_eq!(state(100, &late), InvoiceState::Uncollectible, "10 are given up still");
+        late.extend([settled(Means::Uncollectible, -10), settled(Means::Payment, 10)]);
+        assert_eq!(state(100, &late), InvoiceState::Paid);
         assert_eq!(state(100, &[settled(Means::Void, 100)]), InvoiceState::Void);
     }
 

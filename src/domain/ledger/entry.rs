@@ -44,8 +44,10 @@ pub enum EntryKind {
     PayoutRetried,
     PayoutFailed,
     PayoutCancelled,
-    PayoutReturned,
     ClawbackRepaid,
+    RewardsNetted,
+    PayoutReturned,
+    InvoiceRecovered,
 }
 
 /// One debit or credit.
@@ -100,7 +102,7 @@ pub enum EntryError {
 }
 
 impl EntryKind {
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 25] = [
         Self::InvoiceFinalized,
         Self::InvoiceVoided,
         Self::PaymentReceived,
@@ -122,8 +124,10 @@ impl EntryKind {
         Self::PayoutRetried,
         Self::PayoutFailed,
         Self::PayoutCancelled,
-        Self::PayoutReturned,
         Self::ClawbackRepaid,
+        Self::RewardsNetted,
+        Self::PayoutReturned,
+        Self::InvoiceRecovered,
     ];
 
     pub const fn as_str(self) -> &'static str {
@@ -149,8 +153,10 @@ impl EntryKind {
             Self::PayoutRetried => "payout_retried",
             Self::PayoutFailed => "payout_failed",
             Self::PayoutCancelled => "payout_cancelled",
-            Self::PayoutReturned => "payout_returned",
             Self::ClawbackRepaid => "clawback_repaid",
+            Self::RewardsNetted => "rewards_netted",
+            Self::PayoutReturned => "payout_returned",
+            Self::InvoiceRecovered => "invoice_recovered",
         }
     }
 

@@ -103,7 +103,7 @@ mod tests {
 
     fn terms() -> Payouts {
         let threshold = BTreeMap::from([("EUR".to_owned(), eur(2500))]);
-        Payouts { schedule: Some(Interval::Month), threshold, debtor: None }
+        Payouts { schedule: Some(Interval::Month), threshold, debtor: None, net_invoices: false }
     }
 
     fn words(why: &[Why]) -> Vec<String> {

@@ -7,9 +7,11 @@
 //! A try that fails either ends the payout ([`Action::Fail`]: the money is the consumer's again, and the next payout takes it,
 //! after two people have looked at it), or, where it was the way that failed and not the destination, the payout is as it was
 //! when it was approved ([`Action::Retry`]) and the next try is another attempt. So the same money is never approved twice by
-//! accident, and never sent to a new destination under an old approval.
+//! accident, and never sent to a new destination under an old approval. What was paid already and comes back later
+//! ([`Action::Return`]) ends as failed too; its attempt says when it was paid, and when it came back.
 
 pub mod due;
+pub mod netting;
 pub mod standing;
 
 use std::fmt;
@@ -52,9 +54,9 @@ pub enum Action {
     Fail,
     /// The attempt failed, the payout did not.
     Retry,
-    Cancel,
-    /// It was paid, and came back.
+    /// It was paid, and came back all the same.
     Return,
+    Cancel,
 }
 
 /// A name and a time under a step.
@@ -99,17 +101,11 @@ pub struct Attempt {
     pub at: Instant,
     pub sent_at: Option<Instant>,
     pub ended_at: Option<Instant>,
+    /// When and why it came back after it was paid.
+    pub returned_at: Option<Instant>,
+    pub return_reason: Option<String>,
     /// The bank file that it stands in.
     pub file: Option<String>,
-    /// That it came back after it was paid.
-    pub returned: Option<Returned>,
-}
-
-/// When something came back that was paid, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Returned {
-    pub at: Instant,
-    pub why: String,
 }
 
 /// Money to be sent.
@@ -125,7 +121,7 @@ pub struct Payout {
     pub attempts: Vec<Attempt>,
     pub proposed: Signed,
     pub approved: Option<Signed>,
-    /// When it was paid, failed or was cancelled.
+    /// When it was paid, failed or was cancelled; of a payout that was paid and came back, when it did.
     pub ended: Option<Signed>,
     pub book_version: String,
 }
@@ -167,7 +163,7 @@ impl State {
         }
     }
 
-    /// Whether it is at its end, unless it comes back.
+    /// Whether nothing comes after it, unless what was paid comes back.
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Paid | Self::Failed | Self::Cancelled)
     }
@@ -208,7 +204,7 @@ impl AttemptState {
 
 impl Action {
     pub const ALL: [Self; 7] =
-        [Self::Approve, Self::Send, Self::Pay, Self::Fail, Self::Retry, Self::Cancel, Self::Return];
+        [Self::Approve, Self::Send, Self::Pay, Self::Fail, Self::Retry, Self::Return, Self::Cancel];
 
     /// What a payout is then.
     pub const fn done(self) -> &'static str {
@@ -218,8 +214,8 @@ impl Action {
             Self::Pay => "paid",
             Self::Fail => "failed",
             Self::Retry => "tried again",
-            Self::Cancel => "cancelled",
             Self::Return => "returned",
+            Self::Cancel => "cancelled",
         }
     }
 }
@@ -272,35 +268,43 @@ impl Payout {
 
 impl Attempt {
     pub fn ready(n: i64, method: Method, at: Instant) -> Self {
-        let (reference, reason, sent_at, ended_at, file) = (None, None, None, None, None);
-        Self { n, method, state: AttemptState::Ready, reference, reason, at, sent_at, ended_at, file, returned: None }
+        Self {
+            n,
+            method,
+            state: AttemptState::Ready,
+            reference: None,
+            reason: None,
+            at,
+            sent_at: None,
+            ended_at: None,
+            returned_at: None,
+            return_reason: None,
+            file: None,
+        }
     }
 
     fn step(&mut self, action: Action, at: Instant, note: Note) {
+        let reason = || note.reason.unwrap_or_else(|| "no reason was given".to_owned());
         let (state, ended_at) = match action {
             Action::Approve => return,
+            Action::Return => {
+                (self.returned_at, self.return_reason) = (Some(at), Some(reason()));
+                return;
+            }
             Action::Send => (AttemptState::Sent, None),
             Action::Pay => (AttemptState::Paid, Some(at)),
             Action::Fail | Action::Retry => (AttemptState::Failed, Some(at)),
             Action::Cancel => (AttemptState::Cancelled, Some(at)),
-            Action::Return => {
-                self.returned = Some(Returned { at, why: said(note.reason) });
-                return;
-            }
         };
         if state == AttemptState::Sent {
             self.sent_at = Some(at);
         }
         if state == AttemptState::Failed {
-            self.reason = Some(said(note.reason));
+            self.reason = Some(reason());
         }
         (self.state, self.ended_at) = (state, ended_at);
         self.reference = note.reference.or(self.reference.take());
     }
-}
-
-fn said(reason: Option<String>) -> String {
-    reason.unwrap_or_else(|| "no reason was given".to_owned())
 }
 
 impl fmt::Display for State {
@@ -419,17 +423,17 @@ pub(in crate::domain) mod tests {
     }
 
     proptest! {
-        /// Whatever is tried in whatever order: a payout ends at most once and comes back at most once after it was paid, is approved before it is sent, one attempt at most
-        /// is open, and what is refused changes nothing.
+        /// Whatever is tried in whatever order: a payout ends at most once, and comes back at most once after it was paid; it
+        /// is approved before it is sent, one attempt at most is open, and what is refused changes nothing.
         #[test]
         fn a_payout_goes_one_way(actions in prop::collection::vec(0..Action::ALL.len(), 0..20)) {
             let mut payout = proposed();
             for (micros, action) in (2..).zip(actions) {
                 let Ok(after) = step(&payout, Action::ALL[action], micros) else { continue };
-                let is_return = (payout.state, after.state) == (State::Paid, State::Failed);
-                prop_assert!(!payout.state.is_final() || is_return, "nothing follows {}", payout.state);
-                let returned = after.attempts.iter().filter(|attempt| attempt.returned.is_some()).count();
-                prop_assert_eq!(returned, usize::from(is_return));
+                let comes_back = (payout.state, Action::ALL[action]) == (State::Paid, Action::Return);
+                prop_assert!(!payout.state.is_final() || comes_back, "nothing follows {}", payout.state);
+                let returned = after.attempts.iter().filter(|attempt| attempt.returned_at.is_some()).count();
+                prop_assert_eq!(returned, usize::from(comes_back));
                 prop_assert_eq!(after.ended.is_some(), after.state.is_final());
                 let open = after.attempts.iter().filter(|attempt| attempt.ended_at.is_none()).count();
                 prop_assert_eq!(open, usize::from(matches!(after.state, State::Approved | State::Sent)));

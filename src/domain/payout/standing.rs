@@ -1,10 +1,12 @@
 //! Where the money of a payout statement is, and why it is not further.
 
+use jiff::civil::Date;
 use serde::Serialize;
 
+use crate::domain::document::Number;
 use crate::domain::document::payout::Hold;
 use crate::domain::ids::PayId;
-use crate::domain::payout::Attempt;
+use crate::domain::money::Money;
 use crate::domain::payout::AttemptState;
 use crate::domain::payout::Payout;
 use crate::domain::payout::State;
@@ -37,11 +39,21 @@ pub struct Standing {
     pub payout: Option<PayId>,
 }
 
+/// What of a statement paid for an invoice of its consumer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Netted {
+    pub program: String,
+    pub amount: Money,
+    pub invoice: Number,
+    pub on: Date,
+}
+
 /// What is known of a statement.
 #[derive(Clone, Copy, Debug)]
 pub struct Known<'a> {
     pub statement: &'a str,
     pub holds: &'a [Hold],
+    pub netted: &'a [Netted],
     /// Every payout that ever took something of it, in the order in which they were proposed.
     pub payouts: &'a [Payout],
     /// Why what is available to its consumer is not paid out now; none of it if nothing is in the way.
@@ -50,11 +62,20 @@ pub struct Known<'a> {
     pub now: Instant,
 }
 
-impl<'a> Known<'a> {
+impl Known<'_> {
     pub fn standing(&self) -> Standing {
         let mut said: Vec<(Place, String)> = Vec::new();
         let mut payout = None;
         for hold in self.holds {
+            let mut left = hold.amount.minor();
+            for netted in self.netted.iter().filter(|netted| netted.program == hold.program) {
+                let Netted { amount, invoice, on, .. } = netted;
+                left = left.saturating_sub(amount.minor());
+                said.push((Place::Paid, format!("{amount} paid for invoice {invoice} on {on}")));
+            }
+            if left == 0 {
+                continue;
+            }
             let taken = self.payouts.iter().rev().find(|payout| payout.keeps(self.statement, &hold.program));
             said.push(match taken {
                 Some(taken) => {
@@ -92,8 +113,8 @@ impl<'a> Known<'a> {
         }
         if let Some(returned) = self.payouts.iter().rev().find(|payout| payout.state == State::Failed) {
             let last = returned.attempts.last();
-            let of_return = |last: &'a Attempt| last.returned.as_ref().map(|returned| returned.why.as_str());
-            let reason = last.and_then(|last| last.reason.as_deref().or_else(|| of_return(last))).unwrap_or_default();
+            let reason =
+                last.and_then(|last| last.return_reason.as_deref().or(last.reason.as_deref())).unwrap_or_default();
             let on = returned.ended.as_ref().map(|ended| self.day(ended.at)).unwrap_or_default();
             why.push(format!("payout {} came back on {on}: {reason}", returned.id));
         }
@@ -149,7 +170,7 @@ mod tests {
 
     fn standing(holds: &[Hold], payouts: &[Payout], why: &[Why]) -> (Place, String) {
         let now = Instant::parse("2026-11-30T12:00:00Z").expect("a time");
-        let known = Known { statement: "po_1", holds, payouts, why, zone: &Zone::utc(), now };
+        let known = Known { statement: "po_1", holds, netted: &[], payouts, why, zone: &Zone::utc(), now };
         let Standing { state, why, .. } = known.standing();
         (state, why)
     }
@@ -173,6 +194,32 @@ mod tests {
     }
 
     #[test]
+    fn what_paid_for_an_invoice_says_so_and_the_rest_waits() {
+        let holds = [hold("loyalty", 5000, "2026-11-09T00:00:00Z", true)];
+        let now = Instant::parse("2026-11-30T12:00:00Z").expect("a time");
+        let netted = |minor| Netted {
+            program: "loyalty".to_owned(),
+            amount: eur(minor),
+            invoice: Number { prefix: "INV-".to_owned(), ordinal: 7 },
+            on: jiff::civil::date(2026, 11, 10),
+        };
+        let of = |netted: &[Netted]| {
+            let zone = Zone::utc();
+            let known = Known { statement: "po_1", holds: &holds, netted, payouts: &[], why: &[], zone: &zone, now };
+            let Standing { state, why, .. } = known.standing();
+            (state, why)
+        };
+        let all = "50.00 EUR paid for invoice INV-000007 on 2026-11-10";
+        assert_eq!(of(&[netted(5000)]), (Place::Paid, all.to_owned()));
+        let (state, why) = of(&[netted(2000)]);
+        assert_eq!(state, Place::Pending);
+        assert!(
+            why.starts_with("available") && why.ends_with("20.00 EUR paid for invoice INV-000007 on 2026-11-10"),
+            "{why}"
+        );
+    }
+
+    #[test]
     fn a_payout_carries_its_statements_along() {
         let passed = [hold("loyalty", 5000, "2026-11-09T00:00:00Z", true)];
         let day = |day: i64| Instant::parse("2026-11-30T12:00:00Z").expect("a time").micros() + day * 86_400_000_000;
@@ -185,6 +232,8 @@ mod tests {
         assert_eq!(of(&paid), (Place::Paid, "paid on 2026-12-02 by payout pay_1".to_owned()));
         let again = step(&sent, Action::Retry, day(2)).expect("is tried again");
         assert!(of(&again).1.contains("since attempt 1 failed on 2026-12-02"), "{:?}", of(&again));
+        let returned = of(&step(&paid, Action::Return, day(3)).expect("comes back"));
+        assert!(returned.0 == Place::Pending && returned.1.contains("came back on 2026-12-03"), "{returned:?}");
         let (state, why) = of(&step(&sent, Action::Fail, day(3)).expect("fails"));
         assert!(state == Place::Pending && why.contains("came back on 2026-12-03"), "{why}");
         let cancelled = step(&approved, Action::Cancel, day(3)).expect("is cancelled");

@@ -19,13 +19,13 @@ use crate::domain::period::Period;
 use crate::domain::rating::RatingError;
 use crate::domain::rating::explain;
 use crate::domain::rating::fees;
+use crate::domain::rating::fees::Life;
 use crate::domain::rating::line::Explanation;
 use crate::domain::rating::line::Line;
 use crate::domain::rating::line::LineKind;
 use crate::domain::rating::line::Step;
 use crate::domain::rating::line::StepKind;
 use crate::domain::rating::modifiers;
-use crate::domain::time::Instant;
 
 /// The components that these lines are on a document.
 const COMMITMENT: &str = "commitment";
@@ -35,16 +35,16 @@ const MAXIMUM: &str = "maximum";
 /// Adds to the lines of a period what the plan makes of all of them together.
 pub fn apply(
     plan: &Plan,
-    life_from: Instant,
+    life: Life<'_>,
     (period, whole): (Period, Period),
     lines: &mut Vec<Line>,
 ) -> Result<(), RatingError> {
-    let owed = plan.after_trial(life_from, period);
+    let owed = plan.after_trial(life.from, period);
     lines.extend(commitment(plan, owed, (period, whole), lines)?);
     if plan.minimum.is_none() && plan.maximum.is_none() {
         return Ok(());
     }
-    let advance = fees::advance_fees(plan, life_from, (period, whole))?;
+    let advance = fees::advance_fees(plan, life, (period, whole))?;
     let came_to = Money::sum(plan.currency, advance.iter().chain(&*lines).map(|line| line.amount))?;
     // Of two bounds only one is crossed: a maximum is not below the minimum.
     let raised = owed.map_or(Ok(None), |owed| minimum(plan, (owed, whole), came_to))?;
@@ -221,7 +221,8 @@ mod tests {
     fn a_maximum_takes_off_what_fees_and_charges_are_above_it() {
         let bounded = |case: &mut Case| {
             let (id, name) = ("gate".to_owned(), "Gate".to_owned());
-            let fee = Fee { id, name, amount: Decimal::from(30), when: When::Advance, prorate: Prorate::None };
+            let fee =
+                Fee { id, name, amount: Decimal::from(30), each: false, when: When::Advance, prorate: Prorate::None };
             case.plan.components = vec![Component::Fee(fee)];
             (case.plan.minimum, case.plan.maximum) = (Some(Decimal::from(50)), Some(Decimal::from(80)));
         };

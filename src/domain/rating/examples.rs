@@ -31,12 +31,12 @@ use crate::domain::period::Anchor;
 use crate::domain::period::Calendar;
 use crate::domain::period::Period;
 use crate::domain::period::Rhythm;
+use crate::domain::quantity::Quantities;
 use crate::domain::rating::Explained;
 use crate::domain::rating::Inputs;
 use crate::domain::rating::Rated;
 use crate::domain::rating::RatingError;
 use crate::domain::rating::UnbudgetedReward;
-use crate::domain::rating::advance_fees;
 use crate::domain::rating::line::Line;
 use crate::domain::rating::line::LineKind;
 use crate::domain::rating::line::StepKind;
@@ -101,6 +101,7 @@ pub struct Case {
     pub life_from: Instant,
     pub days: BillingDays,
     pub changes: Vec<Change>,
+    pub quantities: Quantities,
 }
 
 impl Case {
@@ -139,6 +140,7 @@ impl Case {
             life_from: at("2013-01-01T00:00:00Z"),
             days: BillingDays::default(),
             changes: Vec::new(),
+            quantities: Quantities::default(),
         }
     }
 
@@ -177,6 +179,7 @@ impl Case {
             carries_from: self.whole.from(),
             days: &self.days,
             changes: &self.changes,
+            quantities: &self.quantities,
             usage: &BTreeMap::from([("miles".to_owned(), rows.to_vec())]),
         };
         let rated = rate(&inputs, Explained::Yes);
@@ -313,7 +316,7 @@ fn fees_charges_and_the_minimum_come_in_order_and_rewards_apart() {
     case.plan.minimum = Some(dec("500"));
     let fee = |id: &str, when| {
         let (id, name, amount) = (id.to_owned(), "Gate".to_owned(), dec("100"));
-        Component::Fee(Fee { id, name, amount, when, prorate: Prorate::Day })
+        Component::Fee(Fee { id, name, amount, each: false, when, prorate: Prorate::Day })
     };
     case.plan.components = vec![fee("before", When::Advance), fee("after", When::Arrears)];
     let rated = case.rate(&miles(&[(1, "12345")]));
@@ -327,31 +330,6 @@ fn fees_charges_and_the_minimum_come_in_order_and_rewards_apart() {
     );
     assert_eq!(amounts(&case.rate(&miles(&[(1, "30000.4")])).lines).len(), 2);
     assert_eq!(case.rewarded().rate(&miles(&[(1, "12345")])).rewards[0].line.amount, Money::from_minor(12345, usd()));
-}
-
-#[test]
-fn fees_are_prorated_by_days_or_by_seconds_of_the_plans_zone() {
-    let mut case = Case::new(per_unit("0"));
-    case.plan.calendar.zone = Zone::named("America/New_York").expect("a zone");
-    // March 2013 has a day of 23 hours in New York.
-    let whole = period("2013-03-01T05:00:00Z", "2013-04-01T04:00:00Z");
-    let part = period("2013-03-09T12:00:00Z", "2013-03-11T04:00:00Z");
-    for (prorate, amount, texts) in [
-        (Prorate::None, 100_000, &["a fee of 1,000.00 USD"][..]),
-        (Prorate::Day, 6_452, &["a fee of 1,000.00 USD", "for 2 of 31 days: 64.51612903 USD", "rounded to 64.52 USD"]),
-        (
-            Prorate::Second,
-            5_384,
-            &["a fee of 1,000.00 USD", "for 144,000 of 2,674,800 seconds: 53.83580081 USD", "rounded to 53.84 USD"],
-        ),
-    ] {
-        let fee =
-            Fee { id: "gate".to_owned(), name: "Gate".to_owned(), amount: dec("1000"), when: When::Advance, prorate };
-        case.plan.components = vec![Component::Fee(fee)];
-        let lines = advance_fees(&case.plan, part.from(), (part, whole)).expect("rates");
-        assert_eq!(self::texts(&lines[0]), texts);
-        assert_eq!(lines[0].amount.minor(), amount);
-    }
 }
 
 #[test]

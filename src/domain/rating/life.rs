@@ -2,7 +2,7 @@
 //!
 //! Every period since the subscription began is counted again, in order, under the plan and the programs of this one, on the
 //! billing day of its time and up to where its plan changed: the quantity, its price and the caps by the day are a period's own, and only what a lifetime
-//! allows goes on to the next. So it follows from usage alone. Usage that came too late for its own period has used up a
+//! allows goes on to the next; nothing counts while a subscription is paused. So it follows from usage alone. Usage that came too late for its own period has used up a
 //! lifetime all the same, and what a budget did not pay has too.
 
 use crate::domain::period::Period;
@@ -13,6 +13,7 @@ use crate::domain::rating::component::Lives;
 use crate::domain::rating::component::Scope;
 use crate::domain::rating::price_error;
 use crate::domain::rating::quantity::Source;
+use crate::domain::subscription::change_at;
 
 /// `window` is the program's, outside of which nothing is earned.
 pub fn before(inputs: &Inputs<'_>, scope: &Scope<'_>, window: Option<Period>) -> Result<Lives, RatingError> {
@@ -25,13 +26,14 @@ pub fn before(inputs: &Inputs<'_>, scope: &Scope<'_>, window: Option<Period>) ->
     while from < inputs.period.from() {
         let whole = inputs.days.whole_from(&inputs.plan.calendar, inputs.life_from, from)?;
         let change = inputs.changes.iter().map(|change| change.at).find(|at| *at > from).unwrap_or(whole.to());
+        let is_paused = change_at(inputs.changes, from).is_some_and(|change| change.paused);
         let covered = Period::new(from, whole.to().min(change).min(inputs.period.from()))?;
         from = covered.to();
         let span = match window {
             Some(window) => covered.intersect(window),
             None => Some(covered),
         };
-        if let Some(span) = span {
+        if let Some(span) = span.filter(|_| !is_paused) {
             let earlier = Scope { source: Source { span, ..scope.source }, whole, ..*scope };
             let measured = component::measure(&earlier, &mut lives).map_err(failed)?;
             component::rate(&earlier, measured, &mut lives).map_err(failed)?;
@@ -152,7 +154,12 @@ mod tests {
     fn earlier_periods_end_where_the_plan_changed() {
         let mut case = fifty_a_period();
         let at = |text| Instant::parse(text).expect("a time");
-        case.changes.push(Change { at: at("2013-01-20T00:00:00Z"), plan: "plan".to_owned(), made_at: case.life_from });
+        case.changes.push(Change {
+            at: at("2013-01-20T00:00:00Z"),
+            plan: "plan".to_owned(),
+            paused: false,
+            made_at: case.life_from,
+        });
         let february = Period::new(at("2013-02-01T00:00:00Z"), at("2013-03-01T00:00:00Z")).expect("a period");
         (case.period, case.whole) = (february, february);
         assert_eq!(paid(&case.rate(&rows(&[(10, 50), (25, 50), (40, 25)])).lines), [0], "150 are used up");

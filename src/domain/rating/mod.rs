@@ -56,6 +56,7 @@ use thiserror::Error;
 pub use crate::domain::rating::budget::eligible;
 pub use crate::domain::rating::budget::settle_budget;
 pub use crate::domain::rating::carry::carrying_meters;
+pub use crate::domain::rating::fees::Life;
 pub use crate::domain::rating::fees::advance_corrections;
 pub use crate::domain::rating::fees::advance_fees;
 
@@ -71,6 +72,7 @@ use crate::domain::measure::delta::TooLarge;
 use crate::domain::money::MoneyError;
 use crate::domain::period::Period;
 use crate::domain::period::PeriodError;
+use crate::domain::quantity::Quantities;
 use crate::domain::rating::component::Lives;
 use crate::domain::rating::component::Measured;
 use crate::domain::rating::component::Outcome;
@@ -100,9 +102,17 @@ pub struct Inputs<'a> {
     /// The billing days that it has of its own, and its changes of plan: what its earlier periods ended with.
     pub days: &'a BillingDays,
     pub changes: &'a [Change],
+    pub quantities: &'a Quantities,
     /// By meter. Rows after the period are left out, and so are those before it unless their meter carries over, or what it
     /// measures is capped for a lifetime, has milestones in it, or fills tiers that carry on. Their order does not matter.
     pub usage: &'a BTreeMap<String, Vec<Usage>>,
+}
+
+impl<'a> Inputs<'a> {
+    /// What its fees depend on.
+    pub fn life(&self) -> Life<'a> {
+        Life { from: self.life_from, quantities: self.quantities }
+    }
 }
 
 /// What a period came to: its [`charges`] and its [`rewards`].
@@ -178,18 +188,22 @@ pub fn rate(inputs: &Inputs<'_>, explained: Explained) -> Result<Rated, RatingEr
     Ok(Rated { lines: charges(inputs, explained)?, rewards: rewards(inputs, explained)? })
 }
 
-/// Fees in arrears and charges in the order of the plan, then what the plan makes of all of them.
+/// Fees in arrears, units that came or went, and charges in the order of the plan, then what the plan makes of all of them.
 pub fn charges(inputs: &Inputs<'_>, explained: Explained) -> Result<Vec<Line>, RatingError> {
     let plan = inputs.plan;
     let mut lines = Vec::with_capacity(plan.components.len());
     let mut charges = measured_charges(inputs, explained)?;
     for component in &plan.components {
         match component {
-            Component::Fee(fee) if fee.when == When::Arrears => {
-                lines.push(fees::line(plan, fee, inputs.life_from, (inputs.period, inputs.whole))?);
+            Component::Fee(fee) => {
+                let (life, periods) = (inputs.life(), (inputs.period, inputs.whole));
+                if fee.when == When::Arrears {
+                    lines.push(fees::line(plan, fee, life, periods)?);
+                }
+                lines.extend(fees::changed_units(plan, fee, life, periods)?);
             }
             // What others are charged is known where all that falls due together is.
-            Component::Fee(_) | Component::Share(_) => {}
+            Component::Share(_) => {}
             Component::Usage(usage) => {
                 if let Some(counted) = charges.remove(usage.id.as_str()) {
                     lines.extend(charge(inputs, counted)?);
@@ -197,7 +211,7 @@ pub fn charges(inputs: &Inputs<'_>, explained: Explained) -> Result<Vec<Line>, R
             }
         }
     }
-    bounds::apply(plan, inputs.life_from, (inputs.period, inputs.whole), &mut lines)?;
+    bounds::apply(plan, inputs.life(), (inputs.period, inputs.whole), &mut lines)?;
     Ok(lines)
 }
 

@@ -171,7 +171,7 @@ pub fn quotas(inputs: &Inputs<'_>, at: Instant, is_eligible: impl Fn(&Program) -
         }
     }
     let lines = rating::charges(inputs, Explained::No)?;
-    let advance = advance_fees(plan, inputs.life_from, (inputs.period, inputs.whole))?;
+    let advance = advance_fees(plan, inputs.life(), (inputs.period, inputs.whole))?;
     let spent = Money::sum(plan.currency, advance.iter().chain(&lines).map(|line| line.amount))?;
     Ok(Quotas { components, spent })
 }
@@ -311,6 +311,7 @@ mod tests {
             carries_from: case.whole.from(),
             days: &case.days,
             changes: &case.changes,
+            quantities: &case.quantities,
             usage: &BTreeMap::from([("miles".to_owned(), rows.to_vec())]),
         };
         quotas(&inputs, hour(at), |_| true).expect("rates")

@@ -9,6 +9,7 @@ use crate::domain::book::SourceFile;
 use crate::domain::book::parse::parse;
 use crate::domain::days::BillingDays;
 use crate::domain::period::Period;
+use crate::domain::quantity::Quantities;
 use crate::domain::rating::Explained;
 use crate::domain::rating::Inputs;
 use crate::domain::rating::examples::usage;
@@ -92,6 +93,7 @@ fn paid(book: &Book, used: &[(&str, &[(i64, i64)])]) -> [BTreeMap<String, i64>; 
             carries_from: period.from(),
             days: &BillingDays::default(),
             changes: &[],
+            quantities: &Quantities::default(),
             usage: &usage,
         };
         let rewards = rewards(&inputs, Explained::Yes).expect("rates").into_iter().map(|reward| reward.line);

@@ -1,4 +1,4 @@
-//! `GET /v1/exports/pain.001.xml`: approved payouts in the form that banks read.
+//! `/v1/exports/pain.001.xml`: approved payouts in the form that banks read. POST makes a file, GET reads what was made.
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -20,9 +20,10 @@ use crate::http::auth::Caller;
 use crate::http::auth::Role;
 use crate::http::problem::Problem;
 use crate::http::query::Query;
+use crate::store::payouts::BankFile;
 
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new().routes(routes!(bank_file))
+    OpenApiRouter::new().routes(routes!(made, make))
 }
 
 #[derive(Deserialize, IntoParams)]
@@ -35,26 +36,42 @@ struct Message {
     to: Option<String>,
 }
 
-/// The bank file: approved SEPA payouts as pain.001.001.09. Each payout stands in one file; until another is approved, the last
-/// file is given again as it was.
+/// A bank file that was made before, as it was given out: the last one, or the one with this id. Makes nothing.
 #[utoipa::path(
     get, path = "/v1/exports/pain.001.xml", tag = "exports", params(Message),
     responses(
         (status = 200, description = "The file", body = String, content_type = "application/xml"),
         (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
-        (status = 404, description = "No such file", body = Problem),
-        (status = 409, description = "Nothing is approved, or the price book has no account to pay from", body = Problem),
+        (status = 404, description = "No such file, or none yet", body = Problem),
     ),
 )]
-async fn bank_file(State(app): State<App>, caller: Caller, Query(asked): Query<Message>) -> Result<Response, Problem> {
+async fn made(State(app): State<App>, caller: Caller, Query(asked): Query<Message>) -> Result<Response, Problem> {
     caller.require(&[Role::Finance])?;
     for (name, text) in [("from", &asked.from), ("to", &asked.to)] {
         text.as_deref().map(|text| date(name, text)).transpose()?;
     }
-    let file = bank::bank_file(&app.db, &app.metering.versions(), asked.message.as_deref(), clock::now()).await?;
+    Ok(answer(bank::made(&app.db, asked.message.as_deref()).await?))
+}
+
+/// Make the bank file: approved SEPA payouts as pain.001.001.09. Each payout stands in one file; until another is approved, the
+/// last file is given again as it was.
+#[utoipa::path(
+    post, path = "/v1/exports/pain.001.xml", tag = "exports",
+    responses(
+        (status = 200, description = "The file", body = String, content_type = "application/xml"),
+        (status = 401, body = Problem), (status = 403, body = Problem),
+        (status = 409, description = "Nothing is approved, or the price book has no account to pay from", body = Problem),
+    ),
+)]
+async fn make(State(app): State<App>, caller: Caller) -> Result<Response, Problem> {
+    caller.require(&[Role::Finance])?;
+    Ok(answer(bank::make(&app.db, &app.metering.versions(), clock::now()).await?))
+}
+
+fn answer(file: BankFile) -> Response {
     let disposition = format!("attachment; filename=\"pain.001-{}.xml\"", file.id);
     let headers = [(CONTENT_TYPE, "application/xml; charset=utf-8".to_owned()), (CONTENT_DISPOSITION, disposition)];
-    Ok((headers, file.body).into_response())
+    (headers, file.body).into_response()
 }
 
 impl From<BankFileError> for Problem {
@@ -65,6 +82,8 @@ impl From<BankFileError> for Problem {
                 .fix("approve payouts whose method is sepa; those whose destination changed are proposed again"),
             BankFileError::NoDebtor => Self::new(StatusCode::CONFLICT, "no_debtor", detail)
                 .fix("write [payouts.debtor] with name and iban into book.toml, and publish it"),
+            BankFileError::NoneYet => Self::new(StatusCode::NOT_FOUND, "unknown_export", detail)
+                .fix("POST /v1/exports/pain.001.xml makes one of the payouts that are approved"),
             BankFileError::Unknown(_) => {
                 Self::new(StatusCode::NOT_FOUND, "unknown_export", detail).fix("leave `message` out for the last file")
             }

@@ -38,7 +38,7 @@ use crate::store::documents::Wanted;
 use crate::store::payouts::Sought;
 
 /// Of one document; a list is for programs.
-const FORMS: [Form; 2] = [Form::Json, Form::Pdf];
+pub(in crate::http::api) const FORMS: [Form; 2] = [Form::Json, Form::Pdf];
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
@@ -86,9 +86,9 @@ async fn payouts(
 
 #[derive(Deserialize, IntoParams)]
 #[into_params(parameter_in = Query)]
-struct DocumentQuery {
+pub(in crate::http::api) struct DocumentQuery {
     /// `json` or `pdf`, whatever the `Accept` header says.
-    format: Option<String>,
+    pub format: Option<String>,
 }
 
 fn wanted<'q>(

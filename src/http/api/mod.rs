@@ -7,6 +7,7 @@ pub mod consumers;
 pub mod credits;
 pub mod documents;
 pub mod dunning;
+pub mod endpoints;
 pub mod events;
 pub mod explain;
 pub mod exports;
@@ -55,6 +56,7 @@ pub fn routes() -> OpenApiRouter<App> {
         .merge(settle::routes())
         .merge(credits::routes())
         .merge(dunning::routes())
+        .merge(endpoints::routes())
         .merge(payouts::routes())
         .merge(explain::routes())
         .merge(close::routes())

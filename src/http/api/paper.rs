@@ -10,6 +10,7 @@ use crate::billing::pdf::Around;
 use crate::billing::pdf::PdfError;
 use crate::domain::book::Issuer;
 use crate::domain::consumer::Consumer;
+use crate::domain::document::credit_note::CreditNote;
 use crate::domain::document::invoice::Invoice;
 use crate::domain::document::payout::Payout;
 use crate::domain::document::statement::Statement;
@@ -20,6 +21,7 @@ use crate::http::App;
 use crate::http::accept;
 use crate::http::api::consumers::unknown_consumer;
 use crate::http::problem::Problem;
+use crate::store::documents::Wanted;
 
 /// What stands around a document.
 struct Setting {
@@ -39,6 +41,19 @@ pub async fn invoice(app: &App, invoice: Invoice) -> Result<Response, Problem> {
     let setting = setting(app, &invoice.consumer, (&invoice.book_version, &invoice.subscription), from).await?;
     let name = invoice.number.to_string();
     file(&name, move || pdf::invoice(&invoice, setting.around())).await
+}
+
+/// With the setting of the invoice that it is for.
+pub async fn credit_note(app: &App, note: CreditNote) -> Result<Response, Problem> {
+    let found = app.db.read().await?.invoices(Wanted::Id(note.invoice.as_str())).await?.pop();
+    let invoice = found.ok_or_else(|| {
+        tracing::error!("invoice {} of credit note {} is not there", note.invoice, note.number);
+        Problem::internal()
+    })?;
+    let from = invoice.period.from();
+    let setting = setting(app, &invoice.consumer, (&invoice.book_version, &invoice.subscription), from).await?;
+    let name = note.number.to_string();
+    file(&name, move || pdf::credit_note(&note, &invoice, setting.around())).await
 }
 
 pub async fn payout(app: &App, payout: Payout) -> Result<Response, Problem> {

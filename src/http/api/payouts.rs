@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use axum::response::Json;
 use serde::Deserialize;
 use serde::Serialize;
+use utoipa::IntoParams;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -16,6 +17,7 @@ use crate::billing::payouts::PayoutError;
 use crate::billing::payouts::propose;
 use crate::billing::payouts::propose::Run;
 use crate::clock;
+use crate::domain::ids::PayId;
 use crate::domain::payee::Method;
 use crate::domain::payout::Action;
 use crate::domain::payout::Note;
@@ -30,14 +32,22 @@ use crate::http::auth::Role;
 use crate::http::body::MaybeBody;
 use crate::http::path::Path;
 use crate::http::problem::Problem;
+use crate::http::query::ListQuery;
+use crate::http::query::Page;
+use crate::http::query::Query;
+use crate::http::query::invalid;
+use crate::http::query::page;
+use crate::store::payouts::Sought;
 
 pub fn routes() -> OpenApiRouter<App> {
     OpenApiRouter::new()
+        .routes(routes!(list))
         .routes(routes!(run))
         .routes(routes!(approve))
         .routes(routes!(send))
         .routes(routes!(paid))
         .routes(routes!(fail))
+        .routes(routes!(returned))
         .routes(routes!(cancel))
 }
 
@@ -58,7 +68,10 @@ impl From<Payout> for Told {
                 "sent: Stripe has not said what became of it, and is asked again"
             }
             PayoutState::Sent => "sent: say `paid` when the bank has booked it, or `fail` when it comes back",
-            PayoutState::Paid => "paid: nothing is left to do",
+            PayoutState::Paid if matches!(payout.destination, Method::Stripe(_)) => {
+                "paid: nothing is left to do; say `reverse` to take it back"
+            }
+            PayoutState::Paid => "paid: nothing is left to do, unless the bank sends it back: then say `return`",
             PayoutState::Failed => "failed: the money is the consumer's again, and the next payout takes it",
             PayoutState::Cancelled => "cancelled: the next payout takes what it was made of",
         };
@@ -92,6 +105,14 @@ struct FailRequest {
     /// the consumer's again, and is paid by another payout, which is approved anew.
     #[serde(default)]
     retry: bool,
+}
+
+#[derive(Default, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+struct ReturnRequest {
+    /// What the bank says, for people to read.
+    #[schema(example = "account closed")]
+    reason: Option<String>,
 }
 
 /// Propose a payout for everybody who is due, or for one consumer. Says who waits, and for what. Asking again proposes
@@ -198,6 +219,25 @@ async fn fail(
     act(&app, &caller, &id, action, Note { reference, reason }).await
 }
 
+/// Say that the bank sent back a payout that it had booked before. The money is the consumer's again, and the next payout takes
+/// it.
+#[utoipa::path(
+    post, path = "/v1/payouts/{id}/return", tag = "payouts", params(("id" = String, Path)), request_body = ReturnRequest,
+    responses(
+        (status = 200, description = "The payout", body = Object),
+        (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
+        (status = 409, description = "It was not paid", body = Problem),
+    ),
+)]
+async fn returned(
+    State(app): State<App>,
+    caller: Caller,
+    Path(id): Path<String>,
+    MaybeBody(request): MaybeBody<ReturnRequest>,
+) -> Result<Json<Told>, Problem> {
+    act(&app, &caller, &id, Action::Return, Note { reference: None, reason: request.reason }).await
+}
+
 /// Cancel a payout that was not sent. What it was made of is taken by the next one.
 #[utoipa::path(
     post, path = "/v1/payouts/{id}/cancel", tag = "payouts", params(("id" = String, Path)),
@@ -209,6 +249,40 @@ async fn fail(
 )]
 async fn cancel(State(app): State<App>, caller: Caller, Path(id): Path<String>) -> Result<Json<Told>, Problem> {
     act(&app, &caller, &id, Action::Cancel, Note::default()).await
+}
+
+#[derive(Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+struct StateQuery {
+    /// `proposed`, `approved`, `sent`, `paid`, `failed` or `cancelled`; all of them if it is left out.
+    state: Option<String>,
+}
+
+/// Payouts of money, newest first, with what each is made of and every try; a consumer's key sees its own. What they pay, the
+/// payout statements, `GET /v1/payouts` lists.
+#[utoipa::path(
+    get, path = "/v1/payouts/money", tag = "payouts", params(StateQuery, ListQuery),
+    responses(
+        (status = 200, description = "A list of payouts", body = Object),
+        (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
+    ),
+)]
+async fn list(
+    State(app): State<App>,
+    caller: Caller,
+    Query(of): Query<StateQuery>,
+    Query(query): Query<ListQuery>,
+) -> Result<Json<Page<Told>>, Problem> {
+    let (consumer, before, limit) = page(&caller, &query, |cursor| PayId::parse(cursor).is_some())?;
+    let state = of.state.as_deref().map(state).transpose()?;
+    let sought = Sought::Newest { consumer, state, before, limit };
+    let payouts = app.db.read().await?.payouts_of_money(sought).await?;
+    Ok(Json(Page::of(payouts.into_iter().map(Told::from).collect(), limit, |told| told.payout.id.to_string())))
+}
+
+fn state(text: &str) -> Result<PayoutState, Problem> {
+    let fix = format!("write one of {}", PayoutState::ALL.map(PayoutState::as_str).join(", "));
+    PayoutState::parse(text).ok_or_else(|| invalid("state", &format!("`{text}` is not a state of a payout"), &fix))
 }
 
 pub(in crate::http::api) fn signed(caller: &Caller) -> Signed {
@@ -228,7 +302,7 @@ impl From<PayoutError> for Problem {
         let conflict_problem = |code, fix: &str| Self::new(StatusCode::CONFLICT, code, detail.clone()).fix(fix);
         match error {
             PayoutError::Unknown(_) => Self::new(StatusCode::NOT_FOUND, "unknown_payout", detail)
-                .fix("GET /v1/payouts lists payout statements; POST /v1/payouts/run names payouts"),
+                .fix("GET /v1/payouts lists payout statements, GET /v1/payouts/money payouts"),
             PayoutError::NotUnderWay { .. } => {
                 conflict_problem("payout_not_ready", "GET /v1/payouts/{id} says where its money is")
             }
@@ -251,7 +325,7 @@ impl From<PayoutError> for Problem {
             ),
             PayoutError::ByStripe(_) => conflict_problem(
                 "payout_by_stripe",
-                "POST /v1/payouts/{id}/send makes the transfer, on a server that has Stripe's key",
+                "POST /v1/payouts/{id}/send makes the transfer, and `reverse` takes it back, on a server that has Stripe's key",
             ),
             PayoutError::NotCovered { .. } => conflict_problem("payout_not_covered", "cancel it, and propose it again"),
             PayoutError::Overtaken => conflict_problem("changed_meanwhile", "look at it, and try again"),

@@ -3,7 +3,10 @@
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::http::StatusCode;
+use axum::http::header::VARY;
+use axum::response::IntoResponse;
 use axum::response::Json;
+use axum::response::Response;
 use serde::Deserialize;
 use utoipa::ToSchema;
 use utoipa_axum::router::OpenApiRouter;
@@ -24,10 +27,15 @@ use crate::domain::ids::InvoiceId;
 use crate::domain::ids::PaymentId;
 use crate::domain::time::Instant;
 use crate::http::App;
+use crate::http::accept::Form;
+use crate::http::accept::form;
 use crate::http::amount::Amount;
 use crate::http::api::consumers::unprocessable;
+use crate::http::api::documents::DocumentQuery;
+use crate::http::api::documents::FORMS;
 use crate::http::api::documents::unknown;
 use crate::http::api::lock::day;
+use crate::http::api::paper;
 use crate::http::auth::Caller;
 use crate::http::auth::Role;
 use crate::http::body::Body;
@@ -355,9 +363,13 @@ async fn credit_notes(
 
 /// One credit note.
 #[utoipa::path(
-    get, path = "/v1/credit-notes/{id}", tag = "documents", params(("id" = String, Path)),
+    get, path = "/v1/credit-notes/{id}", tag = "documents", params(("id" = String, Path), DocumentQuery),
     responses(
-        (status = 200, description = "The credit note", body = Object),
+        (status = 200, description = "The credit note", content(
+            (Object = "application/json"), (Vec<u8> = "application/pdf"),
+        )),
+        (status = 400, description = "Not a format", body = Problem),
+        (status = 406, description = "None of the forms is accepted", body = Problem),
         (status = 401, body = Problem), (status = 403, body = Problem), (status = 404, body = Problem),
     ),
 )]
@@ -365,11 +377,17 @@ async fn credit_note(
     State(app): State<App>,
     caller: Caller,
     Path(id): Path<String>,
-) -> Result<Json<CreditNote>, Problem> {
+    Query(query): Query<DocumentQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
     let found = app.db.read().await?.credit_notes(Wanted::Id(&id)).await?.pop();
     let note = found.ok_or_else(|| nothing("unknown_credit_note", "credit note", &id))?;
     caller.require_consumer(&note.consumer, &[Role::Finance])?;
-    Ok(Json(note))
+    let response = match form(&headers, query.format.as_deref(), "a credit note", &FORMS)? {
+        Form::Pdf => paper::credit_note(&app, note).await?,
+        _ => Json(note).into_response(),
+    };
+    Ok(([(VARY, "accept")], response).into_response())
 }
 
 fn wanted<'q>(

@@ -14,6 +14,7 @@ use crate::billing::subscribe;
 use crate::billing::subscribe::subscribe;
 use crate::clock;
 use crate::domain::ids::SubscriptionId;
+use crate::domain::subscription::Ending;
 use crate::domain::subscription::Subscription;
 use crate::domain::time::Instant;
 use crate::http::App;
@@ -49,27 +50,30 @@ struct SubscriptionRequest {
     /// The day of the month on which its periods begin, instead of the plan's `anchor_day`: for plans with
     /// `anchor = "subscription"` and an interval of months.
     #[schema(value_type = Option<i8>, minimum = 1, maximum = 31, example = 15)]
-    anchor_day: Option<Day>,
+    anchor_day: Option<Number>,
+    /// How many units it is for, such as seats: what a fee with a `unit_amount` is multiplied by. One, if it is left out.
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000_000, example = 5)]
+    quantity: Option<Number>,
 }
 
-/// A day of the month: a number, or a text as in a plan.
+/// A day of the month or a quantity: a number, or a text as in a plan.
 #[derive(Deserialize)]
 #[serde(untagged)]
-enum Day {
+enum Number {
     Number(i64),
     Text(String),
 }
 
-impl From<Day> for String {
-    fn from(day: Day) -> Self {
-        match day {
-            Day::Number(day) => day.to_string(),
-            Day::Text(day) => day,
+impl From<Number> for String {
+    fn from(number: Number) -> Self {
+        match number {
+            Number::Number(number) => number.to_string(),
+            Number::Text(number) => number,
         }
     }
 }
 
-/// What is to be otherwise: the plan or the billing day from some time on, or the end.
+/// What is to be otherwise: the plan, the billing day, the quantity, or whether it is paused, from some time on; or the end.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 struct ChangeRequest {
@@ -82,11 +86,23 @@ struct ChangeRequest {
     /// The day of the month on which periods begin that come after the one which runs at `at`; `null`, and it is the plan's.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<i8>, minimum = 1, maximum = 31, example = 15)]
-    anchor_day: Option<Option<Day>>,
+    anchor_day: Option<Option<Number>>,
+    /// For so many units from `at` on. What a fee for each of them comes to more or less in the period that runs then is on
+    /// the document that closes it.
+    #[schema(value_type = Option<i64>, minimum = 0, maximum = 1_000_000_000, example = 8)]
+    quantity: Option<Number>,
+    /// `true`: from `at` on nothing is owed, neither fees nor usage, until it goes on with `false`. The running period ends
+    /// there, and the fees in advance of its rest are credited.
+    #[schema(example = true)]
+    paused: Option<bool>,
     /// When it ends, exclusive; `null`, and it runs until further notice. Fees in advance of what is not used are credited.
     #[serde(default, deserialize_with = "given")]
     #[schema(value_type = Option<String>)]
     end: Option<Option<String>>,
+    /// With an end, `false`: usage and fees in arrears of the last period are not charged.
+    end_charges: Option<bool>,
+    /// With an end, `false`: fees in advance are not credited.
+    end_credits: Option<bool>,
 }
 
 /// Tells `null` from what is left out.
@@ -101,7 +117,7 @@ fn given<'de, T: Deserialize<'de>, D: Deserializer<'de>>(deserializer: D) -> Res
     responses(
         (status = 201, description = "The subscription", body = Object),
         (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
-        (status = 422, description = "A consumer, plan, time or billing day that cannot be", body = Problem),
+        (status = 422, description = "A consumer, plan, time, billing day or quantity that cannot be", body = Problem),
     ),
 )]
 async fn create(
@@ -117,8 +133,9 @@ async fn create(
         Some(key) => SubscriptionId::derive(Instant::from_micros(0), &[caller.key.as_str(), key]),
         None => SubscriptionId::new(now, random::bytes()),
     };
-    let SubscriptionRequest { consumer, plan, start, end, anchor_day } = request;
-    let request = subscribe::Request { consumer, plan, start, end, anchor_day: anchor_day.map(Day::into) };
+    let SubscriptionRequest { consumer, plan, start, end, anchor_day, quantity } = request;
+    let (anchor_day, quantity) = (anchor_day.map(Number::into), quantity.map(Number::into));
+    let request = subscribe::Request { consumer, plan, start, end, anchor_day, quantity };
     let made = subscribe(&app.db, &app.metering.versions(), id, request, now).await;
     Ok((StatusCode::CREATED, Json(made?)))
 }
@@ -180,6 +197,9 @@ impl From<subscribe::Error> for Problem {
                 let fix = "leave it out, or choose a plan with anchor = \"subscription\" and an interval of months";
                 unprocessable("/anchor_day", "anchor_day_is_fixed", detail, fix)
             }
+            subscribe::Error::NotAQuantity(_) => {
+                unprocessable("/quantity", "unusable_quantity", detail, "name a whole number, or leave it out for one")
+            }
             subscribe::Error::Overtaken(_) => {
                 Problem::new(StatusCode::CONFLICT, "changed_meanwhile", detail).fix("try again; nothing was changed")
             }
@@ -188,8 +208,8 @@ impl From<subscribe::Error> for Problem {
     }
 }
 
-/// Bill a subscription under another plan from some time on, move it to the price book of then, give it another billing day,
-/// or end it.
+/// Bill a subscription under another plan from some time on, move it to the price book of then, give it another billing day or
+/// quantity, pause it and let it go on, or end it.
 ///
 /// What is closed stays as it is. A running period ends with a change of plan, and the fees in advance of its rest are
 /// credited. With another billing day alone it ends as it was to, and the one after it on that day.
@@ -200,7 +220,7 @@ impl From<subscribe::Error> for Problem {
         (status = 200, description = "The subscription", body = Object),
         (status = 400, body = Problem), (status = 401, body = Problem), (status = 403, body = Problem),
         (status = 404, body = Problem), (status = 409, description = "Others change it at the same time", body = Problem),
-        (status = 422, description = "A plan, time or billing day that cannot be", body = Problem),
+        (status = 422, description = "A plan, time, billing day or quantity that cannot be", body = Problem),
     ),
 )]
 async fn change(
@@ -211,19 +231,36 @@ async fn change(
 ) -> Result<Json<Subscription>, Problem> {
     caller.require(&[Role::Finance])?;
     let id = SubscriptionId::parse(&id).ok_or_else(|| unknown(&id))?;
-    let change = match request {
-        ChangeRequest { plan, at: Some(at), anchor_day: None, end: None } => subscribe::Change::Plan { plan, at },
-        ChangeRequest { plan, at: Some(at), anchor_day: Some(day), end: None } => {
-            subscribe::Change::Day { day: day.map(Day::into), plan, at }
-        }
-        ChangeRequest { plan: None, at: None, anchor_day: None, end: Some(end) } => subscribe::Change::End(end),
-        _ => {
-            let detail = "a change is either a plan or a billing day with the time from which it applies, or an end";
-            let fix = r#"send {"plan": …, "at": …}, {"anchor_day": …, "at": …}, {"at": …} or {"end": …}"#;
-            return Err(unprocessable("", "unclear_change", detail.to_owned(), fix));
-        }
-    };
+    let change = change_of(request)?;
     Ok(Json(subscribe::change(&app.db, &app.metering.versions(), &id, change, clock::now()).await?))
+}
+
+/// One change at a time, so that each is made or none.
+fn change_of(request: ChangeRequest) -> Result<subscribe::Change, Problem> {
+    let ChangeRequest { plan, at, anchor_day, quantity, paused, end, end_charges, end_credits } = request;
+    let settles = end_charges.is_some() || end_credits.is_some();
+    let change = match (at, anchor_day, quantity, paused, end) {
+        (Some(at), None, None, None, None) if !settles => Some(subscribe::Change::Plan { plan, at }),
+        (Some(at), Some(day), None, None, None) if !settles => {
+            Some(subscribe::Change::Day { day: day.map(Number::into), plan, at })
+        }
+        (Some(at), None, Some(quantity), None, None) if plan.is_none() && !settles => {
+            Some(subscribe::Change::Quantity { quantity: quantity.into(), at })
+        }
+        (Some(at), None, None, Some(paused), None) if plan.is_none() && !settles => {
+            Some(subscribe::Change::Pause { paused, at })
+        }
+        (None, None, None, None, Some(end)) if plan.is_none() && (end.is_some() || !settles) => {
+            let ending = Ending { charges: end_charges.unwrap_or(true), credits: end_credits.unwrap_or(true) };
+            Some(subscribe::Change::End { end, ending })
+        }
+        _ => None,
+    };
+    change.ok_or_else(|| {
+        let detail = "a change is a plan, a billing day, a quantity or a pause with the time from which it applies, or an end";
+        let fix = r#"send {"plan": …, "at": …}, {"anchor_day": …, "at": …}, {"quantity": …, "at": …}, {"paused": …, "at": …}, {"at": …} or {"end": …}"#;
+        unprocessable("", "unclear_change", detail.to_owned(), fix)
+    })
 }
 
 fn unknown(id: &str) -> Problem {

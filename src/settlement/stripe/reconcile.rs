@@ -156,7 +156,7 @@ async fn booked(tx: &mut Tx<Read>, from: Option<Instant>, to: Option<Instant>) -
             if attempt.ended_at.is_some_and(is_within) {
                 moved.insert((transfer.clone(), false), ("transfer".to_owned(), amount.checked_neg()?));
             }
-            if attempt.returned.as_ref().is_some_and(|returned| is_within(returned.at)) {
+            if attempt.returned_at.is_some_and(is_within) {
                 moved.insert((transfer.clone(), true), ("transfer_refund".to_owned(), amount));
             }
         }

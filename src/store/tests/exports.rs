@@ -82,6 +82,8 @@ async fn a_batch_takes_what_no_batch_of_its_kind_took_and_reads_back(db: Db) {
     let (found, file) = tx.export_batch(&january.0.id).await.expect("reads").expect("is there");
     assert_eq!((&found, &*file), (&january.0, &[1, 2, 3][..]));
     assert_eq!(tx.export_batch(&ExportId::parse("exp_1").expect("an id")).await.expect("reads"), None);
+    let entries: Vec<i64> = tx.exported(&rest.0.id).await.expect("reads").iter().map(|booked| booked.seq).collect();
+    assert_eq!(entries, rest.1);
     let accounts = tx.exported_accounts("xero.csv").await.expect("reads");
     let accounts: Vec<String> = accounts.iter().map(ToString::to_string).collect();
     assert_eq!(accounts, ["1100:UA:EUR", "2000:UA:EUR", "2200:NL:EUR", "4000:miles:EUR", "5000:bounty:EUR"]);

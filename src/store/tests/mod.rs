@@ -9,6 +9,7 @@ mod balances;
 mod chain;
 mod closings;
 mod consumers;
+mod endpoints;
 mod engine;
 mod exports;
 mod journal;
@@ -17,6 +18,7 @@ mod late;
 mod locks;
 mod manual;
 mod metering;
+mod netting;
 mod payouts;
 #[path = "../../../tests/it/support/postgres.rs"]
 mod postgres;

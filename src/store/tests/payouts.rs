@@ -6,6 +6,7 @@ use jiff::civil::date;
 
 use super::closings::VERSION;
 use super::closings::prepare;
+use super::recording::invoice_of;
 use super::recording::payout_of;
 use super::recording::record;
 use super::recording::usd;
@@ -43,7 +44,7 @@ fn signed(by: &str, at: i64) -> Signed {
     Signed { at: hour(at), by: by.to_owned() }
 }
 
-fn pay(name: &str, available: &Available) -> Payout {
+pub(super) fn pay(name: &str, available: &Available) -> Payout {
     Payout {
         id: PayId::parse(&format!("pay_{name}")).expect("an id"),
         consumer: available.consumer.clone(),
@@ -59,15 +60,15 @@ fn pay(name: &str, available: &Available) -> Payout {
     }
 }
 
-/// A statement of UA of 0.30 and 0.70, of which both holds have passed; and one of AA that takes 0.30 back.
-async fn granted(db: &Db) {
+/// A statement of UA of 0.30 and 0.70, of which both holds have passed; and one of AA that takes 0.30 back. UA has an invoice.
+pub(super) async fn granted(db: &Db) {
     prepare(db).await;
     let mut taken = payout_of("AA", 1);
     taken.lines.truncate(1);
     taken.lines[0].amount = usd(-30);
     taken.holds = vec![Hold { amount: usd(-30), ..taken.holds[0].clone() }];
     taken.total = usd(-30);
-    record(db, &[], &[taken, payout_of("UA", 2)]).await.expect("are recorded");
+    record(db, &[invoice_of("UA", 1)], &[taken, payout_of("UA", 2)]).await.expect("are recorded");
     let mut tx = db.write().await.expect("begins");
     for (statement, program) in [("po_AA", "bounty"), ("po_UA", "bounty"), ("po_UA", "loyalty")] {
         let statement = PayoutId::parse(statement).expect("an id");
@@ -80,7 +81,7 @@ async fn available(db: &Db, consumer: Option<&str>) -> Vec<Available> {
     db.read().await.expect("begins").available(consumer).await.expect("reads")
 }
 
-async fn propose(db: &Db, payout: &Payout) -> Result<()> {
+pub(super) async fn propose(db: &Db, payout: &Payout) -> Result<()> {
     let mut tx = db.write().await?;
     tx.propose_payouts(std::slice::from_ref(payout)).await?;
     tx.commit().await
@@ -146,7 +147,18 @@ async fn what_is_available_is_taken_once_and_let_go_again(db: Db) {
     let of = tx.payouts_of_money(Sought::OfStatement(&statement)).await.expect("reads");
     assert_eq!(of.iter().map(|payout| payout.state).collect::<Vec<_>>(), [State::Cancelled, State::Proposed]);
     let page = tx.payouts_of_money(Sought::Page { after: Some("pay_1"), limit: 9 }).await.expect("reads");
-    assert_eq!(page, [second]);
+    assert_eq!(page, std::slice::from_ref(&second));
+    for (consumer, state, before, found) in [
+        (None, None, None, &["pay_2", "pay_1"][..]),
+        (None, Some(State::Cancelled), None, &["pay_1"]),
+        (Some("UA"), Some(State::Proposed), None, &["pay_2"]),
+        (Some("UA"), None, Some("pay_2"), &["pay_1"]),
+        (Some("AA"), None, None, &[]),
+    ] {
+        let sought = Sought::Newest { consumer, state, before, limit: 9 };
+        let page = tx.payouts_of_money(sought).await.expect("reads");
+        assert_eq!(page.iter().map(|payout| payout.id.as_str()).collect::<Vec<_>>(), found);
+    }
 }
 
 async fn a_payout_moves_step_by_step_and_each_try_is_kept(db: Db) {
@@ -159,6 +171,17 @@ async fn a_payout_moves_step_by_step_and_each_try_is_kept(db: Db) {
     }
     assert_eq!((payout.state, payout.attempts.len()), (State::Paid, 2));
     assert_eq!(available(&db, Some("UA")).await, [], "what was paid stays taken");
+    for statement in [
+        "update payout_attempt set returned_at = 50, return_reason = 'x' where n = 2",
+        "update payout_attempt set state = 'failed', reason = 'x' where n = 2",
+        "update payout set state = 'cancelled'",
+    ] {
+        refused(&db, &[statement]).await;
+    }
+    let returned = step(&db, &payout, Action::Return, 46).await;
+    assert_eq!((returned.state, returned.attempts[1].returned_at), (State::Failed, Some(hour(46))));
+    assert_eq!(available(&db, Some("UA")).await[0].total, payout.amount);
+    refused(&db, &["update payout_attempt set returned_at = 50 where n = 2"]).await;
 }
 
 async fn a_failed_payout_lets_go_of_what_it_took(db: Db) {
@@ -179,13 +202,14 @@ async fn what_was_paid_may_come_back_once(db: Db) {
     for (at, action) in (41..).zip([Action::Approve, Action::Send, Action::Pay, Action::Return]) {
         payout = step(&db, &payout, action, at).await;
     }
-    let returned = payout.attempts[0].returned.as_ref().expect("came back");
-    assert_eq!((payout.state, returned.at, &*returned.why), (State::Failed, hour(44), "closed"));
+    let returned = &payout.attempts[0];
+    let came_back = (payout.state, returned.returned_at, returned.return_reason.as_deref());
+    assert_eq!(came_back, (State::Failed, Some(hour(44)), Some("closed")));
     assert_eq!(available(&db, Some("UA")).await[0].total, payout.amount, "the next payout takes it");
     for statement in [
         "update payout set state = 'paid', ended_at = 1, ended_by = 'x'",
         "update payout_attempt set returned_at = 1",
-        "update payout_attempt set returned_at = null, returned_why = null",
+        "update payout_attempt set returned_at = null, return_reason = null",
         "update payout_attempt set state = 'failed', reason = 'x'",
     ] {
         refused(&db, &[statement]).await;

@@ -122,6 +122,7 @@ async fn what_is_settled_reads_back_with_the_invoice(db: Db) {
     assert_eq!(read().await, (total - 600, InvoiceState::Open, vec![(invoice.id.clone(), usd(total - 600))]));
     settled(&db, 2, &rest).await.expect("is settled");
     assert_eq!(read().await, (0, InvoiceState::Uncollectible, vec![]));
+    assert_eq!(db.read().await.expect("begins").wrong_outstanding().await.expect("reads"), []);
     let mut tx = db.read().await.expect("begins");
     let usd = usd(0).currency();
     let found = tx.settlements(&[("inv_UA", usd), ("inv_AA", usd)]).await.expect("reads");
@@ -138,8 +139,19 @@ async fn no_more_is_settled_than_an_invoice_comes_to(db: Db) {
     assert!(reason(settled(&db, 1, &settlement(Means::Void, total - 1, None)).await).contains("as a whole"));
     settled(&db, 1, &pays(1)).await.expect("is settled");
     assert!(reason(settled(&db, 2, &settlement(Means::Void, total - 1, None)).await).contains("voided before"));
-    settled(&db, 2, &settlement(Means::Uncollectible, 1, None)).await.expect("is settled");
-    assert!(reason(settled(&db, 3, &pays(1)).await).contains("is not settled"));
+    assert!(reason(settled(&db, 2, &settlement(Means::Uncollectible, 1, None)).await).contains("all that is owed"));
+    assert!(reason(settled(&db, 2, &settlement(Means::Uncollectible, -1, None)).await).contains("of the sign"));
+    assert!(reason(settled(&db, 2, &settlement(Means::Rewards, 1, None)).await).contains("do not add up"));
+    let rest = total - 1;
+    settled(&db, 2, &settlement(Means::Uncollectible, rest, None)).await.expect("is given up");
+    assert!(reason(settled(&db, 3, &pays(1)).await).contains("more would be settled"));
+    // Some of it is paid after all.
+    let back = |minor: i64| settlement(Means::Uncollectible, -minor, None);
+    assert!(reason(settled(&db, 3, &back(total)).await).contains("given up once"));
+    settled(&db, 3, &back(rest)).await.expect("is owed again");
+    assert!(reason(settled(&db, 4, &settlement(Means::Uncollectible, rest, None)).await).contains("given up once"));
+    assert!(reason(settled(&db, 4, &back(1)).await).contains("given up once"));
+    settled(&db, 4, &pays(rest)).await.expect("is paid");
     for statement in [
         "update settlement set amount = 2",
         "delete from settlement",

@@ -9,7 +9,10 @@ use crate::domain::days::BillingDays;
 use crate::domain::days::DayChange;
 use crate::domain::ids::SubscriptionId;
 use crate::domain::money::Currency;
+use crate::domain::quantity::Quantities;
+use crate::domain::quantity::QuantityChange;
 use crate::domain::subscription::Change;
+use crate::domain::subscription::Ending;
 use crate::domain::subscription::Subscription;
 use crate::domain::time::Instant;
 use crate::store::subscriptions::Advance;
@@ -100,7 +103,7 @@ async fn what_is_closed_of_a_subscription_stays_as_it_was(db: Db) {
 async fn an_open_subscription_is_changed_and_whoever_read_it_before_cannot_close_it(db: Db) {
     prepare(&db).await;
     let read = subscription("UA", "UA");
-    let change = |at, plan: &str| Change { at: hour(at), plan: plan.to_owned(), made_at: hour(1) };
+    let change = |at, plan: &str| Change { at: hour(at), plan: plan.to_owned(), paused: false, made_at: hour(1) };
     let reschedule = async |changed: &Subscription| {
         let mut tx = db.write().await?;
         tx.reschedule_subscription(changed).await?;
@@ -134,8 +137,8 @@ async fn an_open_subscription_is_changed_and_whoever_read_it_before_cannot_close
     let kept = db.read().await.expect("begins").subscription(&read.id).await.expect("reads").expect("is there");
     assert_eq!(kept.changes, [change(4, "c"), change(6, "d")]);
     for sql in [
-        "insert into subscription_change values ('sub_UA', 14400000000, 'x', 0)",
-        "insert into subscription_change values ('sub_UA', 36000000000, 'x', 0)",
+        "insert into subscription_change values ('sub_UA', 14400000000, 'x', 0, 0)",
+        "insert into subscription_change values ('sub_UA', 36000000000, 'x', 0, 0)",
         "update subscription_change set plan = 'x'",
         "delete from subscription_change",
     ] {
@@ -176,7 +179,50 @@ async fn a_billing_day_is_kept_and_changes_where_nothing_is_closed(db: Db) {
     assert!(refused(&db, &["delete from subscription_day"]).await.contains("stays as it was"));
 }
 
+async fn pauses_quantities_and_what_an_end_settles_are_kept_where_nothing_is_closed(db: Db) {
+    put(&db, &consumer("UA")).await.expect("is put");
+    let quantities = |changes: &[(i64, i64)]| Quantities {
+        first: 5,
+        changes: changes
+            .iter()
+            .map(|(at, quantity)| QuantityChange { at: hour(*at), quantity: *quantity, made_at: hour(1) })
+            .collect(),
+    };
+    let made = Subscription { closed_through: hour(2), quantities: quantities(&[]), ..subscription("1", "UA") };
+    create(&db, &made).await.expect("is created");
+    let reschedule = async |quantities: Quantities, paused: bool, ending: Ending| {
+        let mut tx = db.write().await?;
+        let known = tx.subscription(&made.id).await?.expect("is there");
+        let changes = vec![Change { at: hour(4), plan: "airline".to_owned(), paused, made_at: hour(1) }];
+        tx.reschedule_subscription(&Subscription { quantities, changes, ending, ends_at: Some(hour(8)), ..known })
+            .await?;
+        tx.commit().await
+    };
+    for (changes, paused) in [(vec![(3, 8), (5, 0)], true), (vec![(4, 2)], false)] {
+        let ending = Ending { charges: paused, credits: !paused };
+        reschedule(quantities(&changes), paused, ending).await.expect("is changed");
+        let known = db.read().await.expect("begins").subscription(&made.id).await.expect("reads").expect("is there");
+        assert_eq!((known.quantities, known.ending), (quantities(&changes), ending));
+        assert_eq!(known.changes.iter().map(|change| change.paused).collect::<Vec<_>>(), [paused]);
+    }
+    for sql in [
+        "insert into subscription_quantity values ('sub_1', 7200000000, 3, 0)",
+        "insert into subscription_quantity values ('sub_1', 28800000000, 3, 0)",
+        "update subscription_quantity set quantity = 3",
+        "update subscription set quantity = 6",
+    ] {
+        assert!(refused(&db, &[sql]).await.contains("stays as it was"), "{sql}");
+    }
+    let too_few = reschedule(quantities(&[(5, -1)]), false, Ending::default()).await;
+    assert!(matches!(too_few, Err(Error::Refused(_))));
+    sent(&db, &["update subscription set closed_through = 28800000000"]).await.expect("is closed");
+    for sql in ["delete from subscription_quantity", "update subscription set end_charges = 1"] {
+        assert!(refused(&db, &[sql]).await.contains("stays as it was"), "{sql}");
+    }
+}
+
 both_engines!(
+    pauses_quantities_and_what_an_end_settles_are_kept_where_nothing_is_closed,
     a_billing_day_is_kept_and_changes_where_nothing_is_closed,
     subscriptions_are_listed_by_consumer_and_those_not_closed_to_their_end,
     a_subscription_is_closed_once_from_where_it_stood,

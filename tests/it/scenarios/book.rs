@@ -67,6 +67,18 @@ pub fn files(case: &Value) -> Vec<(String, String)> {
     files
 }
 
+/// How many days a plan's trial has.
+pub fn trial_days(plan: &Value) -> Option<i64> {
+    plan["trial_days"].as_i64().filter(|days| *days > 0)
+}
+
+/// Where a year begins when its trial ends, the subscription to it begins then: nothing was owed before.
+pub fn begins_after_its_trial(case: &Value, plan: &Value) -> bool {
+    let subscribed = list(&case["input"]["timeline"]).iter().find(|event| event["action"] == "subscribe");
+    let is_anchored = subscribed.is_some_and(|event| event["billing_cycle"] == "anniversary");
+    is_anchored && plan["interval"] == "year" && trial_days(plan).is_some()
+}
+
 fn meter_id(plan: &Value, charge: &Value) -> String {
     format!("{}.{}", text(&plan["code"]), text(&charge["code"]))
 }
@@ -107,17 +119,27 @@ fn plan_file(case: &Value, plan: &Value) -> String {
     if let Some(minimum) = plan["minimum_commitment"].as_str() {
         file += &format!("minimum = \"{minimum}\"\nminimum_prorate = \"{unit}\"\n");
     }
-    if let Some(days) = plan["trial_days"].as_u64().filter(|days| *days > 0) {
+    if let Some(days) = trial_days(plan).filter(|_| !begins_after_its_trial(case, plan)) {
         file += &format!("trial = \"{days}d\"\n");
     }
     let base = decimal(&plan["amount"]);
     if !base.is_zero() {
-        file += &fee(&format!("base.{code}.{code}"), base, text(&plan["bill_in"]), unit);
+        file += &fee(&format!("base.{code}.{code}"), ("amount", base), text(&plan["bill_in"]), unit);
+    }
+    if let Some(each) = plan["seat_amount"].as_str() {
+        assert!(base.is_zero(), "one line for both");
+        file +=
+            &fee(&format!("base.{code}.{code}"), ("unit_amount", decimal(&each.into())), text(&plan["bill_in"]), unit);
     }
     for fixed in list(&plan["fixed_charges"]) {
         let amount = decimal(&fixed["quantity"]) * decimal(&fixed["unit_amount"]);
         let prorate = if fixed["prorated"] == true { unit } else { "none" };
-        file += &fee(&format!("fixed.{code}.{}", text(&fixed["code"])), amount, text(&fixed["bill_in"]), prorate);
+        file += &fee(
+            &format!("fixed.{code}.{}", text(&fixed["code"])),
+            ("amount", amount),
+            text(&fixed["bill_in"]),
+            prorate,
+        );
     }
     for charge in list(&plan["charges"]) {
         file += &component(case, plan, charge, unit);
@@ -125,9 +147,9 @@ fn plan_file(case: &Value, plan: &Value) -> String {
     file
 }
 
-fn fee(id: &str, amount: Decimal, when: &str, prorate: &str) -> String {
+fn fee(id: &str, (key, amount): (&str, Decimal), when: &str, prorate: &str) -> String {
     format!(
-        "[[plan.component]]\nid = \"{id}\"\nkind = \"fee\"\namount = \"{amount}\"\nwhen = \"{when}\"\nprorate = \"{prorate}\"\n"
+        "[[plan.component]]\nid = \"{id}\"\nkind = \"fee\"\n{key} = \"{amount}\"\nwhen = \"{when}\"\nprorate = \"{prorate}\"\n"
     )
 }
 

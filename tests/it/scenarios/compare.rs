@@ -82,12 +82,13 @@ pub fn differences(case: &Value, expected: &Value, played: &Played) -> Vec<Strin
     credit_notes(expected, &terms, &bills, &mut found);
     so_far(expected, &terms, &played.so_far, &mut found);
     account_credit(expected, &bills, &mut found);
+    outstanding(case, expected, played, &mut found);
     for invoice in list(&expected["invoices"]) {
         terms.invoice(invoice, &mut bills, &mut found);
     }
     let said = !list(&expected["invoices"]).is_empty();
     for bill in bills.iter().filter(|_| said && expected["complete"] == true) {
-        if bill.entries.iter().any(|entry| !entry.amount.is_zero()) {
+        if bill.entries.iter().any(|entry| terms.is_on_invoice(entry) && !entry.amount.is_zero()) {
             found.push(format!("there is another invoice of {}: {}", bill.day, shown(&bill.entries)));
         }
     }
@@ -278,9 +279,16 @@ fn credit_notes(expected: &Value, terms: &Terms, bills: &[Bill], found: &mut Vec
         found.push(format!("credit notes: expected {}, got {computed:?}", listed.len()));
     }
     for (expected, (subtotal, tax, left)) in listed.iter().zip(computed) {
-        for (name, computed) in
-            [("subtotal", subtotal), ("tax", tax), ("total", subtotal + tax), ("balance_after", left)]
-        {
+        // Nothing of it is given back while something is owed: it becomes credit.
+        let (total, refund) = (subtotal + tax, Decimal::ZERO);
+        for (name, computed) in [
+            ("subtotal", subtotal),
+            ("tax", tax),
+            ("total", total),
+            ("credit", total),
+            ("refund", refund),
+            ("balance_after", left),
+        ] {
             differs(&expected[name], computed, &format!("credit note: {name}"), found);
         }
     }
@@ -305,6 +313,17 @@ fn so_far(expected: &Value, terms: &Terms, statements: &[Statement], found: &mut
 fn account_credit(expected: &Value, bills: &[Bill], found: &mut Vec<String>) {
     let left = bills.iter().fold(Decimal::ZERO, |left, bill| (left - bill.total).max(Decimal::ZERO));
     differs(&expected["account_credit_balance"], left, "credit left", found);
+}
+
+/// What is owed once a consumer has paid: the sums of all invoices, less that, and what is given back.
+fn outstanding(case: &Value, expected: &Value, played: &Played, found: &mut Vec<String>) {
+    let paid = list(&case["input"]["timeline"]).iter().filter(|event| event["action"] == "pay");
+    let paid: Vec<Decimal> = paid.filter_map(|event| decimal(&event["amount"])).collect();
+    if !paid.is_empty() {
+        let invoiced: Decimal = list(&expected["invoices"]).iter().filter_map(|one| decimal(&one["total"])).sum();
+        let owed = played.invoices.iter().map(|invoice| invoice.outstanding).sum();
+        is_same(invoiced - paid.into_iter().sum::<Decimal>(), owed, found, "outstanding");
+    }
 }
 
 /// The values that a matrix names: `region us, cloud aws`.

@@ -10,6 +10,7 @@ use serde::de::Error;
 
 #[derive(Deserialize)]
 pub struct Invoice {
+    pub id: String,
     pub number: String,
     pub subscription: String,
     pub occasion: Occasion,
@@ -17,6 +18,9 @@ pub struct Invoice {
     pub lines: Vec<Line>,
     #[serde(deserialize_with = "money")]
     pub total: Decimal,
+    /// What nothing has settled.
+    #[serde(deserialize_with = "money")]
+    pub outstanding: Decimal,
 }
 
 #[derive(Deserialize)]

@@ -77,7 +77,7 @@ impl Stage<'_> {
     fn act(&self, index: usize, action: &Value) {
         let time = at(&action["at"]);
         match text(&action["action"]) {
-            "subscribe" => self.subscribe(action, hour_of(time)),
+            "subscribe" => self.subscribe(action, time),
             "event" => self.event(index, action, time),
             "bill" => self.close(time),
             "change_plan" => {
@@ -92,11 +92,24 @@ impl Stage<'_> {
                 let said = if action["effective_at"].is_null() { time } else { at(&action["effective_at"]) };
                 let end_of_period = self.end_of_period(action);
                 let end = end_of_period.unwrap_or_else(|| self.end(action, said));
-                self.change(action, &json!({ "end": end.to_string() }));
+                let [charges, credits] = [&action["final_invoice"], &action["credit"]].map(|settles| settles != "skip");
+                let wanted = json!({ "end": end.to_string(), "end_charges": charges, "end_credits": credits });
+                self.change(action, &wanted);
                 if end_of_period.is_none() && action["effective_at"].is_null() {
                     self.close(end);
                 }
             }
+            "set_quantity" => {
+                let (quantity, at) = (&action["quantity"], self.on_the_hour(action, time).to_string());
+                self.change(action, &json!({ "quantity": quantity, "at": at }));
+            }
+            "pause" | "resume" => {
+                let at = self.on_the_hour(action, time);
+                let paused = action["action"] == "pause";
+                self.change(action, &json!({ "paused": paused, "at": at.to_string() }));
+                self.close(at);
+            }
+            "pay" => self.pay(action),
             "set_anchor_day" => {
                 let moves_at = self.on_the_hour(action, time).to_string();
                 self.change(action, &json!({ "anchor_day": action["anchor_day"], "at": moves_at }));
@@ -105,13 +118,23 @@ impl Stage<'_> {
         }
     }
 
-    fn subscribe(&self, action: &Value, start: Timestamp) {
+    fn subscribe(&self, action: &Value, said: Timestamp) {
+        let plans = list(&self.case["parameters"]["plans"]).iter();
+        let mut of_case = plans.filter(|plan| plan["code"] == action["plan"]);
+        let later = of_case.find(|plan| book::begins_after_its_trial(self.case, plan)).and_then(book::trial_days);
+        let start = hour_of(said) + (24 * later.unwrap_or_default()).hours();
         let consumer = text(&action["subscription"]);
         let tax = book::tax_rate(self.case).map(|_| "tax");
         let known = json!({ "name": "A consumer", "currency": book::currency(self.case), "tax": tax });
         self.server.put(&format!("/v1/consumers/{consumer}"), &known).ok();
-        let (plan, day) = (&action["plan"], &action["anchor_day"]);
-        let wanted = json!({ "consumer": consumer, "plan": plan, "start": start.to_string(), "anchor_day": day });
+        let (plan, day, quantity) = (&action["plan"], &action["anchor_day"], &action["quantity"]);
+        let wanted = json!({
+            "consumer": consumer,
+            "plan": plan,
+            "start": start.to_string(),
+            "anchor_day": day,
+            "quantity": quantity,
+        });
         let subscribed = self.server.post("/v1/subscriptions", &wanted).ok();
         self.ids.borrow_mut().insert(consumer.to_owned(), text(&subscribed["id"]).to_owned());
         self.close(start);
@@ -130,6 +153,16 @@ impl Stage<'_> {
             "data": data,
         });
         assert_eq!(self.server.events(&sent.to_string()).ok()["accepted"], 1, "{sent} counts");
+    }
+
+    /// Pays so much of an invoice.
+    fn pay(&self, action: &Value) {
+        let mut invoices = self.all::<Invoice>("/v1/invoices");
+        invoices.sort_by_key(|invoice| (invoice.number.len(), invoice.number.clone()));
+        let index: usize = action["invoice"].as_u64().expect("an index").try_into().expect("is small");
+        let amount = json!({ "amount": action["amount"], "currency": book::currency(self.case) });
+        let path = format!("/v1/invoices/{}/pay", invoices[index].id);
+        self.server.post(&path, &json!({ "amount": amount })).ok();
     }
 
     fn close(&self, through: Timestamp) {

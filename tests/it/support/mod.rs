@@ -10,6 +10,8 @@ pub mod money;
 pub mod postgres;
 pub mod random;
 pub mod raw;
+pub mod receiver;
+pub mod schema;
 pub mod server;
 pub mod streams;
 #[cfg(feature = "stripe")]

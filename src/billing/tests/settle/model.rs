@@ -73,6 +73,8 @@ struct Model {
     /// Consumer, what is owed, what was credited with tax, and whether something was settled, in the order of numbers.
     invoices: Vec<(InvoiceId, &'static str, i64)>,
     dead: Vec<InvoiceId>,
+    /// What of an invoice is given up, and was not paid after all.
+    given_up: BTreeMap<InvoiceId, i64>,
     credit: BTreeMap<&'static str, i64>,
     grants: Vec<Granted>,
     bank: i64,
@@ -150,9 +152,24 @@ async fn behaves(deeds: Vec<Deed>) {
                 let invoice = of(invoice);
                 let request = payment(&id, Pays::Invoice(invoice.id.clone(), amount.map(usd)));
                 settle::pay(&db, request, &today()).await.map(|paid| {
-                    let (owed, credit) = (model.owed(&invoice.id), paid.payment.amount.minor());
-                    let settled = credit.min(*owed);
-                    *owed -= settled;
+                    let credit = paid.payment.amount.minor();
+                    let settled = match model.given_up.get_mut(&invoice.id).filter(|given_up| **given_up > 0) {
+                        Some(given_up) => {
+                            let settled = credit.min(*given_up);
+                            *given_up -= settled;
+                            model.bad_debt -= settled;
+                            if *given_up == 0 {
+                                model.dead.retain(|dead| *dead != invoice.id);
+                            }
+                            settled
+                        }
+                        None => {
+                            let owed = model.owed(&invoice.id);
+                            let settled = credit.min(*owed);
+                            *owed -= settled;
+                            settled
+                        }
+                    };
                     *model.credit.entry(if invoice.consumer == "AA" { "AA" } else { "UA" }).or_default() +=
                         credit - settled;
                     model.bank += credit;
@@ -221,8 +238,12 @@ async fn behaves(deeds: Vec<Deed>) {
             Deed::GiveUp { invoice } => {
                 let invoice = of(invoice);
                 settle::give_up(&db, &invoice.id, "bankrupt", &today()).await.map(|_| {
-                    model.bad_debt += std::mem::take(model.owed(&invoice.id));
-                    model.dead.push(invoice.id.clone());
+                    let owed = std::mem::take(model.owed(&invoice.id));
+                    if owed > 0 {
+                        model.bad_debt += owed;
+                        model.given_up.insert(invoice.id.clone(), owed);
+                        model.dead.push(invoice.id.clone());
+                    }
                 })
             }
         };

@@ -7,7 +7,7 @@ use crate::domain::book::facts::word;
 use crate::domain::book::payouts::Payouts;
 
 pub(super) fn of(payouts: &Payouts) -> Facts {
-    let Payouts { schedule, threshold, debtor } = payouts;
+    let Payouts { schedule, threshold, debtor, net_invoices } = payouts;
     let mut facts = Facts::default();
     facts.say_if_any("schedule", schedule.as_ref().map(word));
     for (currency, amount) in threshold {
@@ -17,6 +17,9 @@ pub(super) fn of(payouts: &Payouts) -> Facts {
         facts.say("debtor", name);
         facts.say("debtor iban", iban);
         facts.say_if_any("debtor bic", bic.as_ref().map(Bic::as_str));
+    }
+    if *net_invoices {
+        facts.say("net_invoices", net_invoices);
     }
     facts
 }

@@ -1,5 +1,6 @@
 //! `catalog/*.toml`: event types.
 
+use crate::domain::book::catalog::Audience;
 use crate::domain::book::catalog::EventType;
 use crate::domain::book::catalog::Lifecycle;
 use crate::domain::book::catalog::Validation;
@@ -17,6 +18,7 @@ const LIFECYCLES: [(&str, Lifecycle); 4] = [
     ("deprecated", Lifecycle::Deprecated),
     ("retired", Lifecycle::Retired),
 ];
+const AUDIENCES: [(&str, Audience); 2] = [("own", Audience::Own), ("public", Audience::Public)];
 const VALIDATIONS: [(&str, Validation); 3] =
     [("off", Validation::Off), ("warn", Validation::Warn), ("enforce", Validation::Enforce)];
 /// An example that breaks its schema is one mistake, and this much of it is told.
@@ -38,6 +40,7 @@ fn event_type(table: &mut Table<'_>, id: Option<&Value<'_>>, json: &mut JsonFile
     let description = table.optional("description", Value::owned_text).unwrap_or_default();
     let lifecycle = table.optional("lifecycle", |value| value.one_of(&LIFECYCLES, &[]));
     let owner = table.optional("owner", Value::owned_text);
+    let audience = table.optional("audience", |value| value.one_of(&AUDIENCES, &[]));
     let policy = table.get("validation");
     let validation = policy.clone().and_then(|value| value.one_of(&VALIDATIONS, &[])).unwrap_or(Validation::Off);
     let has_schema = table.has("schema");
@@ -55,6 +58,7 @@ fn event_type(table: &mut Table<'_>, id: Option<&Value<'_>>, json: &mut JsonFile
         description,
         lifecycle: lifecycle.unwrap_or(Lifecycle::Published),
         owner,
+        audience: audience.unwrap_or(Audience::Own),
         validation,
         schema,
         example,

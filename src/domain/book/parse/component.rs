@@ -89,11 +89,20 @@ pub fn read(table: &mut Table<'_>, id: Option<&Value<'_>>, terms: &Terms<'_>) ->
 
 fn fee(table: &mut Table<'_>, id: Option<String>, name: Option<String>, terms: &Terms<'_>) -> Option<Fee> {
     table.call_it("fee");
-    let amount = table.required("amount", |value| value.money(terms.currency));
+    let each = table.has("unit_amount");
+    if each {
+        let why = "a fee is stated for a period, or for each unit of a subscription's quantity";
+        table.refuse("amount", "fee_of_two_amounts", why, "keep one of `amount` and `unit_amount`");
+    }
+    let amount = match each {
+        // Of so many units, a part of a cent counts.
+        true => table.required("unit_amount", Value::not_negative),
+        false => table.required("amount", |value| value.money(terms.currency)),
+    };
     let when = table.optional("when", |value| value.one_of(&WHEN, &[])).unwrap_or(When::Arrears);
     let prorate = prorate(table, "prorate", terms.interval);
     table.refuse("program", "program_without_reward", "only a reward is paid from a program", "leave it out");
-    Some(Fee { id: id?, name: name?, amount: amount?, when, prorate })
+    Some(Fee { id: id?, name: name?, amount: amount?, each, when, prorate })
 }
 
 /// How an amount is prorated, none if the book does not say.

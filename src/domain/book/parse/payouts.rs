@@ -18,6 +18,7 @@ pub fn read(table: &mut Table<'_>) -> Payouts {
         schedule: table.optional("schedule", |value| value.one_of(&INTERVALS, &[])),
         threshold: table.optional("threshold", thresholds).unwrap_or_default(),
         debtor: table.optional("debtor", |value| value.table("debtor", debtor)),
+        net_invoices: table.optional("net_invoices", Value::flag).unwrap_or_default(),
     }
 }
 

@@ -5,9 +5,9 @@
 //! | [`reserved`]: approved | 2010 | 2020 |
 //! | [`sent`] | 2020 | 1020 |
 //! | [`paid`]: booked by the bank, or by Stripe | 1020 | 1000, or 1010 |
+//! | [`returned`]: what was paid comes back; then it has [`failed`] | 1000, or 1010 | 1020 |
 //! | [`retried`]: an attempt failed, and there will be another | 1020 | 2020 |
 //! | [`failed`]: it came back for good | 1020 | 2010 |
-//! | [`returned`], after it was paid | 1000, or 1010 | 2010 |
 //! | [`cancelled`] before it was sent | 2020 | 2010 |
 //! | [`clawback_repaid`] out of what became available | 2010 | 1200 |
 
@@ -48,6 +48,12 @@ pub fn paid(payout: Moved<'_>, from: Chart, dates: Dates) -> Booked {
     payout.entry(EntryKind::PayoutPaid, "paid", key, (Chart::PayoutsInTransit, from), dates)
 }
 
+/// `to` is where it was paid from.
+pub fn returned(payout: Moved<'_>, to: Chart, dates: Dates) -> Booked {
+    let key = format!("payout:{}:returned", payout.id);
+    payout.entry(EntryKind::PayoutReturned, "returned", key, (to, Chart::PayoutsInTransit), dates)
+}
+
 pub fn retried(payout: Moved<'_>, n: i64, dates: Dates) -> Booked {
     let key = format!("payout:{}:retried:{n}", payout.id);
     payout.entry(
@@ -67,12 +73,6 @@ pub fn failed_key(payout: &PayId) -> String {
 pub fn failed(payout: Moved<'_>, dates: Dates) -> Booked {
     let key = failed_key(payout.id);
     payout.entry(EntryKind::PayoutFailed, "failed", key, (Chart::PayoutsInTransit, Chart::RewardsAvailable), dates)
-}
-
-/// `to` is where it was paid from.
-pub fn returned(payout: Moved<'_>, to: Chart, dates: Dates) -> Booked {
-    let key = format!("payout:{}:returned", payout.id);
-    payout.entry(EntryKind::PayoutReturned, "returned", key, (to, Chart::RewardsAvailable), dates)
 }
 
 /// The key under which it is booked that an approved payout was cancelled.
@@ -129,8 +129,9 @@ mod tests {
             "payout:pay_1:reserved: debit 2010:UA:EUR 5000, credit 2020:EUR 5000",
             "payout:pay_1:sent:2: debit 2020:EUR 5000, credit 1020:EUR 5000",
             "payout:pay_1:paid: debit 1020:EUR 5000, credit 1000:EUR 5000",
+            "payout:pay_1:returned: debit 1000:EUR 5000, credit 1020:EUR 5000",
             "payout:pay_1:paid: debit 1020:EUR 5000, credit 1010:EUR 5000",
-            "payout:pay_1:returned: debit 1010:EUR 5000, credit 2010:UA:EUR 5000",
+            "payout:pay_1:returned: debit 1010:EUR 5000, credit 1020:EUR 5000",
             "payout:pay_1:retried:1: debit 1020:EUR 5000, credit 2020:EUR 5000",
             "payout:pay_1:failed: debit 1020:EUR 5000, credit 2010:UA:EUR 5000",
             "payout:pay_1:cancelled: debit 2020:EUR 5000, credit 2010:UA:EUR 5000",
@@ -140,6 +141,7 @@ mod tests {
             reserved(payout, DATES),
             sent(payout, 2, DATES),
             paid(payout, Chart::Bank, DATES),
+            returned(payout, Chart::Bank, DATES),
             paid(payout, Chart::Stripe, DATES),
             returned(payout, Chart::Stripe, DATES),
             retried(payout, 1, DATES),

@@ -5,8 +5,10 @@
 //! | [`payment_received`] | 1000, or through Stripe 1010 and 5100 its fee | 1100 what it settles, 2110 the rest |
 //! | [`credit_note_issued`] | 4095 net, 2200 tax | 1100 what was owed, 2110 to the consumer's credit, 1000 what is sent back |
 //! | [`credit_used`] | 2110 | 1100 |
+//! | [`rewards_netted`] | 2010 | 1100 |
 //! | [`invoice_credited`], of an invoice below zero | 1100 | 2110 |
 //! | [`invoice_uncollectible`] | 5200 | 1100 |
+//! | [`invoice_recovered`]: it is paid after all | 1100 | 5200 |
 
 use crate::domain::document::credit_note::CreditNote;
 use crate::domain::document::settlement::Payment;
@@ -79,6 +81,22 @@ pub fn credit_used(
     postings.entry(heading(EntryKind::CreditUsed, key, description, dates(settlement, locks)))
 }
 
+/// What is available of the consumer's rewards pays for an invoice, or a part of it: `used`, which comes to the settlement.
+pub fn rewards_netted(
+    of: Settled<'_>,
+    seq: i64,
+    settlement: &Settlement,
+    used: Money,
+    locks: &Locks,
+) -> Result<Option<Entry>, EntryError> {
+    let mut postings = Postings::default();
+    postings.debit(Chart::RewardsAvailable, Some(of.party), used)?;
+    postings.credit(Chart::Receivable, Some(of.party), settlement.amount)?;
+    let description = format!("Rewards of {} used for invoice {}", of.party, of.number);
+    let key = format!("invoice:{}:netted:{seq}", of.id);
+    postings.entry(heading(EntryKind::RewardsNetted, key, description, dates(settlement, locks)))
+}
+
 /// An invoice that came to less than zero becomes the consumer's credit.
 pub fn invoice_credited(of: Settled<'_>, settlement: &Settlement, locks: &Locks) -> Result<Option<Entry>, EntryError> {
     let mut postings = Postings::default();
@@ -105,6 +123,22 @@ pub fn invoice_uncollectible(
     let description = format!("Invoice {} to {} given up", of.number, of.party);
     let key = format!("invoice:{}:uncollectible", of.id);
     postings.entry(heading(EntryKind::InvoiceUncollectible, key, description, dates(settlement, locks)))
+}
+
+/// Some of what was given up is paid after all: it is owed again, and what pays for it is booked as ever. `settlement` is below
+/// zero.
+pub fn invoice_recovered(
+    of: Settled<'_>,
+    seq: i64,
+    settlement: &Settlement,
+    locks: &Locks,
+) -> Result<Option<Entry>, EntryError> {
+    let mut postings = Postings::default();
+    postings.credit(Chart::Receivable, Some(of.party), settlement.amount)?;
+    postings.debit(Chart::BadDebt, None, settlement.amount)?;
+    let description = format!("Invoice {} to {} paid after it was given up", of.number, of.party);
+    let key = format!("invoice:{}:recovered:{seq}", of.id);
+    postings.entry(heading(EntryKind::InvoiceRecovered, key, description, dates(settlement, locks)))
 }
 
 fn dates(settlement: &Settlement, locks: &Locks) -> Dates {
@@ -215,7 +249,13 @@ mod tests {
         assert_eq!(lines(used), ["debit 2110:UA:USD 30", "credit 1100:UA:USD 30"]);
         let credited = invoice_credited(of, &settlement(Means::Credit, -30), &Locks::default());
         assert_eq!(lines(credited), ["debit 1100:UA:USD 30", "credit 2110:UA:USD 30"]);
+        let netted = rewards_netted(of, 2, &settlement(Means::Rewards, 30), usd(30), &Locks::default());
+        assert_eq!(lines(netted), ["debit 2010:UA:USD 30", "credit 1100:UA:USD 30"]);
+        let wrong = rewards_netted(of, 2, &settlement(Means::Rewards, 30), usd(29), &Locks::default());
+        assert!(matches!(wrong, Err(EntryError::Unbalanced { .. })), "{wrong:?}");
         let given_up = invoice_uncollectible(of, &settlement(Means::Uncollectible, 30), &Locks::default());
         assert_eq!(lines(given_up), ["debit 5200:USD 30", "credit 1100:UA:USD 30"]);
+        let recovered = invoice_recovered(of, 2, &settlement(Means::Uncollectible, -20), &Locks::default());
+        assert_eq!(lines(recovered), ["debit 1100:UA:USD 20", "credit 5200:USD 20"]);
     }
 }

@@ -129,6 +129,12 @@ id = "b"
 kind = "fee"
 amount = "60"
 when = "advance"
+
+[[plan.component]]
+id = "seats"
+kind = "fee"
+amount = "3.00" #! fee_of_two_amounts
+unit_amount = "0.005"
 "#,
     );
 }

@@ -12,7 +12,7 @@ fn with_payouts(text: &str) -> String {
 fn payouts_have_a_rhythm_a_threshold_and_an_account() {
     let text = with_payouts(
         "schedule = \"month\"\nthreshold = { EUR = \"25.00\", JPY = \"3000\" }\n\
-         debtor = { name = \"Platform\", iban = \"NL91 ABNA 0417 1643 00\", bic = \"ABNANL2A\" }",
+         debtor = { name = \"Platform\", iban = \"NL91 ABNA 0417 1643 00\", bic = \"ABNANL2A\" }\nnet_invoices = true",
     );
     let payouts = parse(&with("book.toml", &text)).expect("is right").payouts;
     let threshold = |code| payouts.threshold(Currency::from_code(code).expect("a currency")).minor();
@@ -20,6 +20,7 @@ fn payouts_have_a_rhythm_a_threshold_and_an_account() {
         (payouts.schedule, threshold("EUR"), threshold("JPY"), threshold("USD")),
         (Some(Interval::Month), 2500, 3000, 0)
     );
+    assert!(payouts.net_invoices);
     assert_eq!(payouts.debtor.map(|debtor| debtor.iban.to_string()).as_deref(), Some("NL91ABNA0417164300"));
     assert_eq!(parse(&files()).expect("is right").payouts, Default::default());
 }
@@ -31,6 +32,7 @@ fn mistakes_of_payouts_stand_on_their_lines() {
         ("threshold = { EURO = \"25.00\" }", "`EURO` is not a currency"),
         ("threshold = { JPY = \"0.5\" }", "JPY has 0 decimals"),
         ("debtor = { name = \"P\", iban = \"NL92ABNA0417164300\" }", "check digits"),
+        ("net_invoices = \"yes\"", "true or false"),
         ("debtor = { name = \"P\" }", "this debtor has no `iban`"),
         ("debtor = { name = \"P\", iban = \"NL91ABNA0417164300\", bic = \"X\" }", "a BIC is"),
     ] {
