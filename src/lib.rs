@@ -6,6 +6,7 @@
 //! | [`store`] | keeps values, in one SQL text, on two engines | decides anything |
 //! | [`metering`] | takes events in, exactly once; knows what was used | knows a price |
 //! | [`billing`] | turns periods into documents and entries | sends money or messages |
+//! | `settlement`, with the feature `stripe` | sends money through Stripe, and hears what became of it | prices anything |
 //! | [`delivery`] | takes events to the endpoints that ask for them | lets one endpoint wait for another |
 //! | [`http`] | says it over HTTP, to programs and to people | computes money |
 //! | [`cli`] | one file a command | does what a server could not do too |
@@ -38,4 +39,6 @@ pub mod domain;
 pub mod http;
 pub mod metering;
 pub mod random;
+#[cfg(feature = "stripe")]
+pub mod settlement;
 pub mod store;

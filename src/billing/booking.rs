@@ -15,6 +15,7 @@ use crate::domain::document::invoice::Invoice;
 use crate::domain::document::payout::Hold;
 use crate::domain::document::payout::Payout;
 use crate::domain::ids::PayoutId;
+use crate::domain::ledger::account::Chart;
 use crate::domain::ledger::entry::Entry;
 use crate::domain::ledger::entry::EntryError;
 use crate::domain::ledger::lock::Locks;
@@ -25,6 +26,7 @@ use crate::domain::ledger::templates::RewardTotals;
 use crate::domain::ledger::templates::payouts;
 use crate::domain::ledger::templates::payouts::Moved;
 use crate::domain::money::Money;
+use crate::domain::payee::Method;
 use crate::domain::payout;
 use crate::domain::payout::Attempt;
 use crate::domain::payout::AttemptState;
@@ -126,17 +128,23 @@ pub fn of_money_out(payout: &payout::Payout, zone: &Zone, locks: &Locks) -> Resu
         booked.push(payouts::reserved(moved, on(approved.at)));
     }
     let last = payout.attempts.last().map(|last| last.n);
-    for &Attempt { n, sent_at, state, ended_at, returned_at, .. } in &payout.attempts {
+    for attempt in &payout.attempts {
+        let &Attempt { n, sent_at, state, ended_at, returned_at, .. } = attempt;
+        // Where the platform's money was.
+        let from = match attempt.method {
+            Method::Manual | Method::Sepa(_) => Chart::Bank,
+            Method::Stripe(_) => Chart::Stripe,
+        };
         booked.extend(sent_at.map(|at| payouts::sent(moved, n, on(at))));
         let ends_it = Some(n) == last;
         booked.extend(ended_at.and_then(|at| match state {
-            AttemptState::Paid => Some(payouts::paid(moved, on(at))),
+            AttemptState::Paid => Some(payouts::paid(moved, from, on(at))),
             AttemptState::Failed if ends_it => Some(payouts::failed(moved, on(at))),
             AttemptState::Failed => Some(payouts::retried(moved, n, on(at))),
             AttemptState::Cancelled => Some(payouts::cancelled(moved, on(at))),
             AttemptState::Ready | AttemptState::Sent => None,
         }));
-        let returned = returned_at.map(|at| [payouts::returned(moved, on(at)), payouts::failed(moved, on(at))]);
+        let returned = returned_at.map(|at| [payouts::returned(moved, from, on(at)), payouts::failed(moved, on(at))]);
         booked.extend(returned.into_iter().flatten());
     }
     let entries = booked.into_iter().filter_map(Result::transpose).collect::<Result<_, _>>();

@@ -74,6 +74,8 @@ pub struct PaymentRequest {
     pub pays: Pays,
     pub method: String,
     pub reference: String,
+    /// What Stripe kept of it, if it came through Stripe.
+    pub stripe_fee: Option<Money>,
 }
 
 /// What a payment is for.
@@ -175,6 +177,7 @@ pub async fn pay(db: &Db, request: PaymentRequest, act: &Act) -> Result<Paid, Er
         received_on: act.effective_on(),
         recorded_at: act.now,
         recorded_by: act.by.clone(),
+        stripe_fee: request.stripe_fee,
     };
     tx.record_payment(&payment).await?;
     for (invoice, part) in &parts {
@@ -211,6 +214,7 @@ async fn repeated(tx: &mut Tx<Write>, known: Payment, request: &PaymentRequest, 
     let is_same = is_for_it
         && amount == known.amount
         && (&known.method, &known.reference) == (&request.method, &request.reference)
+        && known.stripe_fee == request.stripe_fee
         && act.is_on(known.received_on);
     if is_same { paid(known, parts) } else { Err(Error::OtherRequest(format!("payment {}", known.id))) }
 }

@@ -17,6 +17,8 @@ mod pricing;
 mod quarantine;
 mod replay;
 mod serve;
+#[cfg(feature = "stripe")]
+mod stripe;
 mod verify;
 mod webhooks;
 
@@ -59,6 +61,10 @@ enum Command {
     /// Payouts: propose them for everybody who is due
     #[command(subcommand)]
     Payouts(payouts::Command),
+    /// Stripe: hold its balance against what is booked
+    #[cfg(feature = "stripe")]
+    #[command(subcommand)]
+    Stripe(stripe::Command),
     /// Close the books through a day, or show how they stand
     Lock(lock::Args),
     /// Export the journal, documents and usage for finance, and approved payouts for the bank
@@ -98,6 +104,8 @@ async fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Close(args) => close::run(args).await,
         Command::Verify(args) => verify::run(args).await,
         Command::Payouts(command) => payouts::run(command).await,
+        #[cfg(feature = "stripe")]
+        Command::Stripe(command) => stripe::run(command).await,
         Command::Lock(args) => lock::run(args).await,
         Command::Export(args) => export::run(args).await,
         Command::Key(command) => key::run(command).await,

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
+#[cfg(feature = "stripe")]
+use std::time::Duration;
 
 use anyhow::Context;
 use indicatif::ProgressBar;
@@ -19,6 +21,8 @@ use crate::cli::limits::LimitArgs;
 use crate::cli::place::CannotOpen;
 use crate::cli::place::DataArgs;
 use crate::cli::pricing;
+#[cfg(feature = "stripe")]
+use crate::cli::stripe::StripeArgs;
 use crate::cli::webhooks::WebhookArgs;
 use crate::clock;
 use crate::domain::book::SourceFile;
@@ -43,6 +47,14 @@ pub struct Args {
     pricing: Option<PathBuf>,
     #[command(flatten)]
     limits: LimitArgs,
+    #[cfg(feature = "stripe")]
+    #[command(flatten)]
+    stripe: StripeArgs,
+    /// Time after which Stripe is asked again what became of something, in seconds
+    #[cfg(feature = "stripe")]
+    #[arg(long, value_name = "SECONDS", env = "TALLYSTICK_STRIPE_EVERY", default_value_t = 60,
+          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    stripe_every: u64,
     #[command(flatten)]
     webhooks: WebhookArgs,
 }
@@ -50,6 +62,8 @@ pub struct Args {
 pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     // Before anything is touched, so that a book with a mistake leaves nothing behind.
     let book = args.pricing.as_deref().map(pricing::read_book).transpose()?;
+    #[cfg(feature = "stripe")]
+    let stripe = args.stripe.stripe()?;
     let db = args.data.open(Access::Owner).await?;
     let metering = open_metering(db.clone(), args.data.metering(args.limits.of_events())).await?;
     if let Some(files) = book {
@@ -63,8 +77,30 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     println!("listening on http://{}", listener.local_addr()?);
     let delivery = args.webhooks.start(db.clone(), metering.clone(), args.data.folder().map(PathBuf::as_path))?;
     let app = App::new(db, metering, delivery, args.limits.of_bodies());
-    serve(listener, app, args.limits.of_connections(), signals).await?;
+    #[cfg(feature = "stripe")]
+    let catching_up = stripe.map(|stripe| {
+        app.carried_by(stripe);
+        tokio::spawn(catch_up(app.clone(), Duration::from_secs(args.stripe_every)))
+    });
+    let served = serve(listener, app, args.limits.of_connections(), signals).await;
+    // Whatever is cut off is asked for again at the next start.
+    #[cfg(feature = "stripe")]
+    if let Some(catching_up) = catching_up {
+        catching_up.abort();
+    }
+    served?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Asks Stripe again and again what became of what is not known yet.
+#[cfg(feature = "stripe")]
+async fn catch_up(app: App, every: Duration) {
+    while let Some(stripe) = app.stripe() {
+        if let Err(error) = stripe.catch_up(&app.db, &app.metering.versions(), clock::now()).await {
+            tracing::warn!("Stripe: {error}");
+        }
+        tokio::time::sleep(every).await;
+    }
 }
 
 /// Opens the meter, with a bar on a terminal while it reads the log.

@@ -28,6 +28,15 @@ pub enum Method {
     Manual,
     /// A SEPA credit transfer, which is in euros.
     Sepa(BankAccount),
+    /// A transfer to an account that is connected to the platform's own at Stripe.
+    Stripe(ConnectedAccount),
+}
+
+/// An account at Stripe, by its id.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConnectedAccount {
+    /// `acct_…`
+    pub account: String,
 }
 
 /// What keeps a consumer from being paid.
@@ -57,7 +66,20 @@ impl Method {
         match self {
             Self::Manual => "manual",
             Self::Sepa(_) => "sepa",
+            Self::Stripe(_) => "stripe",
         }
+    }
+}
+
+impl ConnectedAccount {
+    /// Longer than any that Stripe gives.
+    const BYTES_MAX: usize = 64;
+
+    /// None unless it looks like one; only Stripe knows whether there is such an account.
+    pub fn parse(text: &str) -> Option<Self> {
+        let rest = text.strip_prefix("acct_")?;
+        let is_id = !rest.is_empty() && text.len() <= Self::BYTES_MAX;
+        (is_id && rest.bytes().all(|byte| byte.is_ascii_alphanumeric())).then(|| Self { account: text.to_owned() })
     }
 }
 
@@ -96,6 +118,11 @@ mod tests {
         let json = serde_json::to_string(&sepa).expect("serialises");
         assert_eq!(json, r#"{"method":"sepa","name":"Jan Jansen","iban":"DE89370400440532013000","bic":null}"#);
         assert_eq!(serde_json::from_str::<Method>(&json).ok(), Some(sepa));
+        let stripe = Method::Stripe(ConnectedAccount::parse("acct_1Nv0FGQ9RKHgCVdK").expect("an account"));
+        let json = serde_json::to_string(&stripe).expect("serialises");
+        assert_eq!(json, r#"{"method":"stripe","account":"acct_1Nv0FGQ9RKHgCVdK"}"#);
+        assert_eq!(serde_json::from_str::<Method>(&json).ok(), Some(stripe));
+        assert_eq!(["acct_", "acct_a/b", "1Nv0FG"].map(ConnectedAccount::parse), [None, None, None]);
         let manual = serde_json::to_string(&Method::Manual).expect("serialises");
         assert_eq!((&*manual, serde_json::from_str(&manual).ok()), (r#"{"method":"manual"}"#, Some(Method::Manual)));
     }

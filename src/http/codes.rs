@@ -1,7 +1,7 @@
 //! Every code that a problem can have, and what it means: the reading page shows them, and `type` leads there.
 
 /// Never renamed: programs look at them.
-pub const CODES: [(&str, &str); 105] = [
+pub const CODES: [(&str, &str); 109] = [
     (
         "account_has_a_floor",
         "What a party may be paid or may burn comes from documents alone: no manual journal is posted there.",
@@ -84,6 +84,10 @@ pub const CODES: [(&str, &str); 105] = [
     ("other_currency", "A consumer and its plans have one currency."),
     ("payout_blocked", "Something keeps the consumer from being paid out. Every reason is named."),
     (
+        "payout_by_stripe",
+        "Stripe carries this payout: its transfer is made or refused there, and nobody says so by hand.",
+    ),
+    (
         "payout_not_covered",
         "Something was taken back since the payout was proposed, so that less is available than it pays.",
     ),
@@ -103,6 +107,9 @@ pub const CODES: [(&str, &str); 105] = [
     ("simulating_already", "One simulation runs at a time. Try again when it is done."),
     ("stopping", "The server is stopping, and takes nothing new."),
     ("store_unavailable", "The store cannot be used right now. Nothing was kept; try again after `Retry-After`."),
+    ("stripe_not_set_up", "This server has no key of Stripe: the operator sets TALLYSTICK_STRIPE_KEY."),
+    ("stripe_refuses", "Stripe does not do it. The detail says why, in its words."),
+    ("stripe_signature", "What was posted as an event of Stripe is not signed by it, or was signed long ago."),
     ("subscription_has_ended", "A change comes before the end of the subscription."),
     ("subscription_is_over", "The subscription has ended, and is closed to its end: nothing of it changes any more."),
     (
@@ -153,7 +160,7 @@ pub const CODES: [(&str, &str); 105] = [
     ("unusable_id", "An id is at most 512 bytes long, and has no control characters."),
     (
         "unusable_payout_method",
-        "A payout method is `manual`, or `sepa` with a name and an IBAN whose check digits are right, in euros.",
+        "A payout method is `manual`, `sepa` with a name and an IBAN whose check digits are right, in euros, or `stripe` with the id of an account.",
     ),
     ("unusable_quantity", "A quantity is a whole number from 0 to a billion."),
     ("unusable_text", "A text is empty that says why something was done, or one is longer than 1,000 bytes."),

@@ -35,6 +35,8 @@ use crate::http::counters::Counters;
 use crate::http::intake::Intake;
 use crate::http::keyring::Keyring;
 use crate::metering::Metering;
+#[cfg(feature = "stripe")]
+use crate::settlement::stripe::Stripe;
 use crate::store::Db;
 
 /// What the handlers work with. Cloned for every request, so it is one pointer.
@@ -49,6 +51,8 @@ pub struct Parts {
     pub(in crate::http) keyring: Keyring,
     pub(in crate::http) counters: Counters,
     pub(in crate::http) last_replay: LastReplay,
+    #[cfg(feature = "stripe")]
+    stripe: std::sync::OnceLock<Stripe>,
     /// Held by the simulation that runs: there is one at a time, so that events go on coming in.
     pub(in crate::http) simulating: tokio::sync::Mutex<()>,
 }
@@ -63,8 +67,22 @@ impl App {
             keyring: Keyring::default(),
             counters: Counters::default(),
             last_replay: LastReplay::default(),
+            #[cfg(feature = "stripe")]
+            stripe: std::sync::OnceLock::new(),
             simulating: tokio::sync::Mutex::default(),
         }))
+    }
+
+    /// Lets Stripe carry payouts.
+    #[cfg(feature = "stripe")]
+    pub fn carried_by(&self, stripe: Stripe) {
+        self.stripe.get_or_init(|| stripe);
+    }
+
+    /// Stripe, if it carries payouts.
+    #[cfg(feature = "stripe")]
+    pub fn stripe(&self) -> Option<&Stripe> {
+        self.stripe.get()
     }
 }
 

@@ -104,6 +104,8 @@ const BOOKS_STEPS: &[Step] = &[
     step!(19, "0019_exports"),
     step!(20, "0020_prepaid"),
     step!(21, "0021_top_up"),
+    step!(22, "0022_stripe"),
+    step!(23, "0023_stripe_payments"),
     step!(24, "0024_netting"),
     step!(25, "0025_comes_back"),
     step!(26, "0026_outstanding"),

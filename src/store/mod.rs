@@ -40,6 +40,7 @@ pub mod recording;
 pub mod replayed;
 pub mod settlements;
 pub mod shares;
+pub mod stripe;
 pub mod subscriptions;
 #[cfg(test)]
 pub(crate) mod tests;

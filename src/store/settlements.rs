@@ -48,7 +48,7 @@ pub enum Wanted<'a> {
 }
 
 type SettlementRow = (String, String, i64, Option<String>, Option<String>, String, i64, Option<String>);
-type PaymentRow = (String, String, String, i64, String, String, String, i64, String);
+type PaymentRow = (String, String, String, i64, String, String, String, i64, String, Option<i64>);
 /// Of a credit note: tax, jurisdiction, rate and amount.
 type TaxRow = (String, String, String, Quantity, i64);
 type NoteRow = (String, i64, String, String, String, i64, i64, i64, i64, i64, i64, String, String, i64, String);
@@ -156,7 +156,7 @@ impl<Mode> Tx<Mode> {
     /// Payments, newest first.
     pub async fn payments(&mut self, wanted: Wanted<'_>) -> Result<Vec<Payment>> {
         const SQL: &str = "
-            select id, consumer, currency, amount, method, reference, received_on, recorded_at, recorded_by
+            select id, consumer, currency, amount, method, reference, received_on, recorded_at, recorded_by, stripe_fee
             from payment
             where (cast($1 as text) is null or id = $1)
             and (cast($2 as text) is null or consumer = $2)
@@ -305,8 +305,8 @@ impl Tx<Write> {
     pub async fn record_payment(&mut self, payment: &Payment) -> Result<()> {
         const SQL: &str = "
             insert into payment
-                (id, consumer, currency, amount, method, reference, received_on, recorded_at, recorded_by)
-            values ($1, $2, $3, $4, $5, $6, $7, $8, $9)";
+                (id, consumer, currency, amount, method, reference, received_on, recorded_at, recorded_by, stripe_fee)
+            values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
         on!(self, conn => sqlx::query(SQL)
             .bind(payment.id.as_str())
             .bind(&payment.consumer)
@@ -317,6 +317,7 @@ impl Tx<Write> {
             .bind(payment.received_on.to_string())
             .bind(payment.recorded_at.micros())
             .bind(&payment.recorded_by)
+            .bind(payment.stripe_fee.map(Money::minor))
             .execute(conn).await?.rows_affected());
         Ok(())
     }
@@ -377,7 +378,7 @@ impl Tx<Write> {
 }
 
 fn payment(row: PaymentRow) -> Result<Payment> {
-    let (id, consumer, currency, amount, method, reference, received_on, recorded_at, recorded_by) = row;
+    let (id, consumer, currency, amount, method, reference, received_on, recorded_at, recorded_by, fee) = row;
     let damaged = |what| damaged("payment", &id, what);
     let currency = Currency::from_code(&currency).ok_or_else(|| damaged("currency"))?;
     Ok(Payment {
@@ -389,6 +390,7 @@ fn payment(row: PaymentRow) -> Result<Payment> {
         received_on: date_of(&received_on).ok_or_else(|| damaged("date"))?,
         recorded_at: Instant::from_micros(recorded_at),
         recorded_by,
+        stripe_fee: fee.map(|minor| Money::from_minor(minor, currency)),
     })
 }
 

@@ -33,6 +33,8 @@ mod settle;
 mod shares;
 mod simulate;
 mod statement;
+#[cfg(feature = "stripe")]
+mod stripe;
 mod support;
 mod validation;
 mod webhooks;

@@ -22,6 +22,7 @@ use crate::domain::ids::PayoutId;
 use crate::domain::ledger::lock::Locks;
 use crate::domain::money::Money;
 use crate::domain::money::MoneyError;
+use crate::domain::payee::Method;
 use crate::domain::payee::Payee;
 use crate::domain::payout::Action;
 use crate::domain::payout::Note;
@@ -54,6 +55,8 @@ pub enum PayoutError {
         "{available} is available to {consumer}, and payout {id} is of {amount}: something was taken back since it was proposed"
     )]
     NotCovered { id: PayId, consumer: String, amount: Money, available: Money },
+    #[error("payout {0} goes by Stripe, which says itself how far it is")]
+    ByStripe(PayId),
     #[error("no price book is in effect, whose zone would date the payout")]
     NoBook,
     #[error("somebody else changed this payout, or locked the ledger, at the same time")]
@@ -80,29 +83,61 @@ pub async fn act(
 ) -> Result<Payout, PayoutError> {
     let mut tx = db.write().await?;
     let locks = lock::hold(&mut tx, signed.at).await.map_err(overtaken)?;
-    let payout = match (PayId::parse(id), PayoutId::parse(id)) {
-        (Some(id), _) => tx.payouts_of_money(Sought::Id(&id)).await?.pop(),
-        (None, Some(statement)) => {
-            let payout = tx.payouts_of_money(Sought::OfStatement(&statement)).await?.pop();
-            match payout.filter(|payout| !matches!(payout.state, State::Failed | State::Cancelled)) {
-                Some(payout) => Some(payout),
-                None => return of_statement(tx, versions, &statement, action, signed).await,
-            }
-        }
-        (None, None) => None,
+    let Some(payout) = find(&mut tx, id).await? else {
+        return match PayoutId::parse(id) {
+            Some(statement) => of_statement(tx, versions, &statement, action, signed).await,
+            None => Err(PayoutError::Unknown(id.to_owned())),
+        };
     };
-    let payout = payout.ok_or_else(|| PayoutError::Unknown(id.to_owned()))?;
-    let payee = payee_of(&mut tx, &payout.consumer).await?;
+    if matches!(payout.destination, Method::Stripe(_)) && !matches!(action, Action::Approve | Action::Cancel) {
+        return Err(PayoutError::ByStripe(payout.id));
+    }
+    let after = step(&mut tx, versions, (payout, &locks), action, (signed, note)).await?;
+    tx.commit().await?;
+    Ok(after)
+}
+
+/// The payout with this id; or of a statement, the last one that took something of it and has not let it go.
+pub async fn find<Mode>(tx: &mut Tx<Mode>, id: &str) -> Result<Option<Payout>, store::Error> {
+    if let Some(id) = PayId::parse(id) {
+        return Ok(tx.payouts_of_money(Sought::Id(&id)).await?.pop());
+    }
+    let Some(statement) = PayoutId::parse(id) else { return Ok(None) };
+    let payout = tx.payouts_of_money(Sought::OfStatement(&statement)).await?.pop();
+    Ok(payout.filter(|payout| !matches!(payout.state, State::Failed | State::Cancelled)))
+}
+
+/// Takes a step with a payout that somebody else carries, in a transaction in which that is written down too.
+pub async fn carry(
+    tx: &mut Tx<Write>,
+    versions: &Versions,
+    id: &PayId,
+    action: Action,
+    (signed, note): (Signed, Note),
+) -> Result<Payout, PayoutError> {
+    let locks = lock::hold(tx, signed.at).await.map_err(overtaken)?;
+    let payout = tx.payouts_of_money(Sought::Id(id)).await?.pop();
+    let payout = payout.ok_or_else(|| PayoutError::Unknown(id.to_string()))?;
+    step(tx, versions, (payout, &locks), action, (signed, note)).await
+}
+
+async fn step(
+    tx: &mut Tx<Write>,
+    versions: &Versions,
+    (payout, locks): (Payout, &Locks),
+    action: Action,
+    (signed, note): (Signed, Note),
+) -> Result<Payout, PayoutError> {
+    let payee = payee_of(tx, &payout.consumer).await?;
     let after = payout.after(action, signed, note, &payee)?;
     if action == Action::Approve {
-        let available = available_to(&mut tx, &payout.consumer, payout.amount.currency()).await?;
+        let available = available_to(tx, &payout.consumer, payout.amount.currency()).await?;
         if available.minor() < payout.amount.minor() {
             let Payout { id, consumer, amount, .. } = payout;
             return Err(PayoutError::NotCovered { id, consumer, amount, available });
         }
     }
-    keep(&mut tx, versions, (&payout, &after), &locks).await?;
-    tx.commit().await?;
+    keep(tx, versions, (&payout, &after), locks).await?;
     Ok(after)
 }
 

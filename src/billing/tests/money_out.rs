@@ -140,6 +140,7 @@ async fn behaves(deeds: Vec<Deed>) {
                     pays: Pays::Consumer(CARRIERS[carrier].to_owned(), amount),
                     method: "bank".to_owned(),
                     reference: String::new(),
+                    stripe_fee: None,
                 };
                 let done = settle::pay(&db, request, &Act { by: "key_1".to_owned(), on: None, now: at }).await;
                 done.err().map(|error| error.to_string())

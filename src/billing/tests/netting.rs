@@ -40,6 +40,7 @@ async fn pay(db: &Db, ordinal: usize, minor: i64) {
         pays: Pays::Invoice(invoice.id, Some(usd(minor))),
         method: "bank".to_owned(),
         reference: String::new(),
+        stripe_fee: None,
     };
     settle::pay(db, request, &Act { by: "key_1".to_owned(), on: None, now: NOW }).await.expect("is paid");
 }

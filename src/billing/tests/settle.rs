@@ -37,7 +37,7 @@ fn today() -> Act {
 
 fn payment(id: &str, pays: Pays) -> PaymentRequest {
     let id = PaymentId::parse(&format!("pmt_{id}")).expect("an id");
-    PaymentRequest { id, pays, method: "bank".to_owned(), reference: "thanks".to_owned() }
+    PaymentRequest { id, pays, method: "bank".to_owned(), reference: "thanks".to_owned(), stripe_fee: None }
 }
 
 fn note(id: &str, invoice: &InvoiceId, wanted: credit_note::Wanted, refund: bool) -> CreditNoteRequest {

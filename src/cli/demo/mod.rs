@@ -220,6 +220,7 @@ async fn pay(db: &Db, member: &str, now: Instant) -> anyhow::Result<()> {
             pays: Pays::Consumer(member.to_owned(), amount),
             method: "bank".to_owned(),
             reference: "demo".to_owned(),
+            stripe_fee: None,
         };
         settle::pay(db, request, &Act { by: "demo".to_owned(), on: None, now }).await?;
     }

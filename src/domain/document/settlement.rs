@@ -75,6 +75,8 @@ pub struct Payment {
     pub received_on: Date,
     pub recorded_at: Instant,
     pub recorded_by: String,
+    /// What Stripe kept of it; none if it came another way.
+    pub stripe_fee: Option<Money>,
 }
 
 /// Why something cannot be settled.

@@ -7,7 +7,7 @@
 //! A try that fails either ends the payout ([`Action::Fail`]: the money is the consumer's again, and the next payout takes it,
 //! after two people have looked at it), or, where it was the way that failed and not the destination, the payout is as it was
 //! when it was approved ([`Action::Retry`]) and the next try is another attempt. So the same money is never approved twice by
-//! accident, and never sent to a new destination under an old approval. What the bank had booked already and sends back later
+//! accident, and never sent to a new destination under an old approval. What was paid already and comes back later
 //! ([`Action::Return`]) ends as failed too; its attempt says when it was paid, and when it came back.
 
 pub mod due;
@@ -101,7 +101,7 @@ pub struct Attempt {
     pub at: Instant,
     pub sent_at: Option<Instant>,
     pub ended_at: Option<Instant>,
-    /// When and why the bank sent back what it had paid.
+    /// When and why it came back after it was paid.
     pub returned_at: Option<Instant>,
     pub return_reason: Option<String>,
     /// The bank file that it stands in.
@@ -163,7 +163,7 @@ impl State {
         }
     }
 
-    /// Whether nothing comes after it, unless the bank sends back what it had paid.
+    /// Whether nothing comes after it, unless what was paid comes back.
     pub const fn is_final(self) -> bool {
         matches!(self, Self::Paid | Self::Failed | Self::Cancelled)
     }
@@ -423,8 +423,8 @@ pub(in crate::domain) mod tests {
     }
 
     proptest! {
-        /// Whatever is tried in whatever order: a payout ends at most once, is approved before it is sent, one attempt at most
-        /// is open, and what is refused changes nothing.
+        /// Whatever is tried in whatever order: a payout ends at most once, and comes back at most once after it was paid; it
+        /// is approved before it is sent, one attempt at most is open, and what is refused changes nothing.
         #[test]
         fn a_payout_goes_one_way(actions in prop::collection::vec(0..Action::ALL.len(), 0..20)) {
             let mut payout = proposed();
@@ -432,6 +432,8 @@ pub(in crate::domain) mod tests {
                 let Ok(after) = step(&payout, Action::ALL[action], micros) else { continue };
                 let comes_back = (payout.state, Action::ALL[action]) == (State::Paid, Action::Return);
                 prop_assert!(!payout.state.is_final() || comes_back, "nothing follows {}", payout.state);
+                let returned = after.attempts.iter().filter(|attempt| attempt.returned_at.is_some()).count();
+                prop_assert_eq!(returned, usize::from(comes_back));
                 prop_assert_eq!(after.ended.is_some(), after.state.is_final());
                 let open = after.attempts.iter().filter(|attempt| attempt.ended_at.is_none()).count();
                 prop_assert_eq!(open, usize::from(matches!(after.state, State::Approved | State::Sent)));

@@ -22,6 +22,7 @@ use crate::domain::bank::Iban;
 use crate::domain::consumer::Consumer;
 use crate::domain::money::Currency;
 use crate::domain::money::Money;
+use crate::domain::payee::ConnectedAccount;
 use crate::domain::payee::Method;
 use crate::domain::payee::Payee;
 use crate::http::App;
@@ -67,7 +68,8 @@ struct ConsumerRequest {
     #[serde(default)]
     #[schema(example = json!(["50", "80", "100"]))]
     alerts: Vec<String>,
-    /// How it is paid: by hand (`manual`), or by SEPA to an account. Left out, it stays; null takes it away.
+    /// How it is paid: by hand (`manual`), by SEPA to an account (`sepa`), or by a transfer to a connected account at Stripe
+    /// (`stripe`, with its `account`). Left out, it stays; null takes it away.
     #[serde(default, deserialize_with = "said")]
     #[schema(value_type = Option<Object>, example = json!({"method": "sepa", "name": "Jan Jansen", "iban": "DE89370400440532013000", "bic": "COBADEFFXXX"}))]
     payout: Option<Option<PayoutMethod>>,
@@ -88,6 +90,7 @@ struct PayoutMethod {
     name: Option<String>,
     iban: Option<String>,
     bic: Option<String>,
+    account: Option<String>,
 }
 
 /// Null is something that is said, too.
@@ -170,8 +173,22 @@ fn checked_method(method: &PayoutMethod, currency: Currency) -> Result<Method, P
     let wrong = |at: &str, detail: String, fix: &str| {
         unprocessable(&format!("/payout{at}"), "unusable_payout_method", detail, fix)
     };
+    let has_bank_account = method.name.is_some() || method.iban.is_some() || method.bic.is_some();
     match &*method.method {
-        "manual" if method.name.is_none() && method.iban.is_none() && method.bic.is_none() => Ok(Method::Manual),
+        "manual" | "sepa" if method.account.is_some() => {
+            Err(wrong("/account", "this is for Stripe".to_owned(), "leave it out, or use the method stripe"))
+        }
+        "stripe" if has_bank_account => {
+            Err(wrong("", "Stripe knows the bank account".to_owned(), "leave name, iban and bic out"))
+        }
+        "stripe" => {
+            let account = ConnectedAccount::parse(method.account.as_deref().unwrap_or_default());
+            let fix = "write the id of the consumer's connected account at Stripe, acct_…";
+            account
+                .map(Method::Stripe)
+                .ok_or_else(|| wrong("/account", "this is not the id of an account at Stripe".to_owned(), fix))
+        }
+        "manual" if !has_bank_account => Ok(Method::Manual),
         "manual" => Err(wrong("", "by hand there is no account".to_owned(), "leave name, iban and bic out")),
         "sepa" if currency.code() != "EUR" => {
             Err(wrong("/method", format!("SEPA moves euros, not {currency}"), "use the method manual"))
@@ -186,7 +203,7 @@ fn checked_method(method: &PayoutMethod, currency: Currency) -> Result<Method, P
             let bic = bic.map_err(|why| wrong("/bic", why.to_string(), "leave it out: the IBAN is enough"))?;
             Ok(Method::Sepa(BankAccount { name: name.to_owned(), iban, bic }))
         }
-        other => Err(wrong("/method", format!("there is no payout method `{other}`"), "use manual or sepa")),
+        other => Err(wrong("/method", format!("there is no payout method `{other}`"), "use manual, sepa or stripe")),
     }
 }
 

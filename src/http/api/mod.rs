@@ -27,6 +27,8 @@ pub mod replay;
 pub mod settle;
 pub mod simulate;
 pub mod statement;
+#[cfg(feature = "stripe")]
+pub mod stripe;
 pub mod subscriptions;
 pub mod usage;
 
@@ -36,7 +38,11 @@ use crate::http::App;
 
 /// Every resource.
 pub fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::new()
+    #[cfg(feature = "stripe")]
+    let routes = stripe::routes();
+    #[cfg(not(feature = "stripe"))]
+    let routes = OpenApiRouter::new();
+    routes
         .merge(events::routes())
         .merge(quarantine::routes())
         .merge(catalog::routes())

@@ -18,6 +18,7 @@ use crate::billing::payouts::propose;
 use crate::billing::payouts::propose::Run;
 use crate::clock;
 use crate::domain::ids::PayId;
+use crate::domain::payee::Method;
 use crate::domain::payout::Action;
 use crate::domain::payout::Note;
 use crate::domain::payout::Payout;
@@ -63,7 +64,13 @@ impl From<Payout> for Told {
         let next = match payout.state {
             PayoutState::Proposed => "proposed: another key must approve it",
             PayoutState::Approved => "approved: its money is set apart; send it, and say so",
+            PayoutState::Sent if matches!(payout.destination, Method::Stripe(_)) => {
+                "sent: Stripe has not said what became of it, and is asked again"
+            }
             PayoutState::Sent => "sent: say `paid` when the bank has booked it, or `fail` when it comes back",
+            PayoutState::Paid if matches!(payout.destination, Method::Stripe(_)) => {
+                "paid: nothing is left to do; say `reverse` to take it back"
+            }
             PayoutState::Paid => "paid: nothing is left to do, unless the bank sends it back: then say `return`",
             PayoutState::Failed => "failed: the money is the consumer's again, and the next payout takes it",
             PayoutState::Cancelled => "cancelled: the next payout takes what it was made of",
@@ -150,7 +157,8 @@ async fn approve(State(app): State<App>, caller: Caller, Path(id): Path<String>)
     act(&app, &caller, &id, Action::Approve, Note::default()).await
 }
 
-/// Say that an approved payout was sent. Refused if its destination has changed since it was proposed.
+/// Say that an approved payout was sent; one that goes by Stripe is sent now, and comes back `paid` when its transfer is made,
+/// `sent` while that is unknown, and otherwise with the reason why not. Refused if its destination has changed since it was proposed.
 #[utoipa::path(
     post, path = "/v1/payouts/{id}/send", tag = "payouts", params(("id" = String, Path)), request_body = StepRequest,
     responses(
@@ -165,6 +173,11 @@ async fn send(
     Path(id): Path<String>,
     MaybeBody(request): MaybeBody<StepRequest>,
 ) -> Result<Json<Told>, Problem> {
+    caller.require(&[Role::Finance])?;
+    #[cfg(feature = "stripe")]
+    if let Some(payout) = crate::http::api::stripe::sent(&app, &caller, &id).await? {
+        return Ok(Json(payout.into()));
+    }
     act(&app, &caller, &id, Action::Send, Note { reference: request.reference, reason: None }).await
 }
 
@@ -272,7 +285,7 @@ fn state(text: &str) -> Result<PayoutState, Problem> {
     PayoutState::parse(text).ok_or_else(|| invalid("state", &format!("`{text}` is not a state of a payout"), &fix))
 }
 
-fn signed(caller: &Caller) -> Signed {
+pub(in crate::http::api) fn signed(caller: &Caller) -> Signed {
     Signed { at: clock::now(), by: caller.key.to_string() }
 }
 
@@ -309,6 +322,10 @@ impl From<PayoutError> for Problem {
             PayoutError::Refused(Refusal::InFile { .. }) => conflict_problem(
                 "in_bank_file",
                 "say that it was sent, and that it failed if the bank does not take it",
+            ),
+            PayoutError::ByStripe(_) => conflict_problem(
+                "payout_by_stripe",
+                "POST /v1/payouts/{id}/send makes the transfer, and `reverse` takes it back, on a server that has Stripe's key",
             ),
             PayoutError::NotCovered { .. } => conflict_problem("payout_not_covered", "cancel it, and propose it again"),
             PayoutError::Overtaken => conflict_problem("changed_meanwhile", "look at it, and try again"),

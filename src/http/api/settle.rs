@@ -185,6 +185,7 @@ async fn pay(
         pays: Pays::Invoice(id, amount),
         method: text(method, "/method")?,
         reference: text(reference, "/reference")?,
+        stripe_fee: None,
     };
     Ok(Json(settle::pay(&app.db, request, &act).await?))
 }
@@ -214,6 +215,7 @@ async fn record_payment(
         pays: Pays::Consumer(consumer, amount.above_zero("/amount")?),
         method: text(method, "/method")?,
         reference: text(reference, "/reference")?,
+        stripe_fee: None,
     };
     Ok(Json(settle::pay(&app.db, request, &act).await?))
 }

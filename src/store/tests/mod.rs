@@ -27,6 +27,7 @@ mod recording;
 mod replayed;
 mod settlements;
 mod shares;
+mod stripe;
 mod subscriptions;
 
 use sqlx::AssertSqlSafe;

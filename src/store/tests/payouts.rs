@@ -195,6 +195,27 @@ async fn a_failed_payout_lets_go_of_what_it_took(db: Db) {
     assert_eq!(available(&db, Some("UA")).await, before);
 }
 
+async fn what_was_paid_may_come_back_once(db: Db) {
+    granted(&db).await;
+    let mut payout = pay("1", &available(&db, Some("UA")).await[0]);
+    propose(&db, &payout).await.expect("is proposed");
+    for (at, action) in (41..).zip([Action::Approve, Action::Send, Action::Pay, Action::Return]) {
+        payout = step(&db, &payout, action, at).await;
+    }
+    let returned = &payout.attempts[0];
+    let came_back = (payout.state, returned.returned_at, returned.return_reason.as_deref());
+    assert_eq!(came_back, (State::Failed, Some(hour(44)), Some("closed")));
+    assert_eq!(available(&db, Some("UA")).await[0].total, payout.amount, "the next payout takes it");
+    for statement in [
+        "update payout set state = 'paid', ended_at = 1, ended_by = 'x'",
+        "update payout_attempt set returned_at = 1",
+        "update payout_attempt set returned_at = null, return_reason = null",
+        "update payout_attempt set state = 'failed', reason = 'x'",
+    ] {
+        refused(&db, &[statement]).await;
+    }
+}
+
 async fn a_payout_stands_in_one_bank_file(db: Db) {
     granted(&db).await;
     let payout = pay("1", &available(&db, Some("UA")).await[0]);
@@ -323,6 +344,7 @@ both_engines!(
     what_is_available_is_taken_once_and_let_go_again,
     a_payout_moves_step_by_step_and_each_try_is_kept,
     a_failed_payout_lets_go_of_what_it_took,
+    what_was_paid_may_come_back_once,
     a_payout_stands_in_one_bank_file,
     the_database_keeps_payouts_as_they_were_approved,
     what_is_owed_back_is_paid_back_and_no_more,

@@ -48,6 +48,7 @@ fn payment(id: &str, consumer: &str, minor: i64) -> Payment {
         received_on: date(2013, 3, 1),
         recorded_at: hour(12),
         recorded_by: "key_1".to_owned(),
+        stripe_fee: (id == "pmt_2").then(|| usd(3)),
     }
 }
 

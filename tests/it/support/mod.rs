@@ -14,6 +14,8 @@ pub mod receiver;
 pub mod schema;
 pub mod server;
 pub mod streams;
+#[cfg(feature = "stripe")]
+pub mod stripe;
 
 /// Makes two tests of every function: one on SQLite, one on Postgres.
 macro_rules! both_engines {

@@ -4,8 +4,8 @@
 //! |---|---|---|
 //! | [`reserved`]: approved | 2010 | 2020 |
 //! | [`sent`] | 2020 | 1020 |
-//! | [`paid`]: booked by the bank | 1020 | 1000 |
-//! | [`returned`]: the bank sends back what it had booked; then it has [`failed`] | 1000 | 1020 |
+//! | [`paid`]: booked by the bank, or by Stripe | 1020 | 1000, or 1010 |
+//! | [`returned`]: what was paid comes back; then it has [`failed`] | 1000, or 1010 | 1020 |
 //! | [`retried`]: an attempt failed, and there will be another | 1020 | 2020 |
 //! | [`failed`]: it came back for good | 1020 | 2010 |
 //! | [`cancelled`] before it was sent | 2020 | 2010 |
@@ -42,14 +42,16 @@ pub fn sent(payout: Moved<'_>, n: i64, dates: Dates) -> Booked {
     payout.entry(EntryKind::PayoutSent, "sent", key, (Chart::PayoutsInFlight, Chart::PayoutsInTransit), dates)
 }
 
-pub fn paid(payout: Moved<'_>, dates: Dates) -> Booked {
+/// `from` is where the platform's money was.
+pub fn paid(payout: Moved<'_>, from: Chart, dates: Dates) -> Booked {
     let key = format!("payout:{}:paid", payout.id);
-    payout.entry(EntryKind::PayoutPaid, "paid", key, (Chart::PayoutsInTransit, Chart::Bank), dates)
+    payout.entry(EntryKind::PayoutPaid, "paid", key, (Chart::PayoutsInTransit, from), dates)
 }
 
-pub fn returned(payout: Moved<'_>, dates: Dates) -> Booked {
+/// `to` is where it was paid from.
+pub fn returned(payout: Moved<'_>, to: Chart, dates: Dates) -> Booked {
     let key = format!("payout:{}:returned", payout.id);
-    payout.entry(EntryKind::PayoutReturned, "returned", key, (Chart::Bank, Chart::PayoutsInTransit), dates)
+    payout.entry(EntryKind::PayoutReturned, "returned", key, (to, Chart::PayoutsInTransit), dates)
 }
 
 pub fn retried(payout: Moved<'_>, n: i64, dates: Dates) -> Booked {
@@ -128,6 +130,8 @@ mod tests {
             "payout:pay_1:sent:2: debit 2020:EUR 5000, credit 1020:EUR 5000",
             "payout:pay_1:paid: debit 1020:EUR 5000, credit 1000:EUR 5000",
             "payout:pay_1:returned: debit 1000:EUR 5000, credit 1020:EUR 5000",
+            "payout:pay_1:paid: debit 1020:EUR 5000, credit 1010:EUR 5000",
+            "payout:pay_1:returned: debit 1010:EUR 5000, credit 1020:EUR 5000",
             "payout:pay_1:retried:1: debit 1020:EUR 5000, credit 2020:EUR 5000",
             "payout:pay_1:failed: debit 1020:EUR 5000, credit 2010:UA:EUR 5000",
             "payout:pay_1:cancelled: debit 2020:EUR 5000, credit 2010:UA:EUR 5000",
@@ -136,8 +140,10 @@ mod tests {
         let booked = [
             reserved(payout, DATES),
             sent(payout, 2, DATES),
-            paid(payout, DATES),
-            returned(payout, DATES),
+            paid(payout, Chart::Bank, DATES),
+            returned(payout, Chart::Bank, DATES),
+            paid(payout, Chart::Stripe, DATES),
+            returned(payout, Chart::Stripe, DATES),
             retried(payout, 1, DATES),
             failed(payout, DATES),
             cancelled(payout, DATES),

@@ -2,7 +2,7 @@
 //!
 //! | what happens | debit | credit |
 //! |---|---|---|
-//! | [`payment_received`] | 1000 | 1100 what it settles, 2110 the rest |
+//! | [`payment_received`] | 1000, or through Stripe 1010 and 5100 its fee | 1100 what it settles, 2110 the rest |
 //! | [`credit_note_issued`] | 4095 net, 2200 tax | 1100 what was owed, 2110 to the consumer's credit, 1000 what is sent back |
 //! | [`credit_used`] | 2110 | 1100 |
 //! | [`rewards_netted`] | 2010 | 1100 |
@@ -36,7 +36,13 @@ pub struct Settled<'a> {
 pub fn payment_received(payment: &Payment, settled: Money, locks: &Locks) -> Result<Option<Entry>, EntryError> {
     let party = Some(payment.consumer.as_str());
     let mut postings = Postings::default();
-    postings.debit(Chart::Bank, None, payment.amount)?;
+    match payment.stripe_fee {
+        None => postings.debit(Chart::Bank, None, payment.amount)?,
+        Some(fee) => {
+            postings.debit(Chart::Stripe, None, payment.amount.checked_sub(fee)?)?;
+            postings.debit(Chart::ProcessingFees, None, fee)?;
+        }
+    }
     postings.credit(Chart::Receivable, party, settled)?;
     postings.credit(Chart::CustomerCredit, party, payment.amount.checked_sub(settled)?)?;
     let description = format!("Payment {} of {}", payment.id, payment.consumer);
@@ -182,6 +188,7 @@ mod tests {
             received_on: date(2013, 3, 1),
             recorded_at: Instant::from_micros(0),
             recorded_by: "key_1".to_owned(),
+            stripe_fee: None,
         };
         let some = payment_received(&payment, usd(420), &Locks::default());
         assert_eq!(lines(some), ["debit 1000:USD 500", "credit 1100:UA:USD 420", "credit 2110:UA:USD 80"]);
@@ -192,6 +199,11 @@ mod tests {
         assert_eq!(
             lines(payment_received(&payment, usd(0), &Locks::default())),
             ["debit 1000:USD 500", "credit 2110:UA:USD 500"]
+        );
+        let through_stripe = Payment { stripe_fee: Some(usd(17)), ..payment };
+        assert_eq!(
+            lines(payment_received(&through_stripe, usd(500), &Locks::default())),
+            ["debit 1010:USD 483", "debit 5100:USD 17", "credit 1100:UA:USD 500"]
         );
     }
 
