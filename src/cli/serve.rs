@@ -72,10 +72,10 @@ pub async fn run(args: Args) -> anyhow::Result<ExitCode> {
     if let Some(created) = key::first_operator_key(&db, args.data.folder().map(PathBuf::as_path)).await? {
         println!("{created}");
     }
+    let delivery = args.webhooks.start(db.clone(), metering.clone(), args.data.folder().map(PathBuf::as_path))?;
     let listener = bind(args.listen).await?;
     let signals = Signals::new()?;
     println!("listening on http://{}", listener.local_addr()?);
-    let delivery = args.webhooks.start(db.clone(), metering.clone(), args.data.folder().map(PathBuf::as_path))?;
     let app = App::new(db, metering, delivery, args.limits.of_bodies());
     #[cfg(feature = "stripe")]
     let catching_up = stripe.map(|stripe| {
