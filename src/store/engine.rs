@@ -109,9 +109,9 @@ const BOOKS_STEPS: &[Step] = &[
     step!(24, "0024_netting"),
     step!(25, "0025_comes_back"),
     step!(26, "0026_outstanding"),
-    step!(28, "0028_terms"),
-    step!(30, "0030_posting_checks"),
-    step!(31, "0031_endpoints"),
+    step!(27, "0027_terms"),
+    step!(28, "0028_posting_checks"),
+    step!(29, "0029_endpoints"),
 ];
 
 /// A number of our own, so that no other program's advisory lock is ours: `tally` in ASCII.
