@@ -25,6 +25,11 @@
 //! ([`metering::quarantine`]). History gets into a younger meter by [`metering::replay`], and old batches into files by
 //! [`metering::archive`]. The way back, from what was measured to its events, is [`metering::trace`].
 //!
+//! # A delivery, start to finish
+//! A worker of [`delivery`] reads the batch through `delivery::feed`, keeps what passes the endpoint's filters
+//! ([`domain::webhook`]), signs and sends it ([`delivery::client`]), and tells `delivery::recorder`: what was acknowledged is an
+//! event in the log, what was not is written down to be tried again, and only then is the endpoint a batch further.
+//!
 //! # A period, start to finish
 //! [`billing::close`] gathers what is due (read), rates usage with [`domain::rating`] and makes documents and balanced
 //! entries of it with [`domain::document`] and [`domain::ledger`] (think), and records all of it in one transaction

@@ -20,8 +20,9 @@ use crate::metering::log;
 use crate::metering::versions::Versions;
 use crate::store::Db;
 
-/// Batches that are kept for those who follow closely.
-const RECENT_MAX: usize = 32;
+/// Batches that are kept for those who follow closely, and their bytes; the newest is, whatever it has.
+const RECENT_MAX: usize = 256;
+const RECENT_BYTES_MAX: usize = 16 << 20;
 
 pub(in crate::delivery) struct Feed {
     db: Db,
@@ -62,10 +63,14 @@ impl Feed {
             return Ok(Arc::new(self.read(seq).await?));
         }
         let batch = Arc::new(self.read(seq).await?);
-        if recent.len() >= RECENT_MAX {
-            recent.pop_front();
-        }
         recent.push_back(batch.clone());
+        let mut bytes: usize = recent.iter().map(|batch| batch.text.len()).sum();
+        while (bytes > RECENT_BYTES_MAX || recent.len() > RECENT_MAX)
+            && recent.len() > 1
+            && let Some(oldest) = recent.pop_front()
+        {
+            bytes = bytes.saturating_sub(oldest.text.len());
+        }
         Ok(batch)
     }
 
