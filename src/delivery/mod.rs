@@ -1,7 +1,7 @@
 //! Webhooks out: what endpoints ask for, from the log to their servers.
 //!
-//! Promise: every event that an endpoint asks for reaches it at least once, if it answers at all, also when this process is
-//! killed; and its first acknowledgement is an event of its own, that counts once (`tallystick.delivery.acknowledged`).
+//! Promise: every event that an endpoint asks for reaches it at least once, or is listed as given up after three days of trying,
+//! also when this process is killed; and its first acknowledgement is an event of its own, that counts once (`tallystick.delivery.acknowledged`).
 //!
 //! How: each active endpoint has a [`worker`], which follows the log from where it was and sends what passes the endpoint's
 //! filters. What is acknowledged at once leaves no row: the endpoint keeps how far it is. What is not is written down, and
@@ -101,11 +101,10 @@ impl Delivery {
     pub fn start(db: Db, metering: Arc<Metering>, client: Client, endpoints: Endpoints) -> Self {
         let (notes, waiting) = mpsc::channel(NOTES_MAX);
         let feed = Feed::new(db.clone(), metering.clone());
-        let recorder = Recorder::new(db.clone(), metering.clone());
         let office = Arc::new(Office { db, metering, client, feed, notes, changed: Notify::new() });
         let (stop, stopped) = watch::channel(false);
         let tasks = vec![
-            tokio::spawn(recorder.run(waiting, office.clone())),
+            tokio::spawn(Recorder::new(office.clone()).run(waiting)),
             tokio::spawn(supervise(office.clone(), endpoints.clone(), stopped)),
         ];
         Self { endpoints, office, stop, tasks: tokio::sync::Mutex::new(tasks) }

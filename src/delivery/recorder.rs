@@ -18,11 +18,9 @@ use crate::delivery::notice;
 use crate::domain::ids::EndpointId;
 use crate::domain::time::Instant;
 use crate::metering;
-use crate::metering::Metering;
 use crate::metering::ingest::Format;
 use crate::metering::ingest::Invalid;
 use crate::store;
-use crate::store::Db;
 use crate::store::endpoints::Delivery;
 use crate::store::endpoints::EndpointState;
 use crate::store::endpoints::Which;
@@ -54,8 +52,7 @@ pub(in crate::delivery) enum Note {
 }
 
 pub(in crate::delivery) struct Recorder {
-    db: Db,
-    metering: Arc<Metering>,
+    office: Arc<Office>,
     /// How far endpoints are of which something is to be written down; 0 if that is not news.
     moved: HashMap<EndpointId, i64>,
     /// Since when attempts fail, of endpoints to which they do.
@@ -76,12 +73,12 @@ struct Page {
 }
 
 impl Recorder {
-    pub fn new(db: Db, metering: Arc<Metering>) -> Self {
-        Self { db, metering, moved: HashMap::new(), failing: HashMap::new(), kept_at: Stopwatch::now() }
+    pub fn new(office: Arc<Office>) -> Self {
+        Self { office, moved: HashMap::new(), failing: HashMap::new(), kept_at: Stopwatch::now() }
     }
 
     /// Writes until it is told that nothing follows.
-    pub async fn run(mut self, mut notes: mpsc::Receiver<Note>, office: Arc<Office>) {
+    pub async fn run(mut self, mut notes: mpsc::Receiver<Note>) {
         while let Err(error) = self.begin().await {
             tracing::error!("endpoints could not be read: {error}");
             tokio::time::sleep(PAUSE).await;
@@ -89,7 +86,7 @@ impl Recorder {
         let mut waiting = Vec::with_capacity(NOTES_AT_ONCE);
         loop {
             // Woken to write how far endpoints are, also if nobody says anything.
-            let said = tokio::time::timeout(KEEP_EVERY, notes.recv_many(&mut waiting, NOTES_AT_ONCE)).await;
+            let _ = tokio::time::timeout(KEEP_EVERY, notes.recv_many(&mut waiting, NOTES_AT_ONCE)).await;
             let page = self.read(waiting.drain(..));
             self.append(&page.events).await;
             let is_due = self.kept_at.elapsed() >= KEEP_EVERY || !page.flushed.is_empty() || page.is_end;
@@ -103,9 +100,9 @@ impl Recorder {
                 let _ = flushed.send(());
             }
             if !page.disabled.is_empty() {
-                office.changed.notify_one();
+                self.office.changed.notify_one();
             }
-            if page.is_end || said == Ok(0) {
+            if page.is_end {
                 return;
             }
         }
@@ -113,7 +110,7 @@ impl Recorder {
 
     /// Since when attempts fail is known from before.
     async fn begin(&mut self) -> store::Result<()> {
-        let active = self.db.read().await?.endpoints(Which::Active).await?;
+        let active = self.office.db.read().await?.endpoints(Which::Active).await?;
         self.failing = active.into_iter().filter_map(|endpoint| Some((endpoint.id, endpoint.failing_since?))).collect();
         Ok(())
     }
@@ -137,6 +134,8 @@ impl Recorder {
                         let reason = "nothing was acknowledged for five days";
                         page.say(&notice::disabled(&endpoint, &consumer, since, at, reason));
                         page.disabled.push((endpoint.clone(), reason.to_owned()));
+                        // When it is active again, it has five days again.
+                        self.failing.remove(&endpoint);
                     }
                     self.moved.entry(endpoint).or_default();
                     page.failed.push(*delivery);
@@ -146,6 +145,7 @@ impl Recorder {
                 }
                 Note::Disabled { endpoint, reason, event } => {
                     page.say(&event);
+                    self.failing.remove(&endpoint);
                     page.disabled.push((endpoint, reason));
                 }
                 Note::Written(flag) => page.written.push(flag),
@@ -160,7 +160,7 @@ impl Recorder {
     async fn append(&self, events: &str) {
         while !events.is_empty() {
             let body = events.as_bytes().to_vec();
-            match self.metering.ingest(Format::Ndjson, body, Invalid::Quarantine, clock::now()).await {
+            match self.office.metering.ingest(Format::Ndjson, body, Invalid::Quarantine, clock::now()).await {
                 Ok(_) => return,
                 Err(metering::Error::Busy) => tokio::time::sleep(PAUSE / 100).await,
                 Err(error) => {
@@ -181,7 +181,7 @@ impl Recorder {
     }
 
     async fn write(&self, page: &Page) -> store::Result<()> {
-        let mut tx = self.db.write().await?;
+        let mut tx = self.office.db.write().await?;
         for delivery in &page.failed {
             tx.put_delivery(delivery).await?;
         }

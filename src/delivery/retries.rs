@@ -29,6 +29,9 @@ pub(in crate::delivery) async fn send_out(
     office: &Office,
     working: &HashMap<EndpointId, Working>,
 ) -> store::Result<()> {
+    if working.is_empty() {
+        return Ok(());
+    }
     let due = office.db.read().await?.due_deliveries(clock::now(), OF_EACH_ENDPOINT).await?;
     let mut of_endpoints: HashMap<EndpointId, Vec<Delivery>> = HashMap::new();
     for delivery in due {

@@ -43,6 +43,7 @@ const AT_ONCE: usize = 16;
 const FAILURES_MAX: u32 = 5;
 const REST_MIN: Duration = Duration::from_secs(1);
 const REST_MAX: Duration = Duration::from_secs(600);
+
 /// An endpoint, ready to be delivered to.
 #[derive(Clone)]
 pub(in crate::delivery) struct Target {
